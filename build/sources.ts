@@ -1,0 +1,24 @@
+// How the program is run from its sources: the same for the tests, the bench and the executables, and
+// the same as in the task `start`.
+
+import config from "../deno.json" with { type: "json" };
+
+const ROOT = new URL("../", import.meta.url);
+
+/** The flags of V8 in the task `start`: small idle connections, and memory given back after a rush. */
+export const V8_FLAGS: readonly string[] = config.tasks.start.command.match(/--v8-flags=\S+/g) ??
+  [];
+
+/** Whether the packages themselves are in use, and not what stands in for them. */
+export function hasPackages(): boolean {
+  // Not "whether it is jsr:…": once a package is loaded, its name resolves to where it came from.
+  return !import.meta.resolve("@std/cli/parse-args").startsWith(`${ROOT}offline/`);
+}
+
+/** The Deno that runs this, and the arguments that make it run the program. */
+export function sourceCommand(): string[] {
+  const path = (name: string): string => new URL(name, ROOT).pathname;
+  const map = hasPackages() ? "deno.json" : "offline/import_map.json";
+  const options = ["-q", "-P", ...V8_FLAGS, `--config=${path("deno.json")}`];
+  return [Deno.execPath(), "run", ...options, `--import-map=${path(map)}`, path("main.ts")];
+}

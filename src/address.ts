@@ -1,0 +1,137 @@
+// Hosts, ports and `HOST:PORT` as text and as values. Everything read here is hostile until it has
+// passed: what comes out is safe to print, to compare and to hand to a shell line.
+
+/** Where something listens or is reached. */
+export interface Address {
+  /** An IPv4 address, an IPv6 address without brackets, or a host name in lower case. */
+  readonly hostname: string;
+  /** 1 to 65535; 0 only where a test lets the system choose. */
+  readonly port: number;
+}
+
+/**
+ * A port from 1 to 65535, in decimal digits without leading zeros.
+ *
+ * @throws {SyntaxError} if it is not a number
+ * @throws {RangeError} if it is out of range
+ */
+export function parsePort(text: string): number {
+  if (!/^\d+$/.test(text)) throw new SyntaxError("the port is not a number");
+  if (text.length > 1 && text.startsWith("0")) throw new SyntaxError("the port has a leading zero");
+  const port = Number(text);
+  if (port < 1 || port > 65535) throw new RangeError("the port is not from 1 to 65535");
+  return port;
+}
+
+const OCTET = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
+const IPV4 = new RegExp(`^${OCTET}(?:\\.${OCTET}){3}$`);
+const ZONE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/;
+const LABEL = /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/;
+
+/** Whether the text is an IPv4 address in its usual form, four decimal numbers. */
+export function isIpv4(text: string): boolean {
+  return IPV4.test(text);
+}
+
+/**
+ * The one spelling of an IPv6 address (with its zone, if any), or undefined if it is none. An IPv4
+ * address that is written as IPv6 is the IPv4 address: the two can't be told apart on the wire.
+ */
+function canonicalIpv6(text: string): string | undefined {
+  // In a URL the % before a zone is written %25 (RFC 6874); before a digit it may be the index 25.
+  const [address = "", ...zone] = text.replace(/%25(?=[A-Za-z])/, "%").split("%");
+  if (zone.length > 1 || (zone[0] !== undefined && !ZONE.test(zone[0]))) return undefined;
+  if (!/^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$/.test(address)) return undefined;
+  const url = URL.parse(`http://[${address}]`);
+  if (url === null) return undefined;
+  const mapped = /^\[::ffff:([0-9a-f]+):([0-9a-f]+)\]$/.exec(url.hostname);
+  if (mapped !== null && zone.length === 0) return ipv4Of(mapped[1] ?? "", mapped[2] ?? "");
+  return url.hostname.slice(1, -1) + (zone[0] === undefined ? "" : `%${zone[0]}`);
+}
+
+/** The IPv4 address of its two halves in hexadecimal. */
+function ipv4Of(high: string, low: string): string {
+  const octets = [high, low].flatMap((half) => [parseInt(half, 16) >> 8, parseInt(half, 16) & 255]);
+  return octets.join(".");
+}
+
+/** Whether a parsed host name is an IPv6 address. */
+export function isIpv6(hostname: string): boolean {
+  return hostname.includes(":");
+}
+
+/** Whether a parsed host name is an address, and needs no looking up. */
+export function isIp(hostname: string): boolean {
+  return isIpv4(hostname) || isIpv6(hostname);
+}
+
+/**
+ * A host as it is compared and printed: names in lower case, IPv6 in its shortest form and without
+ * brackets.
+ *
+ * @throws {SyntaxError} if it is neither an IPv4 address, an IPv6 address in brackets nor a name
+ */
+export function parseHost(text: string): string {
+  if (text === "") throw new SyntaxError("the host is missing");
+  if (text.startsWith("[")) {
+    const ipv6 = text.endsWith("]") ? canonicalIpv6(text.slice(1, -1)) : undefined;
+    if (ipv6 === undefined) throw new SyntaxError("not an IPv6 address between the brackets");
+    return ipv6;
+  }
+  if (text.includes(":")) throw new SyntaxError("an IPv6 address must stand in brackets");
+  if (isIpv4(text)) return text;
+  const labels = text.replace(/\.$/, "").split(".");
+  // The resolver reads numbers in places of its own choosing (0x7f.1, 010.0.0.1, 2130706433): a last
+  // label that is a number is an address, and this is not the one way to write one.
+  if (/^(?:\d+|0[xX][0-9A-Fa-f]*)$/.test(labels.at(-1) ?? "")) {
+    throw new SyntaxError("not an IPv4 address");
+  }
+  if (text.length > 253 || !labels.every((label) => LABEL.test(label))) {
+    throw new SyntaxError("not a host name");
+  }
+  return text.toLowerCase();
+}
+
+/**
+ * `HOST:PORT` or `[v6]:PORT`.
+ *
+ * @throws {SyntaxError} if a part is missing or malformed
+ * @throws {RangeError} if the port is out of range
+ */
+export function parseAddress(text: string): Address {
+  const colon = text.lastIndexOf(":");
+  if (colon < 0 || text.endsWith("]")) throw new SyntaxError("the port is missing");
+  const hostname = parseHost(text.slice(0, colon));
+  if (colon === text.length - 1) throw new SyntaxError("the port is missing");
+  return { hostname, port: parsePort(text.slice(colon + 1)) };
+}
+
+/** `192.0.2.1:6379`, `[2001:db8::1]:6379`, `redis:6379`: what `parseAddress` reads back. */
+export function formatAddress(address: Address): string {
+  return `${formatHost(address.hostname)}:${address.port}`;
+}
+
+/** The host as it stands before a colon: IPv6 in brackets. */
+export function formatHost(hostname: string): string {
+  return isIpv6(hostname) ? `[${hostname}]` : hostname;
+}
+
+/** Whether the host is every address of the machine: `0.0.0.0` or `::`. */
+export function isUnspecified(hostname: string): boolean {
+  return hostname === "0.0.0.0" || withoutZone(hostname) === "::";
+}
+
+/** Whether the host is this machine's loopback: 127.0.0.0/8, `::1` or `localhost`. */
+export function isLoopback(hostname: string): boolean {
+  return (isIpv4(hostname) && hostname.startsWith("127.")) || withoutZone(hostname) === "::1" ||
+    /^(?:.*\.)?localhost\.?$/.test(hostname);
+}
+
+function withoutZone(hostname: string): string {
+  return hostname.replace(/%.*/, "");
+}
+
+/** IPv4 in its usual form where a dual-stack socket shows it as IPv6 (`::ffff:192.0.2.1`). */
+export function unmapped(hostname: string): string {
+  return /^::ffff:\d/.test(hostname) ? hostname.slice("::ffff:".length) : hostname;
+}

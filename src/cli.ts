@@ -1,0 +1,243 @@
+// The command line and the environment become one typed command, or every problem with them at once.
+// Pure: it prints nothing and opens nothing.
+
+import { parseArgs } from "@std/cli/parse-args";
+import { ConfigError, type Problem } from "./errors.ts";
+import { OPTIONS, type Options, type OptionSpec, variableOf } from "./options.ts";
+import {
+  aliasOf,
+  type Environment,
+  parseRouteArguments,
+  parseRoutes,
+  type Routes,
+} from "./routes.ts";
+import { hideUser, nearest, plain, prefixFinder, quote } from "./text.ts";
+
+/** The commands beside plain forwarding. */
+export const COMMANDS = ["check", "wait", "healthcheck"] as const;
+
+/** A setting that has no effect. */
+export interface Warning {
+  /** The variable or the option, as it is to be shown. */
+  readonly setting: string;
+  /** Why it has no effect. */
+  readonly reason: string;
+}
+
+/** What the program was asked to do. */
+export interface Command extends Routes {
+  /** `serve` where no command is named. */
+  readonly name: "serve" | "help" | "version" | typeof COMMANDS[number];
+  /** Every option, from its argument, its variable or its default. */
+  readonly options: Options;
+  /** Settings that have no effect. */
+  readonly warnings: readonly Warning[];
+}
+
+const SPECS: readonly OptionSpec[] = Object.values(OPTIONS);
+
+/**
+ * Parses the command line and the environment.
+ *
+ * @throws {ConfigError} with every problem of both
+ */
+export function parseCommand(args: readonly string[], environment: Environment): Command {
+  const problems: Problem[] = [];
+  const line = parseLine(args, problems);
+  if (line.help || line.version) {
+    const options = readOptions(line, {}, []);
+    const name = line.help ? "help" : "version";
+    return { name, options, routes: [], ignored: [], warnings: [] };
+  }
+  const options = readOptions(line, environment, problems);
+  const routes = attempt(() => {
+    if (line.command === "healthcheck") return { routes: [], ignored: [] };
+    if (line.routes.length > 0) {
+      return { routes: parseRouteArguments(line.routes, options.bind), ignored: [] };
+    }
+    return parseRoutes(environment, options);
+  }, problems);
+  if (routes?.routes.length === 0 && line.command !== "healthcheck") {
+    problems.push(noRoute(routes, options));
+  }
+  if (routes === undefined || problems.length > 0) throw new ConfigError(problems);
+  const warnings = [
+    ...unknownVariables(environment),
+    ...(line.routes.length > 0 ? [] : missingAliases(environment, options)),
+  ];
+  return { name: line.command ?? "serve", options, ...routes, warnings };
+}
+
+/** The command line, taken apart but not yet understood. */
+interface Line {
+  readonly command: typeof COMMANDS[number] | undefined;
+  readonly help: boolean;
+  readonly version: boolean;
+  /** `LISTEN=TARGET` arguments. */
+  readonly routes: readonly string[];
+  /** Text by option name. */
+  readonly values: Readonly<Record<string, unknown>>;
+}
+
+function parseLine(args: readonly string[], problems: Problem[]): Line {
+  // Most ambassadors are started without a single argument.
+  if (args.length === 0) {
+    return { command: undefined, help: false, version: false, routes: [], values: {} };
+  }
+  const values = parseArgs(knownArguments(args, problems), {
+    boolean: BOOLEANS,
+    string: ["_", ...SPECS.map((spec) => spec.name)],
+    alias: { h: "help" },
+  });
+  const words = values._.map(String);
+  const commands = words.filter(isCommand);
+  const [command] = commands;
+  if (commands.length > 1) {
+    problems.push({ message: `${commands.join(" and ")}: one command at a time` });
+  }
+  const isRest = (word: string): boolean => !word.includes("=") && !isCommand(word);
+  for (const word of words.filter(isRest)) problems.push(unknownWord(word));
+  for (const spec of SPECS) {
+    if (values[spec.name] === undefined || spec.commands === undefined) continue;
+    if (!spec.commands.includes(command ?? "")) {
+      problems.push({ message: `--${spec.name}: only for ${spec.commands.join(" and ")}` });
+    }
+  }
+  const routes = words.filter((word) => word.includes("="));
+  if (command === "healthcheck" && routes.length > 0) {
+    problems.push({ message: "healthcheck: takes no routes" });
+  }
+  return { command, help: values.help, version: values.version, routes, values };
+}
+
+const BOOLEANS = ["help", "version"] as const;
+
+/** Leaves unknown options out, so that nobody has to guess whether the next word is their value. */
+function knownArguments(args: readonly string[], problems: Problem[]): string[] {
+  const known: readonly string[] = [...SPECS.map((spec) => spec.name), ...BOOLEANS];
+  const end = args.indexOf("--");
+  return args.filter((argument, index) => {
+    const isOption = argument.length > 1 && argument.startsWith("-");
+    if (!isOption || argument === "-h" || (end >= 0 && index >= end)) return true;
+    const name = /^--([^=]*)/.exec(argument)?.[1];
+    if (name !== undefined && known.includes(name)) return true;
+    problems.push(unknownOption(argument));
+    return false;
+  });
+}
+
+function isCommand(word: string): word is typeof COMMANDS[number] {
+  return COMMANDS.some((command) => command === word);
+}
+
+function unknownOption(argument: string): Problem {
+  const name = /^-*([^=]*)/.exec(argument)?.[1] ?? "";
+  const near = nearest(name, [...SPECS.map((spec) => spec.name), ...BOOLEANS]);
+  const hint = near === undefined
+    ? "ambassador --help lists the options"
+    : `did you mean --${near}?`;
+  return { message: `${quote(hideUser(argument).split("=")[0] ?? "")}: no such option`, hint };
+}
+
+function unknownWord(word: string): Problem {
+  const near = nearest(word, COMMANDS);
+  return {
+    message: `${quote(hideUser(word))}: neither a command nor a route`,
+    hint: near === undefined
+      ? "a route is written LISTEN=TARGET, for example 6379=redis:6379"
+      : `did you mean ${near}?`,
+  };
+}
+
+/** Each option from its argument, else its variable, else its default. */
+function readOptions(line: Line, environment: Environment, problems: Problem[]): Options {
+  const entries = Object.entries(OPTIONS).map(([key, spec]: [string, OptionSpec]) => {
+    const fallback = spec.default === undefined ? emptyOf(key) : spec.parse(spec.default);
+    const argument = line.values[spec.name];
+    const variable = variableOf(spec);
+    // An empty variable is one that a compose file passed on unset.
+    const inherited = spec.commands === undefined ? environment[variable] || undefined : undefined;
+    const text = argument === undefined ? inherited : String(argument);
+    if (text === undefined) return [key, fallback];
+    const source = argument === undefined ? variable : `--${spec.name}`;
+    const value = attempt(
+      () => {
+        if (text === "") throw new SyntaxError("the value is missing");
+        return spec.parse(text);
+      },
+      problems,
+      text === "" ? source : `${source} ${quote(hideUser(text))}`,
+    );
+    return [key, value ?? fallback];
+  });
+  return Object.fromEntries(entries) as Options;
+}
+
+function emptyOf(key: string): ReadonlySet<string> | undefined {
+  return key === "ignore" ? new Set() : undefined;
+}
+
+/** The result of `act`; where it throws what is wrong with the input, undefined and a problem. */
+function attempt<T>(act: () => T, problems: Problem[], subject?: string): T | undefined {
+  try {
+    return act();
+  } catch (error) {
+    if (error instanceof ConfigError) problems.push(...error.problems);
+    else if (error instanceof SyntaxError || error instanceof RangeError) {
+      problems.push({ message: `${subject}: ${error.message}` });
+    } else throw error;
+    return undefined;
+  }
+}
+
+function noRoute({ ignored }: Routes, { only }: Options): Problem {
+  const looked = only === undefined
+    ? "<ALIAS>_PORT_<port>_TCP"
+    : some([...only].map((alias) => `${plain(alias)}_PORT_<port>_TCP`), " or ");
+  const left = ignored.length === 0
+    ? ""
+    : ` (${ignored.length} ignored: ${
+      some(ignored.map(({ variable, reason }) => `${plain(variable)}, ${reason}`), "; ")
+    })`;
+  return {
+    message: `nothing to forward: no variable is named ${looked}${left}`,
+    hint: "set one, for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379, or give a route as an " +
+      "argument, 6379=192.0.2.10:6379; Docker 29 and later set no link variables on their own",
+  };
+}
+
+/** The first few of a list that may be long. */
+function some(texts: readonly string[], separator: string): string {
+  return [...texts.slice(0, 5), ...(texts.length > 5 ? ["…"] : [])].join(separator);
+}
+
+/** What Docker and Kubernetes make of a service that is itself called ambassador. */
+const OWN_SERVICE = /^AMBASSADOR_(?:PORT|SERVICE_|NAME$|ENV_)/;
+
+function unknownVariables(environment: Environment): Warning[] {
+  const known = SPECS.filter((spec) => spec.commands === undefined).map(variableOf);
+  const names = Object.keys(environment).filter((name) => name.startsWith("AMBASSADOR_")).sort();
+  // Services whose names only begin with "ambassador" bring their own link variables.
+  const aliases = names.flatMap((name) => aliasOf(name) ?? []);
+  const findLink = prefixFinder(aliases.filter((alias) => alias !== "AMBASSADOR"));
+  // What all of them begin with says nothing about which is the nearest.
+  const start = "AMBASSADOR_".length;
+  return names
+    .filter((name) => !known.includes(name) && !OWN_SERVICE.test(name))
+    .filter((name) => findLink(name.toUpperCase(), "_") === undefined)
+    .map((name) => {
+      const near = nearest(name.slice(start), known.map((other) => other.slice(start)), Infinity);
+      const reason = `no such option; did you mean AMBASSADOR_${near}?`;
+      return { setting: plain(name), reason };
+    });
+}
+
+function missingAliases(environment: Environment, { only, ignore }: Options): Warning[] {
+  const aliases = new Set(Object.keys(environment).map(aliasOf));
+  const missing = (name: string, wanted: Iterable<string>): Warning[] =>
+    [...wanted].filter((alias) => !aliases.has(alias)).map((alias) => ({
+      setting: `--${name} ${plain(alias)}`,
+      reason: "no variable has this alias",
+    }));
+  return [...missing("only", only ?? []), ...missing("ignore", ignore)];
+}

@@ -1,0 +1,156 @@
+// Connects to an upstream: within a time limit, again and again while it can't be reached if that is
+// wanted, and waiting rather than failing while the process is out of descriptors.
+
+import type { Address } from "./address.ts";
+import { startDeadline } from "./deadline.ts";
+import { errorCode, isShortage } from "./errors.ts";
+import type { Gate } from "./gate.ts";
+import { Backoff, pause } from "./pause.ts";
+import { timeoutError } from "./time_limit.ts";
+
+/** Options for {@linkcode Dial}; times in milliseconds, 0 is no limit. */
+export interface DialOptions {
+  /** Limit for one try to resolve and connect, waiting for a descriptor included. */
+  readonly connectTimeoutMs: number;
+  /** No new try begins later than this after the first; one that has begun keeps its own limit. */
+  readonly retryMs: number;
+  /** Where a want of descriptors is known. */
+  readonly gate: Gate;
+  /** Told when the process has run out of descriptors or memory. */
+  readonly onShortage: (error: unknown) => void;
+}
+
+/** One client's way to its upstream. */
+export class Dial {
+  readonly #target: Address;
+  readonly #options: DialOptions;
+  #try = new AbortController();
+  #cancelled = false;
+  #settled: PromiseWithResolvers<void> | undefined;
+
+  /**
+   * Does nothing yet.
+   *
+   * @param target Resolved at each try.
+   * @param options See there.
+   */
+  constructor(target: Address, options: DialOptions) {
+    this.#target = target;
+    this.#options = options;
+  }
+
+  /**
+   * Connects.
+   *
+   * @throws the error of the last try; a `DOMException` if it took too long or was cancelled
+   */
+  async connect(): Promise<Deno.TcpConn> {
+    const { retryMs } = this.#options;
+    if (retryMs === 0) return await this.#tryOnce();
+    const until = performance.now() + retryMs;
+    const backoff = new Backoff();
+    for (;;) {
+      try {
+        return await this.#tryOnce();
+      } catch (error) {
+        const left = until - performance.now();
+        if (this.#cancelled || left <= 0) throw error;
+        // One that was aborted by its time limit can't be used again.
+        this.#try = new AbortController();
+        await pause(Math.min(backoff.next(), left), this.#try.signal);
+        if (this.#cancelled) throw error;
+      }
+    }
+  }
+
+  /** Gives up; `connect` rejects. */
+  cancel(): void {
+    this.#cancelled = true;
+    this.#try.abort();
+  }
+
+  /** Resolves once its owner knows how it went. */
+  settled(): Promise<void> {
+    this.#settled ??= Promise.withResolvers();
+    return this.#settled.promise;
+  }
+
+  /** Says that its owner knows. */
+  settle(): void {
+    this.#settled?.resolve();
+  }
+
+  async #tryOnce(): Promise<Deno.TcpConn> {
+    const { connectTimeoutMs } = this.#options;
+    const current = this.#try;
+    using _limit = connectTimeoutMs === 0 ? null : startDeadline(connectTimeoutMs, () => {
+      current.abort(timeoutError(connectTimeoutMs));
+    });
+    try {
+      return await this.#connect();
+    } catch (error) {
+      const want = this.#want(error);
+      if (want === "none") throw error;
+      const wait = (): Promise<Deno.TcpConn> => this.#connectWhenPossible(error);
+      // A name that may just be wrong must not keep the other clients out.
+      return await (want === "certain" ? this.#options.gate.starve(wait) : wait());
+    }
+  }
+
+  async #connect(): Promise<Deno.TcpConn> {
+    const conn = await Deno.connect({ ...this.#target, signal: this.#try.signal });
+    if (!isToItself(conn)) return conn;
+    conn.close();
+    throw Object.assign(new Deno.errors.ConnectionRefused("connected to itself"), {
+      code: "ECONNREFUSED",
+    });
+  }
+
+  /** Tries whenever a connection has ended, and now and then, until the time is over. */
+  async #connectWhenPossible(shortage: unknown): Promise<Deno.TcpConn> {
+    const { signal } = this.#try;
+    const backoff = new Backoff();
+    for (;;) {
+      await this.#options.gate.untilDescriptor(backoff.next(), signal);
+      if (signal.aborted) throw shortage;
+      try {
+        return await this.#connect();
+      } catch (error) {
+        if (this.#want(error) === "none") throw error;
+      }
+    }
+  }
+
+  /** Whether a try failed for want of descriptors or memory, so that it is worth another. */
+  #want(error: unknown): "certain" | "likely" | "none" {
+    const { gate, onShortage } = this.#options;
+    // A name that can't be looked up for want of a descriptor looks like one that does not exist, or
+    // fails with a code of the resolver's own (EBUSY).
+    const code = errorCode(error) ?? "EBUSY";
+    const isLookup = code === "EBUSY" && !(error instanceof DOMException);
+    const shortage = isShortage(error) ? error : isLookup ? presentShortage() : undefined;
+    if (shortage !== undefined) {
+      onShortage(shortage);
+      return "certain";
+    }
+    return isLookup && gate.isShort ? "likely" : "none";
+  }
+}
+
+/**
+ * Whether nobody listens and TCP has connected the socket to itself: it does where the system happens
+ * to choose the target's own port on this machine to connect from.
+ */
+function isToItself({ localAddr, remoteAddr }: Deno.TcpConn): boolean {
+  return localAddr.port === remoteAddr.port && localAddr.hostname === remoteAddr.hostname;
+}
+
+/** The error of opening a descriptor at this moment, if there is none left. */
+function presentShortage(): unknown {
+  try {
+    Deno.listen({ hostname: "127.0.0.1", port: 0 }).close();
+    return undefined;
+  } catch (error) {
+    return isShortage(error) ? error : undefined;
+  }
+}

@@ -1,0 +1,101 @@
+// What goes wrong, as types: a configuration that can't be used, a listener that can't be bound, and
+// the kinds of socket error that are handled apart. It knows nothing of routes, logs or exit codes.
+
+/** One thing that is wrong, in the words its reader sees. */
+export interface Problem {
+  /** What failed, the quoted value, a colon, why. One line. */
+  readonly message: string;
+  /** The way out, where there is a likely one. One line. */
+  readonly hint?: string | undefined;
+}
+
+/** The command line or the environment can't be used. Carries every problem, not only the first. */
+export class ConfigError extends Error {
+  /** Its class, as stack traces show it. */
+  override readonly name = "ConfigError";
+  /** At least one. */
+  readonly problems: readonly Problem[];
+
+  /**
+   * Collects the problems.
+   *
+   * @param problems Everything that is wrong, in the order in which it is to be shown.
+   */
+  constructor(problems: readonly Problem[]) {
+    super(problems.map((problem) => problem.message).join("; "));
+    this.problems = problems;
+  }
+}
+
+/** A listen address can't be bound. */
+export class BindError extends Error {
+  /** Its class, as stack traces show it. */
+  override readonly name = "BindError";
+  /** The way out, where there is a likely one. */
+  readonly hint: string | undefined;
+
+  /**
+   * Says what could not be bound.
+   *
+   * @param message One line.
+   * @param options `cause` is the error of `Deno.listen`.
+   */
+  constructor(message: string, options: { cause: unknown; hint: string | undefined }) {
+    super(message, { cause: options.cause });
+    this.hint = options.hint;
+  }
+}
+
+/**
+ * The system's name for an error (`ECONNREFUSED`), or undefined where it has none, as when a name
+ * can't be resolved.
+ */
+export function errorCode(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { code } = error as Error & { code?: unknown };
+  return typeof code === "string" ? code : undefined;
+}
+
+const PEER_GONE = new Set(["ECONNRESET", "ECONNABORTED", "EPIPE", "ENOTCONN", "ETIMEDOUT"]);
+
+/** Whether an error means that the other end of this one connection has gone. */
+export function isPeerGone(error: unknown): boolean {
+  return PEER_GONE.has(errorCode(error) ?? "") ||
+    error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.ConnectionAborted ||
+    error instanceof Deno.errors.BrokenPipe ||
+    error instanceof Deno.errors.NotConnected;
+}
+
+const SHORTAGE = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
+
+/** Whether an error means that the process or the machine has run out of descriptors or memory. */
+export function isShortage(error: unknown): boolean {
+  return SHORTAGE.has(errorCode(error) ?? "");
+}
+
+const PLAIN_WORDS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "connection refused",
+  ECONNRESET: "connection reset",
+  EHOSTUNREACH: "no route to host",
+  ENETUNREACH: "network unreachable",
+  ETIMEDOUT: "no answer",
+  EADDRINUSE: "address in use",
+  EADDRNOTAVAIL: "not an address of this machine",
+  EACCES: "permission denied",
+  EPERM: "permission denied",
+  EMFILE: "out of file descriptors",
+  ENFILE: "the machine is out of file descriptors",
+  ENOBUFS: "out of network buffers",
+  ENOMEM: "out of memory",
+};
+
+/** What went wrong in a few plain words, for a log line. */
+export function describeError(error: unknown): string {
+  const words = PLAIN_WORDS[errorCode(error) ?? ""];
+  if (words !== undefined) return words;
+  const message = error instanceof Error ? error.message : String(error);
+  return message.startsWith("failed to lookup address information: ")
+    ? `name does not resolve: ${message.slice("failed to lookup address information: ".length)}`
+    : message;
+}

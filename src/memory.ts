@@ -1,0 +1,70 @@
+// Gives memory back to the machine once a rush of connections is over. V8 keeps what it has had for as
+// long as a process is quiet, and only its most thorough collection returns it.
+
+/** V8's collector, as `--v8-flags=--expose-gc` shows it. */
+type Collect = (options: { type: "major"; flavor: "last-resort" }) => void;
+
+/** So many connections at once are a rush; what fewer leave behind is not worth the pause. */
+const RUSH = 500;
+
+/** After this part of them has gone, the rush is over. */
+const OVER = 3 / 4;
+
+/** So many connections one after the other leave as much behind. */
+const MANY = 5000;
+
+const LOOK_EVERY_MS = 1000;
+
+/** A load that comes and goes must not be paused each time. */
+const AT_MOST_EVERY_MS = 3000;
+
+/**
+ * Watches how many connections there are, until it is disposed.
+ *
+ * @param connections Those that are open.
+ * @param countAccepted How many there have been.
+ */
+export function watchMemory(
+  connections: ReadonlySet<unknown>,
+  countAccepted: () => number,
+): Disposable {
+  let most = 0;
+  let acceptedBefore = 0;
+  let acceptedAtReturn = 0;
+  let returnedMs = -Infinity;
+  const timer = setInterval(() => {
+    const accepted = countAccepted();
+    const isQuiet = accepted === acceptedBefore;
+    acceptedBefore = accepted;
+    most = Math.max(most, connections.size);
+    const isRushOver = most >= RUSH && connections.size <= most * (1 - OVER);
+    if (!isRushOver && !(isQuiet && accepted - acceptedAtReturn >= MANY)) return;
+    if (performance.now() - returnedMs < AT_MOST_EVERY_MS) return;
+    returnedMs = performance.now();
+    most = connections.size;
+    acceptedAtReturn = accepted;
+    void returnMemory();
+  }, LOOK_EVERY_MS);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+async function returnMemory(): Promise<void> {
+  const collect = (globalThis as { gc?: Collect }).gc ?? await exposeCollector();
+  // Some tens of milliseconds, and by now there are few connections that have to wait for it.
+  collect?.({ type: "major", flavor: "last-resort" });
+}
+
+/** The collector where the command line has not exposed it; undefined where that can't be done. */
+async function exposeCollector(): Promise<Collect | undefined> {
+  try {
+    const [{ setFlagsFromString }, { runInNewContext }] = await Promise.all([
+      import("node:v8"),
+      import("node:vm"),
+    ]);
+    setFlagsFromString("--expose-gc");
+    return runInNewContext("gc") as Collect;
+  } catch {
+    // Deno 2.7 takes the flag from its command line alone.
+    return undefined;
+  }
+}

@@ -1,0 +1,45 @@
+// What `wait` shows while it waits: on a terminal one line that is drawn again and again, elsewhere a
+// line for each upstream that accepts. It decides the text; where it goes is told.
+
+import type { AwaitedUpstream } from "./wait.ts";
+
+/** Options for {@linkcode showProgress}. */
+export interface ShowProgressOptions {
+  /** Columns of the terminal; undefined where there is none. */
+  readonly columns: number | undefined;
+  /** Takes text, with its line's end where it has one. */
+  readonly write: (text: string) => void;
+}
+
+/** Carriage return, and clear to the end of the line. */
+const REDRAW = "\r\x1b[K";
+
+/** What to call after each try of `waitForUpstreams`. */
+export function showProgress(
+  { columns, write }: ShowProgressOptions,
+): (tried: AwaitedUpstream, all: readonly AwaitedUpstream[]) => void {
+  if (columns === undefined) {
+    return ({ accepts, target }) => {
+      if (accepts) write(`ambassador: ${target} accepts connections\n`);
+    };
+  }
+  return (_, all) => {
+    const line = progressLine(all);
+    // The last column is left free: some terminals go to the next line as soon as it is written.
+    const cut = line.length < columns ? line : `${line.slice(0, Math.max(0, columns - 2))}…`;
+    write(`${REDRAW}${cut}${all.every(({ accepts }) => accepts) ? "\n" : ""}`);
+  };
+}
+
+function progressLine(all: readonly AwaitedUpstream[]): string {
+  const missing = all.filter(({ accepts }) => !accepts);
+  return missing.length === 0
+    ? `${all.length} of ${all.length} upstreams accept connections`
+    : `waiting for ${missing.length} of ${all.length}: ${describeUpstreams(missing)}`;
+}
+
+/** `db:5432 (connection refused), cache:6379 (no answer within 10s)`. */
+export function describeUpstreams(upstreams: readonly AwaitedUpstream[]): string {
+  return upstreams.map(({ target, error }) => error === undefined ? target : `${target} (${error})`)
+    .join(", ");
+}
