@@ -1,0 +1,114 @@
+// How much memory the relay puts behind a read: the sockets are real, and one of them is watched.
+
+import { assert, assertEquals } from "@std/assert";
+import { newTraffic, relay, type RelayEnd, type Socket } from "../src/relay.ts";
+import { Random, readExactly, until, within, writeAll } from "./helpers.ts";
+
+/** Two ends of one connection: who dialled and who accepted. */
+async function pair(): Promise<[Deno.TcpConn, Deno.TcpConn]> {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  return await within(Promise.all([Deno.connect({ port }), listener.accept()]), "a connection");
+}
+
+/** A relay whose reads from the client are watched. */
+interface Watched extends AsyncDisposable {
+  readonly client: Deno.TcpConn;
+  readonly upstream: Deno.TcpConn;
+  /** The size of the buffer of each read from the client; the last one waits. */
+  readonly sizes: readonly number[];
+  readonly end: Promise<RelayEnd>;
+}
+
+async function startWatched(): Promise<Watched> {
+  const [client, accepted] = await pair();
+  const [dialled, upstream] = await pair();
+  const sizes: number[] = [];
+  const watched: Socket = {
+    read(buffer): Promise<number | null> {
+      sizes.push(buffer.buffer.byteLength);
+      return accepted.read(buffer);
+    },
+    write: (data) => accepted.write(data),
+    closeWrite: () => accepted.closeWrite(),
+    [Symbol.dispose]: () => accepted[Symbol.dispose](),
+  };
+  const end = relay(watched, dialled, newTraffic());
+  return {
+    client,
+    upstream,
+    sizes,
+    end,
+    async [Symbol.asyncDispose](): Promise<void> {
+      for (const socket of [client, upstream, accepted, dialled]) socket[Symbol.dispose]();
+      await within(end, "the relay to end");
+    },
+  };
+}
+
+/** Sends a message through and waits until the relay waits for the next one. */
+async function sendThrough({ client, upstream, sizes }: Watched, message: string): Promise<void> {
+  const reads = sizes.length;
+  await writeAll(client, message);
+  assertEquals(await readExactly(upstream, message.length), message);
+  await until(() => sizes.length > reads, "the relay reads on");
+}
+
+/** Sends so many bytes through as fast as it goes. */
+async function streamThrough({ client, upstream }: Watched, count: number): Promise<void> {
+  const writing = writeAll(client, new Random().bytes(count));
+  const buffer = new Uint8Array(64 * 1024);
+  for (let left = count; left > 0;) {
+    left -= await within(upstream.read(buffer), "the stream") ?? left;
+  }
+  await writing;
+}
+
+Deno.test("relay() waits with half a kilobyte where only small messages move", async () => {
+  await using watched = await startWatched();
+  for (let i = 0; i < 10; i++) await sendThrough(watched, "PING\r\n");
+  assertEquals(new Set(watched.sizes), new Set([512]));
+});
+
+Deno.test("relay() reads a stream with a megabyte, and does not wait with one after it", async () => {
+  await using watched = await startWatched();
+  const { sizes } = watched;
+  await streamThrough(watched, 16 * 1024 * 1024);
+  await sendThrough(watched, "x");
+  assertEquals(Math.max(...sizes), 1024 * 1024);
+  assert((sizes.at(-1) ?? 0) <= 32 * 1024, `${sizes.slice(-20)}`);
+});
+
+Deno.test("relay() goes back to half a kilobyte when only small messages follow", async () => {
+  await using watched = await startWatched();
+  const { sizes } = watched;
+  await streamThrough(watched, 1024 * 1024);
+  for (let i = 0; i < 200 && sizes.at(-1) !== 512; i++) await sendThrough(watched, "PING\r\n");
+  assertEquals(sizes.at(-1), 512);
+});
+
+Deno.test("relay() lends its large buffers again: what one has sent does not reach another", async () => {
+  await using first = await startWatched();
+  await using second = await startWatched();
+  const random = new Random();
+  console.error(`seed ${random.seed}`);
+  for (let round = 0; round < 4; round++) {
+    for (const { client, upstream } of [first, second]) {
+      const sent = random.bytes(3_000_000);
+      const writing = writeAll(client, sent);
+      const received = new Uint8Array(sent.length);
+      for (let at = 0; at < received.length;) {
+        at += await within(upstream.read(received.subarray(at)), "the stream") ?? received.length;
+      }
+      await writing;
+      assert(received.every((byte, at) => byte === sent[at]), `round ${round}`);
+    }
+  }
+});
+
+Deno.test("relay() passes on the message that came, not an earlier one of the same length", async () => {
+  for (const length of [1, 511, 512, 513, 4095, 4096, 32 * 1024, 32 * 1024 + 1]) {
+    await using watched = await startWatched();
+    for (const letter of "abcdef") await sendThrough(watched, letter.repeat(length));
+  }
+});
