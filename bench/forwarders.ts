@@ -1,0 +1,154 @@
+// Those who are compared, each as the command lines that forward a list of routes. All but the number
+// of connections is as they come: HAProxy and nginx use all processors, socat one process a client.
+
+import { sourceCommand } from "../build/sources.ts";
+import { freePort } from "./process.ts";
+import { findProgram, howToInstall, nginxStreamModule, type ProgramName } from "./programs.ts";
+
+/** A port to listen on at 127.0.0.1, and where it leads. */
+export interface BenchRoute {
+  /** Where to listen. */
+  readonly listenPort: number;
+  /** An IPv4 address. */
+  readonly hostname: string;
+  /** The target's port. */
+  readonly port: number;
+}
+
+/** One of those who are compared. */
+export interface ForwarderSpec {
+  /** The head of its column. */
+  readonly name: string;
+  /** The command lines; files that they need are written into the folder. */
+  commands(routes: readonly BenchRoute[], folder: string): readonly (readonly string[])[];
+}
+
+/** More than the bench ever opens at once, and few enough for the usual limits on open files. */
+const MAX_CONNECTIONS = 6000;
+
+/** The ambassador: the sources with the Deno that runs the bench, or an executable. */
+export function ambassador(executable?: string): ForwarderSpec {
+  const program = executable === undefined ? sourceCommand() : [executable];
+  return {
+    name: "ambassador",
+    commands: (routes) => [[
+      ...program,
+      ...routes.map(({ listenPort, hostname, port }) =>
+        `127.0.0.1:${listenPort}=${hostname}:${port}`
+      ),
+    ]],
+  };
+}
+
+/**
+ * The ambassador with a status page that is asked for its metrics every second, as Prometheus would
+ * (more often than it usually does).
+ */
+export function scrapedAmbassador(executable?: string): ForwarderSpec & Disposable {
+  const { commands } = ambassador(executable);
+  const addresses = new Set<string>();
+  const timer = setInterval(() => {
+    for (const address of addresses) void scrape(address);
+  }, 1000);
+  return {
+    name: "with status",
+    commands: (routes, folder) => {
+      const address = `127.0.0.1:${freePort()}`;
+      addresses.add(address);
+      return commands(routes, folder).map((command) => [...command, `--status=${address}`]);
+    },
+    [Symbol.dispose]: () => clearInterval(timer),
+  };
+}
+
+async function scrape(address: string): Promise<void> {
+  try {
+    await (await fetch(`http://${address}/metrics`)).text();
+  } catch {
+    // It has been stopped since, or has not started yet.
+  }
+}
+
+/** The peers that are installed, and what to say of those that are not. */
+export function findPeers(): { peers: ForwarderSpec[]; missing: string[] } {
+  const peers: ForwarderSpec[] = [];
+  const missing: string[] = [];
+  const add = (name: ProgramName, make: (path: string) => ForwarderSpec[]): void => {
+    const path = findProgram(name);
+    if (path === undefined) missing.push(howToInstall(name));
+    else peers.push(...make(path));
+  };
+  add("socat", (path) => [socat(path, "socat", ""), socat(path, "socat 512", ",backlog=512")]);
+  add("haproxy", (path) => [haproxy(path)]);
+  add("nginx", (path) => [nginx(path)]);
+  return { peers, missing };
+}
+
+/** The line that link-variable images run, one process a route and one a client. */
+function socat(path: string, name: string, extra: string): ForwarderSpec {
+  return {
+    name,
+    commands: (routes) =>
+      routes.map(({ listenPort, hostname, port }) => [
+        path,
+        "-t",
+        "100000000",
+        `TCP4-LISTEN:${listenPort},bind=127.0.0.1,fork,reuseaddr${extra}`,
+        `TCP4:${hostname}:${port}`,
+      ]),
+  };
+}
+
+function haproxy(path: string): ForwarderSpec {
+  return {
+    name: "HAProxy",
+    commands: (routes, folder) => {
+      const file = `${folder}/haproxy.cfg`;
+      const listens = routes.map(({ listenPort, hostname, port }) => `
+listen route${listenPort}
+  bind 127.0.0.1:${listenPort}
+  server upstream ${hostname}:${port}
+`);
+      Deno.writeTextFileSync(
+        file,
+        `global
+  maxconn ${MAX_CONNECTIONS}
+defaults
+  mode tcp
+  timeout connect 10s
+  timeout client 1h
+  timeout server 1h
+${listens.join("")}`,
+      );
+      return [[path, "-db", "-q", "-f", file]];
+    },
+  };
+}
+
+function nginx(path: string): ForwarderSpec {
+  return {
+    name: "nginx",
+    commands: (routes, folder) => {
+      const file = `${folder}/nginx.conf`;
+      const module = nginxStreamModule();
+      const servers = routes.map(({ listenPort, hostname, port }) =>
+        `  server { listen 127.0.0.1:${listenPort}; proxy_pass ${hostname}:${port}; }\n`
+      );
+      Deno.writeTextFileSync(
+        file,
+        `${module === undefined ? "" : `load_module ${module};\n`}daemon off;
+pid ${folder}/nginx.pid;
+error_log stderr crit;
+worker_processes auto;
+worker_rlimit_nofile 20000;
+events { worker_connections ${MAX_CONNECTIONS * 3}; }
+stream {
+  access_log off;
+  proxy_timeout 1h;
+${servers.join("")}}
+`,
+      );
+      return [[path, "-p", folder, "-e", "stderr", "-c", file]];
+    },
+  };
+}

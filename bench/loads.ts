@@ -1,0 +1,127 @@
+// The load generators: those of Redis and iperf3, and two small ones for what these do not measure.
+
+import { cpuSeconds, memoryBytes, output } from "./process.ts";
+import type { Services } from "./services.ts";
+import type { Forwarder } from "./setup.ts";
+import { quantile } from "./stats.ts";
+
+/** Gbit/s through the forwarder over so many streams, and its CPU seconds for each gigabyte. */
+export async function stream(
+  services: Services,
+  { processes, iperfPort }: Forwarder,
+  { streams, seconds }: { streams: number; seconds: number },
+): Promise<{ gbits: number; cpuPerGigabyte: number }> {
+  const before = cpuSeconds(processes);
+  const report = JSON.parse(await output(iperfCommand(services, iperfPort, streams, seconds)));
+  const cpu = cpuSeconds(processes) - before;
+  const { bytes, bits_per_second } = report.end.sum_received;
+  return { gbits: bits_per_second / 1e9, cpuPerGigabyte: cpu / (bytes / 1e9) };
+}
+
+function iperfCommand(
+  services: Services,
+  port: number,
+  streams: number,
+  seconds: number,
+): string[] {
+  const where = ["-c", "127.0.0.1", "-p", `${port}`];
+  return [services.iperf3, ...where, "-P", `${streams}`, "-t", `${seconds}`, "-J"];
+}
+
+/** What redis-benchmark found. */
+export interface RequestFigures {
+  /** Requests a second. */
+  readonly perSecond: number;
+  /** The median time of a request in milliseconds. */
+  readonly p50Ms: number;
+  /** The time that one of a hundred exceeds, in milliseconds. */
+  readonly p99Ms: number;
+}
+
+/** PINGs through the forwarder with redis-benchmark, and its CPU time for each, in microseconds. */
+export async function requests(
+  services: Services,
+  { processes, redisPort }: Forwarder,
+  { count, connections, extra = [] }: {
+    count: number;
+    connections: number;
+    extra?: readonly string[];
+  },
+): Promise<RequestFigures & { readonly cpuMicros: number }> {
+  const before = cpuSeconds(processes);
+  const csv = await output([
+    ...[services.redisBenchmark, "-h", "127.0.0.1", "-p", `${redisPort}`, "-t", "ping_mbulk"],
+    ...["-n", `${Math.ceil(count)}`, "-c", `${connections}`, "--csv", ...extra],
+  ]);
+  const cpuMicros = (cpuSeconds(processes) - before) * 1e6 / count;
+  return { ...parseRequests(csv), cpuMicros };
+}
+
+/** Reads the last line of what `redis-benchmark --csv` prints. */
+export function parseRequests(csv: string): RequestFigures {
+  const [perSecond = NaN, , , p50Ms = NaN, , p99Ms = NaN] = (csv.trim().split("\n").at(-1) ?? "")
+    .split(",").slice(1).map((cell) => Number(cell.replaceAll('"', "")));
+  return { perSecond, p50Ms, p99Ms };
+}
+
+/** The median time of a request on one connection while streams run beside it, in milliseconds. */
+export async function quiet(
+  services: Services,
+  { redisPort, iperfPort }: Forwarder,
+  { streams, seconds }: { streams: number; seconds: number },
+): Promise<number> {
+  using conn = await Deno.connect({ hostname: "127.0.0.1", port: redisPort });
+  conn.setNoDelay(true);
+  await ping(conn);
+  let running = true;
+  const streaming = output(iperfCommand(services, iperfPort, streams, seconds))
+    .finally(() => running = false);
+  const endMs = performance.now() + seconds * 1000;
+  // Half a second for the streams to get going.
+  await pause(Math.min(500, seconds * 500));
+  const timesMs: number[] = [];
+  while (running && performance.now() < endMs) {
+    const beginMs = performance.now();
+    await ping(conn);
+    timesMs.push(performance.now() - beginMs);
+    await pause(5);
+  }
+  await streaming;
+  return quantile(timesMs, 0.5);
+}
+
+/** Bytes of memory that each of so many connections costs that have asked once and then are idle. */
+export async function idle(
+  { processes, redisPort }: Forwarder,
+  { connections }: { connections: number },
+): Promise<number> {
+  const before = memoryBytes(processes);
+  using opened = new DisposableStack();
+  for (let done = 0; done < connections;) {
+    // No more at once than socat's listen queue holds, or each batch waits for a SYN that is sent again.
+    const batch = Math.min(4, connections - done);
+    await Promise.all(Array.from({ length: batch }, async () => {
+      await ping(opened.use(await Deno.connect({ hostname: "127.0.0.1", port: redisPort })));
+    }));
+    done += batch;
+  }
+  await pause(1000);
+  return (memoryBytes(processes) - before) / connections;
+}
+
+const PING = new TextEncoder().encode("PING\r\n");
+const PONG_LENGTH = "+PONG\r\n".length;
+
+async function ping(conn: Deno.TcpConn): Promise<void> {
+  await conn.write(PING);
+  const answer = new Uint8Array(PONG_LENGTH);
+  for (let done = 0; done < PONG_LENGTH;) {
+    const count = await conn.read(answer.subarray(done));
+    if (count === null) throw new Error("the connection was closed before the answer");
+    done += count;
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

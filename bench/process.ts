@@ -1,0 +1,133 @@
+// Child processes of the bench: started, waited for, looked at through /proc, and ended by their own
+// process ids, their children's included.
+
+/** A process that runs until it is disposed. */
+export interface Running extends AsyncDisposable {
+  /** Its process id. */
+  readonly pid: number;
+}
+
+/** Starts a program; what it writes is kept and shown if it can't be reached. */
+export function start(
+  [executable = "", ...args]: readonly string[],
+  env: Record<string, string> = {},
+): Running {
+  const child = new Deno.Command(executable, {
+    args,
+    env,
+    stdin: "null",
+    stdout: "null",
+    stderr: Deno.env.get("BENCH_DEBUG") === undefined ? "null" : "inherit",
+  }).spawn();
+  running.add(child.pid);
+  const status = child.status.then(() => void running.delete(child.pid));
+  return {
+    pid: child.pid,
+    async [Symbol.asyncDispose](): Promise<void> {
+      if (running.has(child.pid)) await killTree(child.pid);
+      await status;
+    },
+  };
+}
+
+/** The processes that were started and have not ended. */
+const running = new Set<number>();
+
+/** Ends everything that was started and still runs, for when the bench itself is ended. */
+export async function killAll(): Promise<void> {
+  for (const pid of running) await killTree(pid);
+}
+
+/** Kills a process and all that it has started; stopped first, so that it starts no more of them. */
+async function killTree(root: number): Promise<void> {
+  kill(root, "SIGSTOP");
+  // T: stopped, Z: has ended; nothing: has gone.
+  while (!"TZ".includes(statOf(root)[0] ?? "")) await new Promise((tick) => setTimeout(tick, 1));
+  for (const pid of treeOf(root)) kill(pid, "SIGKILL");
+}
+
+function kill(pid: number, signal: Deno.Signal): void {
+  try {
+    Deno.kill(pid, signal);
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+/** Runs a program to its end and gives what it wrote to stdout. */
+export async function output([executable = "", ...args]: readonly string[]): Promise<string> {
+  const command = new Deno.Command(executable, { args, stdin: "null" });
+  const { success, stdout, stderr } = await command.output();
+  const decoder = new TextDecoder();
+  const text = decoder.decode(stdout);
+  if (success) return text;
+  throw new Error(`${executable} ${args.join(" ")}: ${text} ${decoder.decode(stderr)}`);
+}
+
+/** A port on which nothing listened a moment ago. */
+export function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+/** Resolves with the first connection that is accepted; for a start, in a tight loop. */
+export async function connectSoon(port: number, withinMs = 10_000): Promise<Deno.TcpConn> {
+  const endMs = performance.now() + withinMs;
+  for (;;) {
+    try {
+      return await Deno.connect({ hostname: "127.0.0.1", port });
+    } catch (cause) {
+      if (performance.now() < endMs) continue;
+      throw new Error(`nothing accepts on port ${port} within ${withinMs} ms`, { cause });
+    }
+  }
+}
+
+/** Resolves when the port accepts connections. */
+export async function untilAccepting(port: number): Promise<void> {
+  (await connectSoon(port)).close();
+}
+
+/** CPU seconds of the processes and all their children so far, those that have ended included. */
+export function cpuSeconds(processes: readonly Running[]): number {
+  // In ticks of 10 ms on every Linux that Deno runs on: utime, stime, cutime, cstime.
+  const ticks = processes.flatMap(({ pid }) => treeOf(pid)).map((pid) =>
+    statOf(pid).slice(11, 15).reduce((sum, field) => sum + Number(field), 0)
+  );
+  return ticks.reduce((sum, count) => sum + count, 0) / 100;
+}
+
+/** Bytes of memory of the processes and their children, shared pages counted once. */
+export function memoryBytes(processes: readonly Running[]): number {
+  const sizes = processes.flatMap(({ pid }) => treeOf(pid)).map((pid) => {
+    const rollup = read(`/proc/${pid}/smaps_rollup`);
+    return Number(/^Pss:\s+(\d+) kB/m.exec(rollup)?.[1] ?? 0) * 1024;
+  });
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+/** A process and its descendants. */
+function treeOf(root: number): number[] {
+  const children = Map.groupBy(allPids(), (pid) => Number(statOf(pid)[1] ?? 0));
+  const tree = [root];
+  for (const pid of tree) tree.push(...children.get(pid) ?? []);
+  return tree;
+}
+
+function allPids(): number[] {
+  return [...Deno.readDirSync("/proc")].map(({ name }) => Number(name)).filter((pid) => pid > 0);
+}
+
+/** The fields of /proc/PID/stat that follow the name: the state, the parent, … */
+function statOf(pid: number): string[] {
+  const stat = read(`/proc/${pid}/stat`);
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+}
+
+function read(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,55 @@
+// The two real servers behind the forwarders: Redis for requests and iperf3 for streams.
+
+import { findProgram, howToInstall } from "./programs.ts";
+import { freePort, type Running, start, untilAccepting } from "./process.ts";
+
+/** Servers and load generators. */
+export interface Services extends AsyncDisposable {
+  /** Redis listens here on several addresses, one for each forwarder. */
+  readonly redisPort: number;
+  /** The iperf3 server listens here. */
+  readonly iperfPort: number;
+  /** The path of redis-benchmark. */
+  readonly redisBenchmark: string;
+  /** The path of iperf3. */
+  readonly iperf3: string;
+}
+
+/**
+ * The address that a forwarder reaches Redis by. Each has its own, so that ports which one of them has
+ * used up (TIME_WAIT) are not missing for the next.
+ */
+export function redisAddress(index: number): string {
+  return `127.0.0.${index + 1}`;
+}
+
+/** Starts both. Throws an error that says what is missing. */
+export async function startServices(forwarders: number): Promise<Services> {
+  const [redis, redisBenchmark, iperf3] = (["redis-server", "redis-benchmark", "iperf3"] as const)
+    .map((name) => {
+      const path = findProgram(name);
+      if (path === undefined) throw new Error(howToInstall(name));
+      return path;
+    }) as [string, string, string];
+  await using started = new AsyncDisposableStack();
+  const redisPort = freePort();
+  const addresses = Array.from({ length: forwarders }, (_, index) => redisAddress(index));
+  const run = (command: readonly string[]): Running => started.use(start(command));
+  run([
+    ...[redis, "--port", `${redisPort}`, "--bind", ...addresses],
+    ...["--save", "", "--appendonly", "no", "--maxclients", "12000", "--tcp-backlog", "4096"],
+    ...["--dir", "/tmp"],
+  ]);
+  const iperfPort = freePort();
+  run([iperf3, "-s", "-B", "127.0.0.1", "-p", `${iperfPort}`]);
+  await untilAccepting(redisPort);
+  await untilAccepting(iperfPort);
+  const kept = started.move();
+  return {
+    redisPort,
+    iperfPort,
+    redisBenchmark,
+    iperf3,
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
