@@ -93,9 +93,10 @@ const MAX_SPARE = 8;
 const spare: Uint8Array<ArrayBuffer>[] = [];
 
 /**
- * Deno looks for what has come on other sockets only when nothing is ready any more, or else after some
- * sixty turns of its loop. Streams that are always ready would let a quiet connection wait for most of
- * a second. So after so many bytes all streams stand back for as many turns, which are empty and short.
+ * Deno looks for what has come on other sockets only when nothing is ready any more, or else after 61
+ * turns of its loop (`event_interval` in its runtime/tokio_util.rs). Streams that are always ready would
+ * let a quiet connection wait for most of a second. So after so many bytes all streams stand back for
+ * as many turns, which are empty and short.
  */
 const BYTES_BEFORE_STANDING_BACK = 4 * 1024 * 1024;
 const TURNS = 64;

@@ -1,4 +1,5 @@
-// How much memory the relay puts behind a read: the sockets are real, and one of them is watched.
+// What the relay takes for itself: memory behind a read, and turns of the event loop. The sockets are
+// real, and one of them is watched; but for a stream that is faster than any real one.
 
 import { assert, assertEquals } from "@std/assert";
 import { newTraffic, relay, type RelayEnd, type Socket } from "../src/relay.ts";
@@ -111,4 +112,46 @@ Deno.test("relay() passes on the message that came, not an earlier one of the sa
     await using watched = await startWatched();
     for (const letter of "abcdef") await sendThrough(watched, letter.repeat(length));
   }
+});
+
+/** Calls back in the next turn of the event loop. */
+declare function setImmediate(callback: () => void): unknown;
+
+/** A stream that has more at each turn of the event loop, and its receiver that takes all of it. */
+function endlessStream(): { source: Socket; sink: Socket; stop: () => void } {
+  const stopped = Promise.withResolvers<null>();
+  let isStopped = false;
+  const source: Socket = {
+    async read(buffer): Promise<number | null> {
+      await new Promise<void>((resolve) => void setImmediate(resolve));
+      return isStopped ? null : buffer.length;
+    },
+    write: (data) => Promise.resolve(data.length),
+    closeWrite: () => Promise.resolve(),
+    [Symbol.dispose]: () => {},
+  };
+  const stop = (): void => {
+    isStopped = true;
+    stopped.resolve(null);
+  };
+  return { source, sink: { ...source, read: () => stopped.promise }, stop };
+}
+
+Deno.test("relay() lets a quiet connection in between the megabytes of a stream", async () => {
+  const { source, sink, stop } = endlessStream();
+  const stream = newTraffic();
+  const streaming = relay(source, sink, stream);
+  {
+    await using quiet = await startWatched();
+    for (let i = 0; i < 10; i++) {
+      const before = stream.up.bytes;
+      await writeAll(quiet.client, "PING");
+      assertEquals(await readExactly(quiet.upstream, 4), "PING");
+      // Deno looks for new events every 61 turns, and it has to do so twice: 122 MiB.
+      const megabytes = (stream.up.bytes - before) / 1024 ** 2;
+      assert(megabytes < 32, `${megabytes} MiB`);
+    }
+  }
+  stop();
+  assertEquals(await within(streaming, "the stream to end"), "finished");
 });
