@@ -105,7 +105,7 @@ export async function idle(
     }));
     done += batch;
   }
-  await pause(1000);
+  await pause(5000);
   return (memoryBytes(processes) - before) / connections;
 }
 

@@ -97,11 +97,16 @@ export function cpuSeconds(processes: readonly Running[]): number {
   return ticks.reduce((sum, count) => sum + count, 0) / 100;
 }
 
-/** Bytes of memory of the processes and their children, shared pages counted once. */
+/**
+ * Bytes of memory that the processes and their children hold, shared pages counted once. Pages of files
+ * are not in it: the system can drop those, and they are the same for any number of connections.
+ */
 export function memoryBytes(processes: readonly Running[]): number {
-  const sizes = processes.flatMap(({ pid }) => treeOf(pid)).map((pid) => {
+  const sizes = processes.flatMap(({ pid }) => treeOf(pid)).flatMap((pid) => {
     const rollup = read(`/proc/${pid}/smaps_rollup`);
-    return Number(/^Pss:\s+(\d+) kB/m.exec(rollup)?.[1] ?? 0) * 1024;
+    return [...rollup.matchAll(/^Pss_(?:Anon|Shmem):\s+(\d+) kB/gm)].map(([, kB]) =>
+      Number(kB) * 1024
+    );
   });
   return sizes.reduce((sum, size) => sum + size, 0);
 }
