@@ -86,11 +86,19 @@ const READS_BEFORE_SHRINKING = 64;
 /**
  * Fewer and larger system calls are what makes a stream fast, but memory that waits with a connection
  * is lost to the others. So a large buffer is only lent, while more has come than the largest own one
- * could hold. Those that come back are kept for the next borrower, up to so many.
+ * could hold. There are so many for all connections together and they are kept: making one costs more
+ * than it wins where it is for a single message. Who finds none goes on with its own.
  */
 const LENT_BUFFER = 1024 * 1024;
-const MAX_SPARE = 8;
+const MAX_LENT = 8;
 const spare: Uint8Array<ArrayBuffer>[] = [];
+let made = 0;
+
+function borrow(): Uint8Array<ArrayBuffer> | undefined {
+  if (spare.length > 0 || made === MAX_LENT) return spare.pop();
+  made++;
+  return new Uint8Array(LENT_BUFFER);
+}
 
 /**
  * Deno looks for what has come on other sockets only when nothing is ready any more, or else after 61
@@ -129,13 +137,13 @@ async function pump(from: Socket, to: Socket, leg: Leg): Promise<void> {
       from[Symbol.dispose]();
       to[Symbol.dispose]();
       if (outcome.end === "finished") outcome.end = leg.unreadable;
-      return;
+      break;
     }
     try {
       if (count === null) {
         await to.closeWrite();
         direction.finished = true;
-        return;
+        break;
       }
       if (view.length !== count) view = buffer.subarray(0, count);
       bytesMoved += count;
@@ -148,18 +156,20 @@ async function pump(from: Socket, to: Socket, leg: Leg): Promise<void> {
       }
     } catch {
       if (outcome.end === "finished") outcome.end = leg.unwritable;
-      return;
+      break;
     }
     const isFull = count === buffer.length;
+    if (count >= LARGEST_BUFFER && bytesMoved >= BYTES_BEFORE_STANDING_BACK) {
+      await (standingBack ??= standBack());
+    }
     if (buffer !== own) {
-      if (bytesMoved >= BYTES_BEFORE_STANDING_BACK) await (standingBack ??= standBack());
       if (isFull) continue;
-      if (spare.length < MAX_SPARE) spare.push(buffer);
+      spare.push(buffer);
       view = buffer = own;
     } else if (isFull) {
       smallReads = 0;
       if (count < LARGEST_BUFFER) own = buffer = new Uint8Array(count * GROWTH);
-      else buffer = spare.pop() ?? new Uint8Array(LENT_BUFFER);
+      else buffer = borrow() ?? own;
       view = buffer;
     } else if (count > buffer.length / GROWTH || buffer.length === SMALLEST_BUFFER) {
       smallReads = 0;
@@ -168,4 +178,5 @@ async function pump(from: Socket, to: Socket, leg: Leg): Promise<void> {
       view = buffer = own = new Uint8Array(buffer.length / GROWTH);
     }
   }
+  if (buffer !== own) spare.push(buffer);
 }

@@ -16,6 +16,8 @@ async function pair(): Promise<[Deno.TcpConn, Deno.TcpConn]> {
 interface Watched extends AsyncDisposable {
   readonly client: Deno.TcpConn;
   readonly upstream: Deno.TcpConn;
+  /** The buffers of all reads from the client. */
+  readonly buffers: ReadonlySet<ArrayBufferLike>;
   /** The size of the buffer of each read from the client; the last one waits. */
   readonly sizes: readonly number[];
   readonly end: Promise<RelayEnd>;
@@ -24,9 +26,11 @@ interface Watched extends AsyncDisposable {
 async function startWatched(): Promise<Watched> {
   const [client, accepted] = await pair();
   const [dialled, upstream] = await pair();
+  const buffers = new Set<ArrayBufferLike>();
   const sizes: number[] = [];
   const watched: Socket = {
     read(buffer): Promise<number | null> {
+      buffers.add(buffer.buffer);
       sizes.push(buffer.buffer.byteLength);
       return accepted.read(buffer);
     },
@@ -38,10 +42,11 @@ async function startWatched(): Promise<Watched> {
   return {
     client,
     upstream,
+    buffers,
     sizes,
     end,
     async [Symbol.asyncDispose](): Promise<void> {
-      for (const socket of [client, upstream, accepted, dialled]) socket[Symbol.dispose]();
+      for (const socket of [accepted, dialled, client, upstream]) socket[Symbol.dispose]();
       await within(end, "the relay to end");
     },
   };
@@ -104,6 +109,34 @@ Deno.test("relay() lends its large buffers again: what one has sent does not rea
       await writing;
       assert(received.every((byte, at) => byte === sent[at]), `round ${round}`);
     }
+  }
+});
+
+Deno.test("relay() lends eight large buffers to all connections together, and makes no more", async () => {
+  await using relays = new AsyncDisposableStack();
+  const all = await Promise.all(Array.from({ length: 12 }, startWatched));
+  for (const watched of all) relays.use(watched);
+  // More than twelve of them fit into the sockets: those that lend nothing must get through as well.
+  for (let round = 0; round < 2; round++) {
+    await Promise.all(all.map((watched) => streamThrough(watched, 3 * 1024 * 1024)));
+  }
+  const buffers = new Set(all.flatMap(({ buffers }) => [...buffers]));
+  const large = [...buffers].filter(({ byteLength }) => byteLength === 1024 * 1024);
+  assert(large.length > 1 && large.length <= 8, `${large.length}`);
+});
+
+Deno.test("relay() gives a large buffer back also when its connection breaks", async () => {
+  for (let i = 0; i < 20; i++) {
+    let writing: Promise<void>;
+    {
+      await using watched = await startWatched();
+      writing = writeAll(watched.client, new Uint8Array(8 * 1024 * 1024)).catch(() => {});
+      // Nobody reads: it stands in a write when the upstream goes.
+      await until(() => watched.sizes.includes(1024 * 1024), "a large buffer is lent");
+      watched.upstream[Symbol.dispose]();
+      await within(watched.end, "the relay to end");
+    }
+    await within(writing, "the client's write to fail");
   }
 });
 
