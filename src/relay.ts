@@ -75,11 +75,10 @@ interface Leg {
   readonly outcome: Outcome;
 }
 
-/** What a quiet connection holds each way while it waits. */
-const SMALLEST_BUFFER = 512;
-/** What a busy one may hold while it waits; it has grown to this in steps. */
+/** What a busy connection may hold each way while it waits. */
 const LARGEST_BUFFER = 32 * 1024;
-const GROWTH = 8;
+/** The first is what a quiet one holds; after a read that has filled it, the next. */
+const OWN_BUFFERS = [256, 4 * 1024, LARGEST_BUFFER] as const;
 /** After so many reads that a smaller buffer could have held, it is made smaller. */
 const READS_BEFORE_SHRINKING = 64;
 
@@ -122,9 +121,14 @@ async function standBack(): Promise<void> {
   standingBack = undefined;
 }
 
+function newBuffer(size: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(OWN_BUFFERS[size] ?? LARGEST_BUFFER);
+}
+
 async function pump(from: Socket, to: Socket, leg: Leg): Promise<void> {
   const { direction, outcome } = leg;
-  let own = new Uint8Array(SMALLEST_BUFFER);
+  let size = 0;
+  let own = newBuffer(size);
   let buffer = own;
   // Messages of one kind often have one length: the view of the last one does for the next.
   let view = own;
@@ -168,14 +172,14 @@ async function pump(from: Socket, to: Socket, leg: Leg): Promise<void> {
       view = buffer = own;
     } else if (isFull) {
       smallReads = 0;
-      if (count < LARGEST_BUFFER) own = buffer = new Uint8Array(count * GROWTH);
+      if (count < LARGEST_BUFFER) buffer = own = newBuffer(++size);
       else buffer = borrow() ?? own;
       view = buffer;
-    } else if (count > buffer.length / GROWTH || buffer.length === SMALLEST_BUFFER) {
+    } else if (count > (OWN_BUFFERS[size - 1] ?? 0)) {
       smallReads = 0;
     } else if (++smallReads === READS_BEFORE_SHRINKING) {
       smallReads = 0;
-      view = buffer = own = new Uint8Array(buffer.length / GROWTH);
+      view = buffer = own = newBuffer(--size);
     }
   }
   if (buffer !== own) spare.push(buffer);
