@@ -88,6 +88,15 @@ export const MEASURES: readonly Measure[] = [
     },
   },
   {
+    name: "messages",
+    figures: [{ title: "50 connections, SETs of 40 kB/s", better: "more" }],
+    async run({ services, forwarder, effort }): Promise<number[]> {
+      const extra = ["-t", "set", "-d", "40000"];
+      const options = { count: 20_000 * effort, connections: 50, extra };
+      return [(await requests(services, forwarder, options)).perSecond];
+    },
+  },
+  {
     name: "connect",
     figures: [
       { title: "new connections/s", better: "more" },

@@ -157,7 +157,7 @@ Deno.test("the bench measures everything once, in a short run without peers", as
   );
   assertEquals(code, 0, err);
   const figures: { title: string; medians: Record<string, number> }[] = JSON.parse(out).figures;
-  assertEquals(figures.length, 14);
+  assertEquals(figures.length, 15);
   for (const { title, medians: { ambassador = NaN } } of figures) {
     // So few connections and so little CPU time may not show at all.
     const least = /idle|CPU/.test(title) ? -Infinity : 0;
