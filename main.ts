@@ -136,8 +136,8 @@ function complainSetting({ setting, reason }: Warning): void {
 }
 
 function complain({ message, hint }: Problem): void {
-  console.error(`ambassador: ${message}`);
-  if (hint !== undefined) console.error(`  hint: ${hint}`);
+  // Unlike console.error this does not throw where stderr is full, which would change the status.
+  writeToStderr(`ambassador: ${message}\n${hint === undefined ? "" : `  hint: ${hint}\n`}`);
 }
 
 /** One line to the person, and the exit status. */

@@ -289,6 +289,16 @@ Deno.test("ambassador reports every wrong setting in one run, opens nothing and 
   assert(await isRefused(port));
 });
 
+Deno.test("ambassador ends with 2 on wrong usage also when stderr is full", async () => {
+  if (Deno.build.os !== "linux") return;
+  const command = ["sh", "-c", '"$@" 2>/dev/full', "sh", ...programCommand()];
+  assertEquals(await runProgram(["check", "bogus"], { command }), {
+    code: 2,
+    stdout: "",
+    stderr: "",
+  });
+});
+
 Deno.test("ambassador without a route says what it looked for and ends with 2", async () => {
   const { code, stdout, stderr } = await runProgram([]);
   assertEquals(code, 2);
