@@ -2,7 +2,7 @@
 
 import config from "./deno.json" with { type: "json" };
 import { formatRoutes } from "./src/check.ts";
-import { type Command, parseCommand, type Warning } from "./src/cli.ts";
+import { type Command, parseCommand, problemOf } from "./src/cli.ts";
 import { formatDuration } from "./src/duration.ts";
 import { BindError, ConfigError, type Problem } from "./src/errors.ts";
 import { healthcheck, HEALTHCHECK_TIMEOUT_MS } from "./src/healthcheck.ts";
@@ -27,7 +27,7 @@ async function run(command: Command): Promise<number> {
       console.log(`ambassador ${config.version}`);
       return EXIT.finished;
     case "check":
-      command.warnings.forEach(complainSetting);
+      warn(command);
       console.log(formatRoutes(command, command.options.format, { colour: hasColour() }));
       return EXIT.finished;
     case "serve":
@@ -52,8 +52,9 @@ async function forward({ routes, ignored, warnings, options }: Command): Promise
   return cutOff > 0 ? EXIT.failed : EXIT.finished;
 }
 
-async function waitFor({ routes, warnings, options }: Command): Promise<number> {
-  warnings.forEach(complainSetting);
+async function waitFor(command: Command): Promise<number> {
+  warn(command);
+  const { routes, options } = command;
   // Nobody is connected yet: there is nothing to finish, and PID 1 would not end by itself.
   onStopSignal((status) => Deno.exit(status));
   const { timeoutMs = WAIT_TIMEOUT_MS, connectTimeoutMs } = options;
@@ -90,8 +91,9 @@ function hasColour(): boolean {
     Deno.env.get("TERM") !== "dumb";
 }
 
-async function probe({ options }: Command): Promise<number> {
-  const { status, timeoutMs = HEALTHCHECK_TIMEOUT_MS } = options;
+async function probe(command: Command): Promise<number> {
+  warn(command);
+  const { status, timeoutMs = HEALTHCHECK_TIMEOUT_MS } = command.options;
   if (status === undefined) {
     throw new ConfigError([{
       message: "healthcheck: there is no status page to ask, --status is off",
@@ -131,8 +133,8 @@ function onStopSignal(act: (status: number) => void): void {
   }
 }
 
-function complainSetting({ setting, reason }: Warning): void {
-  complain({ message: `${setting}: ${reason}` });
+function warn({ warnings }: Command): void {
+  warnings.map(problemOf).forEach(complain);
 }
 
 function complain({ message, hint }: Problem): void {

@@ -34,12 +34,17 @@ export interface Command extends Routes {
   readonly warnings: readonly Warning[];
 }
 
+/** A warning as a line to the person. */
+export function problemOf({ setting, reason }: Warning): Problem {
+  return { message: `${setting}: ${reason}` };
+}
+
 const SPECS: readonly OptionSpec[] = Object.values(OPTIONS);
 
 /**
  * Parses the command line and the environment.
  *
- * @throws {ConfigError} with every problem of both
+ * @throws {ConfigError} with every problem of both, and then the settings that have no effect
  */
 export function parseCommand(args: readonly string[], environment: Environment): Command {
   const problems: Problem[] = [];
@@ -60,11 +65,15 @@ export function parseCommand(args: readonly string[], environment: Environment):
   if (routes?.routes.length === 0 && line.command !== "healthcheck") {
     problems.push(noRoute(routes, options));
   }
-  if (routes === undefined || problems.length > 0) throw new ConfigError(problems);
+  const readsVariables = line.routes.length === 0 && line.command !== "healthcheck";
   const warnings = [
     ...unknownVariables(environment),
-    ...(line.routes.length > 0 ? [] : missingAliases(environment, options)),
+    ...(readsVariables ? missingAliases(environment, options) : []),
   ];
+  if (routes === undefined || problems.length > 0) {
+    // A setting without effect, such as a misspelt one, may be the cause of the rest.
+    throw new ConfigError([...problems, ...warnings.map(problemOf)]);
+  }
   return { name: line.command ?? "serve", options, ...routes, warnings };
 }
 

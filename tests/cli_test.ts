@@ -268,6 +268,24 @@ Deno.test("parseCommand() warns of an unknown AMBASSADOR_ variable with the near
   assertStringIncludes(found[1] ?? "", '"AMBASSADOR_\\n\\u001b": no such option; did you mean ');
 });
 
+Deno.test("parseCommand() warns of what has no effect also where something else is wrong", () => {
+  const environment = {
+    AMBASSADOR_IGNROE: "B",
+    A_PORT_1_TCP: "tcp://x:1",
+    B_PORT_1_TCP: "tcp://y:1",
+  };
+  const warning = "AMBASSADOR_IGNROE: no such option; did you mean AMBASSADOR_IGNORE?";
+  assertEquals(messages(["--ignore", "C"], environment), [
+    "[::]:1: several targets for one listen port: A_PORT_1_TCP (x:1), B_PORT_1_TCP (y:1)",
+    warning,
+    "--ignore C: no variable has this alias",
+  ]);
+  assertEquals(messages(["healthcheck", ROUTE, "--ignore", "C"], environment), [
+    "healthcheck: takes no routes",
+    warning,
+  ]);
+});
+
 Deno.test("parseCommand() knows what Docker and Kubernetes make of a service called ambassador", () => {
   const environment = {
     AMBASSADOR_NAME: "/consumer/ambassador",
@@ -314,6 +332,8 @@ Deno.test("parseCommand() says what it looked for where there is no route", () =
   assertStringIncludes(problem?.hint ?? "", "Docker 29 and later set no link variables");
   assertEquals(messages(["--only", "redis,db"]), [
     "nothing to forward: no variable is named REDIS_PORT_<port>_TCP or DB_PORT_<port>_TCP",
+    "--only REDIS: no variable has this alias",
+    "--only DB: no variable has this alias",
   ]);
   assertEquals(messages(["wait"], { KUBERNETES_PORT_443_TCP: "tcp://192.0.2.1:443" }), [
     "nothing to forward: no variable is named <ALIAS>_PORT_<port>_TCP (1 ignored: " +

@@ -289,6 +289,21 @@ Deno.test("ambassador reports every wrong setting in one run, opens nothing and 
   assert(await isRefused(port));
 });
 
+Deno.test("ambassador says of every command which setting has no effect", async () => {
+  const env = { AMBASSADOR_STATSU: "127.0.0.1:1" };
+  for (
+    const args of [["check", "1=a:1"], ["healthcheck"], [
+      "wait",
+      "--timeout",
+      "1ms",
+      "1=127.0.0.1:9",
+    ], ["bogus"]]
+  ) {
+    const { stderr } = await runProgram(args, { env });
+    assertMatch(stderr, /^ambassador: AMBASSADOR_STATSU: .*AMBASSADOR_STATUS\?$/m, args.join(" "));
+  }
+});
+
 Deno.test("ambassador ends with 2 on wrong usage also when stderr is full", async () => {
   if (Deno.build.os !== "linux") return;
   const command = ["sh", "-c", '"$@" 2>/dev/full', "sh", ...programCommand()];
