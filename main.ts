@@ -2,7 +2,7 @@
 
 import config from "./deno.json" with { type: "json" };
 import { formatRoutes } from "./src/check.ts";
-import { type Command, parseCommand, problemOf } from "./src/cli.ts";
+import { type Command, noRoute, parseCommand, problemOf } from "./src/cli.ts";
 import { formatDuration } from "./src/duration.ts";
 import { BindError, ConfigError, type Problem } from "./src/errors.ts";
 import { healthcheck, HEALTHCHECK_TIMEOUT_MS } from "./src/healthcheck.ts";
@@ -27,9 +27,7 @@ async function run(command: Command): Promise<number> {
       console.log(`ambassador ${config.version}`);
       return EXIT.finished;
     case "check":
-      warn(command);
-      console.log(formatRoutes(command, command.options.format, { colour: hasColour() }));
-      return EXIT.finished;
+      return check(command);
     case "serve":
       return await forward(command);
     case "healthcheck":
@@ -37,6 +35,14 @@ async function run(command: Command): Promise<number> {
     case "wait":
       return await waitFor(command);
   }
+}
+
+function check(command: Command): number {
+  warn(command);
+  const text = formatRoutes(command, command.options.format, { colour: hasColour() });
+  if (text !== "") console.log(text);
+  if (command.routes.length === 0) throw new ConfigError([noRoute(command)]);
+  return EXIT.finished;
 }
 
 async function forward({ routes, ignored, warnings, options }: Command): Promise<number> {

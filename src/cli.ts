@@ -44,6 +44,7 @@ const SPECS: readonly OptionSpec[] = Object.values(OPTIONS);
 /**
  * Parses the command line and the environment.
  *
+ * @returns what to do; only `check` may have no route
  * @throws {ConfigError} with every problem of both, and then the settings that have no effect
  */
 export function parseCommand(args: readonly string[], environment: Environment): Command {
@@ -62,8 +63,11 @@ export function parseCommand(args: readonly string[], environment: Environment):
     }
     return parseRoutes(environment, options);
   }, problems);
-  if (routes?.routes.length === 0 && line.command !== "healthcheck") {
-    problems.push(noRoute(routes, options));
+  // On its own this does not stop `check`: it still has to print what is ignored, and why.
+  const isFatal = line.command !== "healthcheck" &&
+    (line.command !== "check" || problems.length > 0);
+  if (routes?.routes.length === 0 && isFatal) {
+    problems.push(noRoute({ ignored: routes.ignored, options }));
   }
   const readsVariables = line.routes.length === 0 && line.command !== "healthcheck";
   const warnings = [
@@ -199,17 +203,17 @@ function attempt<T>(act: () => T, problems: Problem[], subject?: string): T | un
   }
 }
 
-function noRoute({ ignored }: Routes, { only }: Options): Problem {
+/** Says that there is nothing to forward, what was looked for, and what was found instead. */
+export function noRoute({ ignored, options }: Pick<Command, "ignored" | "options">): Problem {
+  const { only } = options;
   const looked = only === undefined
     ? "<ALIAS>_PORT_<port>_TCP"
     : some([...only].map((alias) => `${plain(alias)}_PORT_<port>_TCP`), " or ");
-  const left = ignored.length === 0
-    ? ""
-    : ` (${ignored.length} ignored: ${
-      some(ignored.map(({ variable, reason }) => `${plain(variable)}, ${reason}`), "; ")
-    })`;
+  const left = some(ignored.map(({ variable, reason }) => `${plain(variable)}, ${reason}`), "; ");
   return {
-    message: `nothing to forward: no variable is named ${looked}${left}`,
+    message: ignored.length === 0
+      ? `nothing to forward: no variable is named ${looked}`
+      : `nothing to forward: no variable named ${looked} is left (${ignored.length} ignored: ${left})`,
     hint: "set one, for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379, or give a route as an " +
       "argument, 6379=192.0.2.10:6379; Docker 29 and later set no link variables on their own",
   };

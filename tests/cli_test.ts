@@ -336,8 +336,21 @@ Deno.test("parseCommand() says what it looked for where there is no route", () =
     "--only DB: no variable has this alias",
   ]);
   assertEquals(messages(["wait"], { KUBERNETES_PORT_443_TCP: "tcp://192.0.2.1:443" }), [
-    "nothing to forward: no variable is named <ALIAS>_PORT_<port>_TCP (1 ignored: " +
+    "nothing to forward: no variable named <ALIAS>_PORT_<port>_TCP is left (1 ignored: " +
     "KUBERNETES_PORT_443_TCP, the Kubernetes API is left out unless --only names it)",
+  ]);
+});
+
+Deno.test("parseCommand() lets check show what is ignored where no route is left", () => {
+  const environment = { A_PORT_1_TCP: "", B_PORT_2_UDP: "udp://b:2" };
+  const command = parseCommand(["check"], environment);
+  assertEquals(command.routes, []);
+  assertEquals(command.ignored.map(({ variable }) => variable), ["A_PORT_1_TCP", "B_PORT_2_UDP"]);
+  const found = messages(["check", "bogus"], environment);
+  assertEquals(found, [
+    '"bogus": neither a command nor a route',
+    "nothing to forward: no variable named <ALIAS>_PORT_<port>_TCP is left (2 ignored: " +
+    "A_PORT_1_TCP, switched off by its empty value; B_PORT_2_UDP, UDP is not supported yet)",
   ]);
 });
 

@@ -401,6 +401,27 @@ Deno.test("ambassador check prints the same for the same environment, on stdout 
   );
 });
 
+Deno.test("ambassador check prints what is ignored where no route is left, and ends with 2", async () => {
+  const env = { A_PORT_1_TCP: "" };
+  const reason = "switched off by its empty value";
+  const json = await runProgram(["check", "--format", "json"], { env });
+  assertEquals(json.code, 2);
+  assertEquals(JSON.parse(json.stdout), {
+    routes: [],
+    ignored: [{ variable: "A_PORT_1_TCP", reason }],
+  });
+  assertMatch(
+    json.stderr,
+    /^ambassador: nothing to forward: no variable named .* is left \(1 ignored/,
+  );
+  assertStringIncludes(json.stderr, "Docker 29");
+  const table = await runProgram(["check"], { env });
+  assertEquals(table.code, 2);
+  assertMatch(table.stdout, /^A_PORT_1_TCP +switched off .*$/m);
+  const socat = await runProgram(["check", "--format", "socat"], { env });
+  assertEquals([socat.code, socat.stdout], [2, ""]);
+});
+
 Deno.test("ambassador --help and --version print on stdout and end with 0", async () => {
   const help = await runProgram(["--help"]);
   assertEquals([help.code, help.stderr], [0, ""]);
