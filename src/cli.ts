@@ -11,7 +11,7 @@ import {
   parseRoutes,
   type Routes,
 } from "./routes.ts";
-import { hideUser, nearest, plain, prefixFinder, quote } from "./text.ts";
+import { nearest, plain, prefixFinder, quoteInput } from "./text.ts";
 
 /** The commands beside plain forwarding. */
 export const COMMANDS = ["check", "wait", "healthcheck"] as const;
@@ -144,18 +144,19 @@ function isCommand(word: string): word is typeof COMMANDS[number] {
 }
 
 function unknownOption(argument: string): Problem {
-  const name = /^-*([^=]*)/.exec(argument)?.[1] ?? "";
-  const near = nearest(name, [...SPECS.map((spec) => spec.name), ...BOOLEANS]);
+  // The value may hold a secret. Without a name that ends, any part of it may.
+  const name = /^-[^=:@]*(?==|$)/.exec(argument)?.[0] ?? argument;
+  const near = nearest(name.replace(/^-+/, ""), [...SPECS.map((spec) => spec.name), ...BOOLEANS]);
   const hint = near === undefined
     ? "ambassador --help lists the options"
     : `did you mean --${near}?`;
-  return { message: `${quote(hideUser(argument).split("=")[0] ?? "")}: no such option`, hint };
+  return { message: `${quoteInput(name)}: no such option`, hint };
 }
 
 function unknownWord(word: string): Problem {
   const near = nearest(word, COMMANDS);
   return {
-    message: `${quote(hideUser(word))}: neither a command nor a route`,
+    message: `${quoteInput(word)}: neither a command nor a route`,
     hint: near === undefined
       ? "a route is written LISTEN=TARGET, for example 6379=redis:6379"
       : `did you mean ${near}?`,
@@ -179,7 +180,7 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
         return spec.parse(text);
       },
       problems,
-      text === "" ? source : `${source} ${quote(hideUser(text))}`,
+      text === "" ? source : `${source} ${quoteInput(text)}`,
     );
     return [key, value ?? fallback];
   });

@@ -199,6 +199,8 @@ function parseStatus(text: string): Address | undefined {
 }
 
 function parseAliases(text: string): ReadonlySet<string> {
+  // An alias that no variable has is shown: a URL that got here may hold a password.
+  if (text.includes("://")) throw new SyntaxError("a URL, not an alias");
   const aliases = text.split(",").map((alias) => alias.trim().toUpperCase());
   if (aliases.includes("")) throw new SyntaxError("an alias is missing");
   return new Set(aliases);

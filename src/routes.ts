@@ -14,7 +14,7 @@ import {
   parsePort,
 } from "./address.ts";
 import { ConfigError, type Problem } from "./errors.ts";
-import { hideUser, plain, prefixFinder, quote } from "./text.ts";
+import { plain, prefixFinder, quoteInput } from "./text.ts";
 
 /** One port to forward: listen address → target. */
 export interface Route {
@@ -127,10 +127,10 @@ export function parseRouteArguments(args: readonly string[], bind: string): read
       }
       const target = parseTarget(targetText, { scheme: "optional" });
       refuseSelf(listen, target);
-      found.push({ source: `argument ${quote(hideUser(argument))}`, listen, target });
+      found.push({ source: `argument ${quoteInput(argument)}`, listen, target });
     } catch (error) {
       problems.push({
-        message: `${quote(hideUser(argument))}: ${reasonOf(error)}`,
+        message: `${quoteInput(argument)}: ${reasonOf(error)}`,
         hint: "a route is written PORT=HOST:PORT, ADDRESS:PORT=HOST:PORT or [v6]:PORT=HOST:PORT",
       });
     }
@@ -259,5 +259,5 @@ function reasonOf(error: unknown): string {
 
 /** A value that is safe to show: only a `tcp://` one is, and never what stands before an @ in it. */
 function quoteValue(value: string): string {
-  return /^tcp:\/\//i.test(value) ? quote(hideUser(value)) : "(not shown)";
+  return /^tcp:\/\//i.test(value) ? quoteInput(value) : "(not shown)";
 }

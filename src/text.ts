@@ -38,6 +38,16 @@ export function hideUser(text: string): string {
   return `${start}***${text.slice(at)}`;
 }
 
+/**
+ * A setting that is wrong, quoted without what may be a secret in it: a URL that is not `tcp://` was
+ * meant for something else, and may hold a password anywhere.
+ */
+export function quoteInput(text: string): string {
+  const isForeign = text.replace(/(?<![\w+.-])tcp:\/\//gi, "").includes("://");
+  if (!isForeign) return quote(hideUser(text));
+  return `${/^\d{1,5}=/.exec(text)?.[0] ?? ""}(not shown)`;
+}
+
 /** A name as it stands if it is plain, else quoted. */
 export function plain(text: string): string {
   return /^[\w.-]{1,200}$/.test(text) ? text : quote(text);

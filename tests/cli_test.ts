@@ -355,8 +355,29 @@ Deno.test("parseCommand() lets check show what is ignored where no route is left
 });
 
 Deno.test("parseCommand() shows no secret of an option's value, and little of a long one", () => {
-  const [message = ""] = messages([ROUTE], { AMBASSADOR_STATUS: "http://user:hunter2@host:80" });
+  const [message = ""] = messages([ROUTE], { AMBASSADOR_STATUS: "user:hunter2@host:80" });
   assert(message.startsWith('AMBASSADOR_STATUS "***@host:80": '), message);
+  const url = "postgres://u:hunter2@h/db?token=hunter2";
+  const delay = "(not shown): not a duration such as 500ms, 10s, 5m or 1h";
+  assertEquals(messages([ROUTE], { AMBASSADOR_DRAIN_DELAY: url }), [
+    `AMBASSADOR_DRAIN_DELAY ${delay}`,
+  ]);
+  assertEquals(messages([ROUTE, "--drain-delay", url]), [`--drain-delay ${delay}`]);
+  assertEquals(messages([ROUTE, url.replace("=", ":")]), [
+    "(not shown): neither a command nor a route",
+  ]);
+  assertEquals(messages([`7=${url.replace("u:hunter2@", "")}`]), [
+    "7=(not shown): only tcp:// can be forwarded",
+  ]);
+  for (const argument of [`--redis-url=${url}`, `--${url}`, `-${url}`, "--u:hunter2@h", url]) {
+    assert(!JSON.stringify(problems([ROUTE, argument])).includes("hunter2"), argument);
+  }
+  assertEquals(messages([ROUTE, `--redis-url=${url}`]), ['"--redis-url": no such option']);
+  for (const name of ["--only", "--ignore"]) {
+    assertEquals(messages([ROUTE, name, `A,${url},B`]), [
+      `${name} (not shown): a URL, not an alias`,
+    ]);
+  }
   const long = "x,".repeat(1 << 19) + "x";
   for (const text of messages(["--only", long, "--bind", long, `--${long}`, long])) {
     assert(text.length < 1000, `${text.length}`);

@@ -302,6 +302,7 @@ Deno.test("parseRoutes() never shows a value that may hold a secret", () => {
     "tcp://hunter2=hunter2@hunter2@host:1",
     "tcp://hunter2\n@host",
     "tcp://6379=hunter2@host:1",
+    "tcp://host:1,postgres://h/hunter2",
   ];
   for (const value of values) {
     for (const { message, hint } of problems(() => parse({ A_PORT_1_TCP: value }))) {
@@ -596,7 +597,6 @@ Deno.test("parseRouteArguments() says of each bad argument what is wrong with it
     "1=": "the port is missing",
     "1=a": "the port is missing",
     "1=a:0": "the port is not from 1 to 65535",
-    "1=http://a:1": "only tcp:// can be forwarded",
     "1=a:1/x": "something follows the port",
     "1=a:1 ": "there is white space in it",
     "1=127.0.0.1:1": "the target is the route itself",
@@ -610,6 +610,11 @@ Deno.test("parseRouteArguments() says of each bad argument what is wrong with it
     found.map(({ message }) => message),
     Object.entries(cases).map(([text, why]) => `${JSON.stringify(text)}: ${why}`),
   );
+});
+
+Deno.test("parseRouteArguments() shows nothing of a target that is no tcp:// one", () => {
+  const [problem] = problems(() => parseRouteArguments(["1=http://a:1/hunter2"], "::"));
+  assertEquals(problem?.message, "1=(not shown): only tcp:// can be forwarded");
 });
 
 Deno.test("parseRouteArguments() shows nothing of what stands before an @", () => {

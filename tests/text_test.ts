@@ -6,6 +6,7 @@ import {
   plain,
   prefixFinder,
   quote,
+  quoteInput,
   quoteWhole,
 } from "../src/text.ts";
 import { Random } from "./helpers.ts";
@@ -85,6 +86,26 @@ Deno.test("hideUser() shows nothing of what stands before an @", () => {
   for (const [text, shown] of Object.entries(cases)) assertEquals(hideUser(text), shown);
 });
 
+Deno.test("quoteInput() shows nothing of a URL that is not tcp://", () => {
+  const cases = {
+    "fast": '"fast"',
+    "tcp://host:1/x": '"tcp://host:1/x"',
+    "7=TCP://u:secret@host:1": '"7=TCP://***@host:1"',
+    "tcp://a:1,tcp://b:2": '"tcp://a:1,tcp://b:2"',
+    "://": "(not shown)",
+    "postgres://host/db?password=secret": "(not shown)",
+    "7=postgres://host/db?password=secret": "7=(not shown)",
+    "700000=postgres://host": "(not shown)",
+    "secret=postgres://host": "(not shown)",
+    "xtcp://secret": "(not shown)",
+    "x+tcp://secret": "(not shown)",
+    "tcp://host:1?next=redis://:secret@host:1": "(not shown)",
+    "redis://secret tcp://host:1": "(not shown)",
+    "tctcp://p://secret": "(not shown)",
+  };
+  for (const [text, shown] of Object.entries(cases)) assertEquals(quoteInput(text), shown);
+});
+
 Deno.test("plain() quotes every name that is not plain", () => {
   for (const name of ["REDIS_PORT_6379_TCP", "my.redis-1"]) assertEquals(plain(name), name);
   for (const name of ["", " ", "a b", "a=b", "a\nb", 'a"b', "é", "a".repeat(201)]) {
@@ -113,12 +134,13 @@ Deno.test("nearest() names what was probably meant, and nothing where nothing is
   assertEquals(nearest("check", []), undefined);
 });
 
-Deno.test("nearest(), quote() and hideUser() take no time for a megabyte", () => {
+Deno.test("nearest(), quote(), quoteInput() and hideUser() take no time for a megabyte", () => {
   const start = performance.now();
   for (const piece of ["a", "@", "=", "\ud800", "tcp://", "1="]) {
     const text = piece.repeat((1 << 20) / piece.length);
     nearest(text, ["check", "wait", "healthcheck"]);
     quote(text);
+    quoteInput(text);
     hideUser(text);
     plain(text);
   }
