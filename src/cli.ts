@@ -111,10 +111,8 @@ function parseLine(args: readonly string[], problems: Problem[]): Line {
   const isRest = (word: string): boolean => !word.includes("=") && !isCommand(word);
   for (const word of words.filter(isRest)) problems.push(unknownWord(word));
   for (const spec of SPECS) {
-    if (values[spec.name] === undefined || spec.commands === undefined) continue;
-    if (!spec.commands.includes(command ?? "")) {
-      problems.push({ message: `--${spec.name}: only for ${spec.commands.join(" and ")}` });
-    }
+    if (values[spec.name] === undefined || belongs(spec, command)) continue;
+    problems.push({ message: `--${spec.name}: only for ${spec.commands?.join(" and ")}` });
   }
   const routes = words.filter((word) => word.includes("="));
   if (command === "healthcheck" && routes.length > 0) {
@@ -163,6 +161,10 @@ function unknownWord(word: string): Problem {
   };
 }
 
+function belongs({ commands }: OptionSpec, command: string | undefined): boolean {
+  return commands === undefined || commands.includes(command ?? "");
+}
+
 /** Each option from its argument, else its variable, else its default. */
 function readOptions(line: Line, environment: Environment, problems: Problem[]): Options {
   const entries = Object.entries(OPTIONS).map(([key, spec]: [string, OptionSpec]) => {
@@ -170,7 +172,7 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
     const argument = line.values[spec.name];
     const variable = variableOf(spec);
     // An empty variable is one that a compose file passed on unset.
-    const inherited = spec.commands === undefined ? environment[variable] || undefined : undefined;
+    const inherited = belongs(spec, line.command) ? environment[variable] || undefined : undefined;
     const text = argument === undefined ? inherited : String(argument);
     if (text === undefined) return [key, fallback];
     const source = argument === undefined ? variable : `--${spec.name}`;
@@ -229,7 +231,7 @@ function some(texts: readonly string[], separator: string): string {
 const OWN_SERVICE = /^AMBASSADOR_(?:PORT|SERVICE_|NAME$|ENV_)/;
 
 function unknownVariables(environment: Environment): Warning[] {
-  const known = SPECS.filter((spec) => spec.commands === undefined).map(variableOf);
+  const known = SPECS.map(variableOf);
   const names = Object.keys(environment).filter((name) => name.startsWith("AMBASSADOR_")).sort();
   // Services whose names only begin with "ambassador" bring their own link variables.
   const aliases = names.flatMap((name) => aliasOf(name) ?? []);

@@ -65,7 +65,7 @@ export interface OptionSpec<Key extends keyof Options = keyof Options> {
   readonly help: string;
   /** Text to value; throws SyntaxError or RangeError with the reason. */
   readonly parse: (text: string) => Options[Key];
-  /** The commands that it belongs to; undefined is all, and it can then stand in the environment. */
+  /** The commands that it belongs to; undefined is all. Others don't look at its variable. */
   readonly commands?: readonly string[];
 }
 

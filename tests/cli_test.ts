@@ -244,8 +244,24 @@ Deno.test("parseCommand() takes format and timeout where they mean something onl
   assertEquals(messages(["check", "--format", "xml", ROUTE]), [
     '--format "xml": not one of table, json, socat',
   ]);
-  const { options, warnings } = parseCommand(["check"], { ...LINK, AMBASSADOR_FORMAT: "json" });
-  assertEquals([options.format, warnings.length], ["table", 1]);
+  const pod = { ...LINK, AMBASSADOR_FORMAT: "JSON", AMBASSADOR_TIMEOUT: "5s" };
+  for (const command of COMMANDS) {
+    const { options, warnings } = parseCommand([command], pod);
+    assertEquals(options.format, command === "check" ? "json" : "table");
+    assertEquals(options.timeoutMs, command === "check" ? undefined : 5000);
+    assertEquals(warnings, []);
+  }
+  assertEquals(parseCommand(["check", "--format", "socat"], pod).options.format, "socat");
+  assertEquals(parseCommand(["wait", "--timeout", "1s"], pod).options.timeoutMs, 1000);
+  // A pod sets one environment for all its commands: what is not theirs does not concern them.
+  const wrong = { ...LINK, AMBASSADOR_FORMAT: "xml", AMBASSADOR_TIMEOUT: "soon" };
+  assertEquals(parseCommand([], wrong).warnings, []);
+  assertEquals(messages(["check"], wrong), [
+    'AMBASSADOR_FORMAT "xml": not one of table, json, socat',
+  ]);
+  assertEquals(messages(["wait"], wrong), [
+    'AMBASSADOR_TIMEOUT "soon": not a duration such as 500ms, 10s, 5m or 1h',
+  ]);
 });
 
 Deno.test("parseCommand() warns of an unknown AMBASSADOR_ variable with the nearest name", () => {
