@@ -238,13 +238,16 @@ function unknownVariables(environment: Environment): Warning[] {
   const findLink = prefixFinder(aliases.filter((alias) => alias !== "AMBASSADOR"));
   // What all of them begin with says nothing about which is the nearest.
   const start = "AMBASSADOR_".length;
+  const options = known.map((variable) => variable.slice(start));
   return names
     .filter((name) => !known.includes(name) && !OWN_SERVICE.test(name))
     .filter((name) => findLink(name.toUpperCase(), "_") === undefined)
     .map((name) => {
-      const near = nearest(name.slice(start), known.map((other) => other.slice(start)), Infinity);
-      const reason = `no such option; did you mean AMBASSADOR_${near}?`;
-      return { setting: plain(name), reason };
+      const near = nearest(name.slice(start), options);
+      const hint = near === undefined
+        ? `the nearest is AMBASSADOR_${nearest(name.slice(start), options, Infinity)}`
+        : `did you mean AMBASSADOR_${near}?`;
+      return { setting: plain(name), reason: `no such option; ${hint}` };
     });
 }
 

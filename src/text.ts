@@ -69,23 +69,33 @@ export function prefixFinder(
 }
 
 /**
- * The one of `names` that is spelled most like `name`, or undefined if none is near.
+ * The one of `names` that was probably meant, or undefined if none is near: of those that hold `name`
+ * or one of its words, else of all, the one that is spelled most like it.
  *
- * @param limit From this number of different characters on, none is near.
+ * @param limit From this number of different characters on, none is near that shares no word.
  */
 export function nearest(
   name: string,
   names: Iterable<string>,
   limit = Math.ceil(name.length / 3) + 1,
 ): string | undefined {
-  let best: string | undefined;
-  let bestDistance = limit;
   const start = name.slice(0, MAX_COMPARED);
-  for (const candidate of names) {
+  const all = [...names];
+  const related = all.filter((candidate) => isRelated(start, candidate));
+  let best: string | undefined;
+  let bestDistance = related.length > 0 ? Infinity : limit;
+  for (const candidate of related.length > 0 ? related : all) {
     const distance = editDistance(start, candidate);
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
   return best;
+}
+
+/** Whether a candidate holds the name or one of its words. A letter or two mean nothing. */
+function isRelated(name: string, candidate: string): boolean {
+  const words = candidate.split(/[-_]/);
+  return (name.length > 2 && candidate.includes(name)) ||
+    name.split(/[-_]/).some((word) => word.length > 2 && words.includes(word));
 }
 
 /** How many characters have to be inserted, removed or replaced (Levenshtein). */

@@ -270,6 +270,7 @@ Deno.test("parseCommand() warns of an unknown AMBASSADOR_ variable with the near
     AMBASSADOR_CONECT_TIMEOUT: "5s",
     AMBASSADOR_LOGLEVEL: "debug",
     AMBASSADOR_SERVICE: "x",
+    AMBASSADOR_MAX_CONN: "x",
     AMBASSADOR_: "x",
     "AMBASSADOR_\n\x1b": "hunter2",
     AMBASSADORS: "x",
@@ -278,10 +279,11 @@ Deno.test("parseCommand() warns of an unknown AMBASSADOR_ variable with the near
   assertEquals(found.slice(2), [
     "AMBASSADOR_CONECT_TIMEOUT: no such option; did you mean AMBASSADOR_CONNECT_TIMEOUT?",
     "AMBASSADOR_LOGLEVEL: no such option; did you mean AMBASSADOR_LOG_LEVEL?",
-    "AMBASSADOR_SERVICE: no such option; did you mean AMBASSADOR_BIND?",
+    "AMBASSADOR_MAX_CONN: no such option; did you mean AMBASSADOR_MAX_CONNECTIONS?",
+    "AMBASSADOR_SERVICE: no such option; the nearest is AMBASSADOR_BIND",
   ]);
-  assertStringIncludes(found[0] ?? "", "AMBASSADOR_: no such option; did you mean AMBASSADOR_");
-  assertStringIncludes(found[1] ?? "", '"AMBASSADOR_\\n\\u001b": no such option; did you mean ');
+  assertStringIncludes(found[0] ?? "", "AMBASSADOR_: no such option; the nearest is AMBASSADOR_");
+  assertStringIncludes(found[1] ?? "", '"AMBASSADOR_\\n\\u001b": no such option; the nearest is ');
 });
 
 Deno.test("parseCommand() warns of what has no effect also where something else is wrong", () => {

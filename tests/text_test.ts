@@ -134,6 +134,31 @@ Deno.test("nearest() names what was probably meant, and nothing where nothing is
   assertEquals(nearest("check", []), undefined);
 });
 
+Deno.test("nearest() prefers a name that holds what was written, or a word of it", () => {
+  const names = [
+    "bind",
+    "only",
+    "connect-timeout",
+    "max-connections",
+    "drain-timeout",
+    "log-level",
+  ];
+  const cases = {
+    "drain": "drain-timeout",
+    "max-conn": "max-connections",
+    "connections": "max-connections",
+    "level": "log-level",
+    "timeout-connect": "connect-timeout",
+    "log": "log-level",
+    "drian-timeout": "drain-timeout",
+    "conect-timeout": "connect-timeout",
+    "bnid": "bind",
+    "x": undefined,
+    "co": undefined,
+  };
+  for (const [name, near] of Object.entries(cases)) assertEquals(nearest(name, names), near, name);
+});
+
 Deno.test("nearest(), quote(), quoteInput() and hideUser() take no time for a megabyte", () => {
   const start = performance.now();
   for (const piece of ["a", "@", "=", "\ud800", "tcp://", "1="]) {
