@@ -97,7 +97,7 @@ function parseLine(args: readonly string[], problems: Problem[]): Line {
   if (args.length === 0) {
     return { command: undefined, help: false, version: false, routes: [], values: {} };
   }
-  const values = parseArgs(knownArguments(args, problems), {
+  const values = parseArgs(knownArguments(joinValues(args), problems), {
     boolean: BOOLEANS,
     string: ["_", ...SPECS.map((spec) => spec.name)],
     alias: { h: "help" },
@@ -122,6 +122,22 @@ function parseLine(args: readonly string[], problems: Problem[]): Line {
 }
 
 const BOOLEANS = ["help", "version"] as const;
+
+/**
+ * Joins an option to a value that would not be taken for one, `--drain-timeout -5s` or `--only ""`, so
+ * that what is wrong with it is said of the option and not of three other things.
+ */
+function joinValues(args: readonly string[]): readonly string[] {
+  const options = SPECS.map((spec) => `--${spec.name}`);
+  const end = args.indexOf("--");
+  const isValue = (text: string | undefined): boolean =>
+    text !== undefined && /^(?:-\d|$)/.test(text);
+  const hasValue = (index: number): boolean =>
+    options.includes(args[index] ?? "") && isValue(args[index + 1]) && (end < 0 || index < end);
+  return args.flatMap((argument, index) =>
+    hasValue(index) ? `${argument}=${args[index + 1]}` : hasValue(index - 1) ? [] : argument
+  );
+}
 
 /** Leaves unknown options out, so that nobody has to guess whether the next word is their value. */
 function knownArguments(args: readonly string[], problems: Problem[]): string[] {

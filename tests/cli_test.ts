@@ -170,8 +170,28 @@ Deno.test("parseCommand() wants a value for every option that has one", () => {
     assertEquals(messages([...before, `--${name}=`, ROUTE]), missing);
     assertEquals(messages([...before, ROUTE, `--${name}`, "--version=false"]), missing);
     assertEquals(messages([...before, `--${name}`, "--", ROUTE]), missing);
-    assert(messages([...before, ROUTE, `--${name}`, ""]).includes(missing[0] ?? ""));
+    assertEquals(messages([...before, ROUTE, `--${name}`, ""]), missing);
+    assertEquals(messages([...before, `--${name}`, "", ROUTE]), missing);
   }
+});
+
+Deno.test("parseCommand() takes what begins like a negative number as the value of its option", () => {
+  const why = "not a duration such as 500ms, 10s, 5m or 1h";
+  assertEquals(messages(["--drain-timeout", "-5s", ROUTE]), [`--drain-timeout "-5s": ${why}`]);
+  assertEquals(messages([ROUTE, "--retry", "-1", "--idle-timeout", "-2"]), [
+    `--retry "-1": ${why}`,
+    `--idle-timeout "-2": ${why}`,
+  ]);
+  assertEquals(messages(["--max-connections", "-1", ROUTE]), [
+    '--max-connections "-1": not a whole number',
+  ]);
+  // What an option can't have taken is still a thing of its own.
+  assertEquals(messages(["--retry=1s", "-1", ROUTE]), ['"-1": no such option']);
+  assertEquals(messages(["--help=false", "", ROUTE]), ['"": neither a command nor a route']);
+  assertEquals(messages([ROUTE, "--", "--retry", "-1"]), [
+    '"--retry": neither a command nor a route',
+    '"-1": neither a command nor a route',
+  ]);
 });
 
 Deno.test("parseCommand() names the option that was probably meant", () => {
