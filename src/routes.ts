@@ -57,7 +57,7 @@ export interface ParseRoutesOptions {
 /** The environment as an object, as `Deno.env.toObject()` gives it. */
 export type Environment = Readonly<Record<string, string>>;
 
-const ROUTE_NAME = /^(.*)_PORT_(\d+)_(TCP|UDP|SCTP)$/is;
+const ROUTE_NAME = /^(.*)_PORT_([^_]*)_(TCP|UDP|SCTP)$/is;
 
 /** The alias of a variable that is named like a route, in upper case; undefined for any other. */
 export function aliasOf(variable: string): string | undefined {
@@ -78,13 +78,16 @@ export function parseRoutes(environment: Environment, options: ParseRoutesOption
     const [, alias, port, protocol] = ROUTE_NAME.exec(variable) ?? [];
     if (alias === undefined || port === undefined || protocol === undefined) continue;
     const value = environment[variable] ?? "";
+    // Without a number it is some other variable, unless its value can't be meant for anything else.
+    const hasNumber = /^\d+$/.test(port);
+    if (!hasNumber && !(/^tcp$/i.test(protocol) && /^tcp:\/\//i.test(value))) continue;
     const why = reasonToIgnore(
       alias.toUpperCase(),
       protocol.toUpperCase(),
       value,
       findLink,
       options,
-    );
+    ) ?? (hasNumber ? undefined : { reason: "the port in its name is not a number", asked: false });
     if (why !== undefined) {
       ignored.push({ variable, ...why });
       continue;

@@ -211,6 +211,37 @@ Deno.test("parseRoutes() ignores UDP and SCTP beside TCP, with a notice", () => 
   ]);
 });
 
+Deno.test("parseRoutes() says so where the port in a route's name is not a number", () => {
+  const reason = "the port in its name is not a number";
+  const { routes, ignored } = parse({
+    REDIS_PORT_637O_TCP: "tcp://h:1",
+    R_PORT__TCP: "TCP://h:1",
+    r_port_redis_tcp: "tcp://nonsense",
+    "X_PORT_-1_TCP": "tcp://h:1",
+    KUBERNETES_PORT_https_TCP: "tcp://h:1",
+    ASKED_PORT_x_TCP: "tcp://h:1",
+    // Not meant as routes:
+    A_PORT_x_TCP: "x",
+    A_PORT_y_TCP: "",
+    A_PORT_x_UDP: "tcp://h:1",
+    A_PORT_x_TCP_ADDR: "tcp://h:1",
+    A_PORT_x_y_TCP: "tcp://h:1",
+  }, { ignore: new Set(["ASKED"]) });
+  assertEquals(routes, []);
+  assertEquals(ignored, [
+    { variable: "ASKED_PORT_x_TCP", reason: "left out by --ignore", asked: true },
+    {
+      variable: "KUBERNETES_PORT_https_TCP",
+      reason: "the Kubernetes API is left out unless --only names it",
+      asked: false,
+    },
+    { variable: "REDIS_PORT_637O_TCP", reason, asked: false },
+    { variable: "R_PORT__TCP", reason, asked: false },
+    { variable: "X_PORT_-1_TCP", reason, asked: false },
+    { variable: "r_port_redis_tcp", reason, asked: false },
+  ]);
+});
+
 Deno.test("parseRoutes() takes an empty value as a route switched off", () => {
   const { routes, ignored } = parse({
     A_PORT_1_TCP: "",
