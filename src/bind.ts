@@ -3,6 +3,7 @@
 import { type Address, formatAddress } from "./address.ts";
 import { BindError, describeError, errorCode } from "./errors.ts";
 import { type Route, routeName } from "./routes.ts";
+import { plain } from "./text.ts";
 
 /** A route and what listens for it. */
 export interface BoundRoute {
@@ -26,7 +27,7 @@ export function bindRoutes(routes: readonly Route[]): BoundRoute[] {
       const { hostname = "", port = 0 } = listeners[0]?.addr ?? {};
       return { route: { ...route, listen: { hostname, port } }, listeners };
     } catch (cause) {
-      throw bindError(route.listen, `route ${routeName(route)}`, cause);
+      throw bindError(route.listen, `route ${routeName(route, plain)}`, cause);
     }
   });
   opened.move();

@@ -18,7 +18,7 @@ export const COMMANDS = ["check", "wait", "healthcheck"] as const;
 
 /** A setting that has no effect. */
 export interface Warning {
-  /** The variable or the option, as it is to be shown. */
+  /** The variable or the option, as it stands. */
   readonly setting: string;
   /** Why it has no effect. */
   readonly reason: string;
@@ -36,7 +36,7 @@ export interface Command extends Routes {
 
 /** A warning as a line to the person. */
 export function problemOf({ setting, reason }: Warning): Problem {
-  return { message: `${setting}: ${reason}` };
+  return { message: `${plain(setting)}: ${reason}` };
 }
 
 const SPECS: readonly OptionSpec[] = Object.values(OPTIONS);
@@ -263,7 +263,7 @@ function unknownVariables(environment: Environment): Warning[] {
       const hint = near === undefined
         ? `the nearest is AMBASSADOR_${nearest(name.slice(start), options, Infinity)}`
         : `did you mean AMBASSADOR_${near}?`;
-      return { setting: plain(name), reason: `no such option; ${hint}` };
+      return { setting: name, reason: `no such option; ${hint}` };
     });
 }
 
@@ -271,8 +271,8 @@ function missingAliases(environment: Environment, { only, ignore }: Options): Wa
   const aliases = new Set(Object.keys(environment).map(aliasOf));
   const missing = (name: string, wanted: Iterable<string>): Warning[] =>
     [...wanted].filter((alias) => !aliases.has(alias)).map((alias) => ({
-      setting: `--${name} ${plain(alias)}`,
-      reason: "no variable has this alias",
+      setting: `--${name}`,
+      reason: `no variable has the alias ${plain(alias)}`,
     }));
   return [...missing("only", only ?? []), ...missing("ignore", ignore)];
 }

@@ -126,5 +126,10 @@ function label(name: string, value: string): string {
 
 /** An alias is what somebody called a variable: it may hold whatever could end a label. */
 function escape(text: string): string {
-  return text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
+  const escaped = text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
+  // The format has no escape for what else a terminal acts on, so it becomes plain text.
+  return escaped.replace(
+    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
+    (character) => `\\\\u{${character.codePointAt(0)?.toString(16)}}`,
+  );
 }

@@ -204,6 +204,10 @@ const ESCAPES: Readonly<Record<string, string>> = {
   "'": "&#39;",
 };
 
+/** Also what a terminal would act on, for whoever looks at the page with curl. */
 function escape(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => ESCAPES[character] ?? "");
+  return text.replace(
+    /[&<>"'\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
+    (character) => ESCAPES[character] ?? `&#${character.codePointAt(0)};`,
+  );
 }

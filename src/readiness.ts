@@ -1,6 +1,7 @@
 // The body of `/readyz`: whether clients are welcome, and how each route fares. Pure.
 
 import type { Report } from "./report.ts";
+import { escapeInvisible } from "./text.ts";
 
 /** The report as JSON, with a line's end. */
 export function formatReadiness({ ready, routes }: Report): string {
@@ -17,5 +18,5 @@ export function formatReadiness({ ready, routes }: Report): string {
       },
     })),
   };
-  return `${JSON.stringify(body, null, 2)}\n`;
+  return `${escapeInvisible(JSON.stringify(body, null, 2))}\n`;
 }

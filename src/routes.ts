@@ -142,11 +142,13 @@ export function parseRouteArguments(args: readonly string[], bind: string): read
 }
 
 /**
- * What a route is called in logs and metrics: its aliases, or its listen port if it has none. Safe to
- * print: an alias may hold whatever a variable's name may.
+ * What a route is called in logs and metrics: its aliases, or its listen port if it has none. An alias
+ * may hold whatever a variable's name may: logs, metrics and JSON each have a way to escape it.
+ *
+ * @param show How an alias is written where nothing escapes it; as it stands unless given.
  */
-export function routeName(route: Route): string {
-  return route.aliases.length > 0 ? route.aliases.map(plain).join(",") : String(route.listen.port);
+export function routeName(route: Route, show = (alias: string): string => alias): string {
+  return route.aliases.map((alias) => show(alias)).join(",") || String(route.listen.port);
 }
 
 /** A route of one source, before those that say the same are put together. */

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { type Command, COMMANDS, parseCommand } from "../src/cli.ts";
+import { type Command, COMMANDS, parseCommand, problemOf } from "../src/cli.ts";
 import { ConfigError, type Problem } from "../src/errors.ts";
 import { OPTIONS, type OptionSpec, variableOf } from "../src/options.ts";
 import type { Environment } from "../src/routes.ts";
@@ -18,7 +18,7 @@ function messages(args: readonly string[], environment: Environment = {}): strin
 }
 
 function settings({ warnings }: Command): string[] {
-  return warnings.map(({ setting, reason }) => `${setting}: ${reason}`);
+  return warnings.map((warning) => problemOf(warning).message);
 }
 
 Deno.test("parseCommand() forwards what the environment says where nothing is asked for", () => {
@@ -119,7 +119,7 @@ Deno.test("parseCommand() takes each option from its argument, else its variable
     assertEquals(value([], { ...LINK, [variableOf(spec)]: "" }), standard);
     assertEquals(
       parseCommand([], env).warnings,
-      key === "ignore" ? [{ setting: "--ignore B", reason: "no variable has this alias" }] : [],
+      key === "ignore" ? [{ setting: "--ignore", reason: "no variable has the alias B" }] : [],
     );
   }
 });
@@ -316,7 +316,7 @@ Deno.test("parseCommand() warns of what has no effect also where something else 
   assertEquals(messages(["--ignore", "C"], environment), [
     "[::]:1: several targets for one listen port: A_PORT_1_TCP (x:1), B_PORT_1_TCP (y:1)",
     warning,
-    "--ignore C: no variable has this alias",
+    "--ignore: no variable has the alias C",
   ]);
   assertEquals(messages(["healthcheck", ROUTE, "--ignore", "C"], environment), [
     "healthcheck: takes no routes",
@@ -352,9 +352,9 @@ Deno.test("parseCommand() knows what Docker and Kubernetes make of a service cal
 Deno.test("parseCommand() warns of an alias that no variable has", () => {
   const args = ["--only", "redis,rdis", "--ignore", "x,ka\nfka"];
   assertEquals(settings(parseCommand(args, LINK)), [
-    "--only RDIS: no variable has this alias",
-    "--ignore X: no variable has this alias",
-    '--ignore "KA\\nFKA": no variable has this alias',
+    "--only: no variable has the alias RDIS",
+    "--ignore: no variable has the alias X",
+    '--ignore: no variable has the alias "KA\\nFKA"',
   ]);
   assertEquals(parseCommand([...args, ROUTE], LINK).warnings, []);
 });
@@ -370,8 +370,8 @@ Deno.test("parseCommand() says what it looked for where there is no route", () =
   assertStringIncludes(problem?.hint ?? "", "Docker 29 and later set no link variables");
   assertEquals(messages(["--only", "redis,db"]), [
     "nothing to forward: no variable is named REDIS_PORT_<port>_TCP or DB_PORT_<port>_TCP",
-    "--only REDIS: no variable has this alias",
-    "--only DB: no variable has this alias",
+    "--only: no variable has the alias REDIS",
+    "--only: no variable has the alias DB",
   ]);
   assertEquals(messages(["wait"], { KUBERNETES_PORT_443_TCP: "tcp://192.0.2.1:443" }), [
     "nothing to forward: no variable named <ALIAS>_PORT_<port>_TCP is left (1 ignored: " +

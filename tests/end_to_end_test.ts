@@ -98,6 +98,42 @@ Deno.test("ambassador logs JSON with the same fields", async () => {
   assertEquals(events[0].variable, "X_PORT_53_UDP");
 });
 
+Deno.test("ambassador calls a route by the alias that check prints, harmless whatever it holds", async () => {
+  const [port, status] = [freePort(), freePort()];
+  const alias = 'É"\\\n\x1b[2J\u202e\n2026-01-01T00:00:00.000Z ERROR FORGED';
+  const env = {
+    ...LOOPBACK,
+    [`${alias}_PORT_${port}_TCP`]: "tcp://127.0.0.1:9",
+    "AMBASSADOR_É\n": "x",
+  };
+  const checked = await runProgram(["check", "--format", "json"], { env });
+  assertEquals(JSON.parse(checked.stdout).routes[0].aliases, [alias]);
+  const table = await runProgram(["check"], { env });
+  const shown: string[] = [checked.stdout, checked.stderr, table.stdout, table.stderr];
+  for (const format of ["json", "text"]) {
+    await using program = startProgram(
+      ["--log-format", format, "--status", `127.0.0.1:${status}`],
+      { env },
+    );
+    await program.line(/ready/);
+    for (const path of ["", "readyz", "metrics"]) {
+      const response = await fetch(`http://127.0.0.1:${status}/${path}`);
+      shown.push(await response.text());
+    }
+    program.kill("SIGTERM");
+    await within(program.status, "the end");
+    shown.push(program.stderr);
+    if (format === "text") continue;
+    const events = program.stderr.trim().split("\n").map((line) => JSON.parse(line));
+    assertEquals(events.find(({ event }) => event === "listening").route, alias);
+    assertEquals(events.find(({ event }) => event === "ignored").setting, "AMBASSADOR_É\n");
+  }
+  for (const text of shown) {
+    assert(!/(?!\n)[\p{Cc}\p{Cf}]/u.test(text), JSON.stringify(text));
+    assert(!/^\d{4}-\S+ ERROR/m.test(text), text);
+  }
+});
+
 Deno.test("ambassador lets an open connection finish, refuses new ones, and ends with 0", async () => {
   await using upstream = startEcho();
   const port = freePort();

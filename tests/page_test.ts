@@ -69,6 +69,11 @@ Deno.test("formatPage() lets no alias become HTML", () => {
   assertStringIncludes(page, "&lt;script&gt;alert(1)&lt;/script&gt;&#39;&quot;&amp;&lt;img src=x");
 });
 
+Deno.test("formatPage() holds nothing that a terminal acts on", () => {
+  const page = formatPage(report({ aliases: ["\x1b[2J\u202e\x9b\né"] }), NOW);
+  assertStringIncludes(page, "<bdi>&#27;[2J&#8238;&#155;&#10;é</bdi>");
+});
+
 Deno.test("formatPage() loads nothing from anywhere", () => {
   const page = formatPage(report(), NOW);
   const links = [...page.matchAll(/\b(?:src|href|action)="([^"]*)"/g)].map((match) => match[1]);

@@ -12,6 +12,7 @@ import {
   routeName,
   type Routes,
 } from "../src/routes.ts";
+import { plain } from "../src/text.ts";
 import { Random } from "./helpers.ts";
 
 function parse(environment: Environment, options: Partial<ParseRoutesOptions> = {}): Routes {
@@ -419,14 +420,14 @@ Deno.test("parseRoutes() keeps hostile names and values in one line and of bound
   }
 });
 
-Deno.test("parseRoutes() prints neither a link nor an alias as it stands if it is not plain", () => {
+Deno.test("parseRoutes() lets neither a link nor an alias be printed as it stands if it is not plain", () => {
   const { routes, ignored } = parse({
     "A\nB_NAME": "",
     "A\nB_ENV_X_PORT_1_TCP": "tcp://a:1",
     "C\nD_PORT_2_TCP": "tcp://a:1",
   });
   assertEquals(ignored[0]?.reason, 'copied from the environment of the link "A\\nB"');
-  assertEquals(routes.map(routeName), ['"C\\nD"']);
+  assertEquals(routes.map((route) => routeName(route, plain)), ['"C\\nD"']);
 });
 
 Deno.test("parseRoutes() reads names that mean something to JavaScript", () => {
@@ -436,7 +437,7 @@ Deno.test("parseRoutes() reads names that mean something to JavaScript", () => {
     toString_PORT_3_TCP: "tcp://hasownproperty:1",
     ["__proto__"]: "tcp://a:1",
   });
-  assertEquals(routes.map(routeName), ["__PROTO__", "CONSTRUCTOR", "TOSTRING"]);
+  assertEquals(routes.map((route) => routeName(route)), ["__PROTO__", "CONSTRUCTOR", "TOSTRING"]);
 });
 
 Deno.test("parseRoutes() orders routes by port and what is ignored by name", () => {
@@ -669,4 +670,6 @@ Deno.test("routeName() is the aliases, or the port where there are none", () => 
   const route = { listen: { hostname: "::", port: 1 }, target: { hostname: "a", port: 2 } };
   assertEquals(routeName({ ...route, aliases: ["A", "B"] }), "A,B");
   assertEquals(routeName({ ...route, aliases: [] }), "1");
+  assertEquals(routeName({ ...route, aliases: ["É\n", "B"] }), "É\n,B");
+  assertEquals(routeName({ ...route, aliases: ["É\n", "B"] }, plain), '"É\\n",B');
 });
