@@ -4,7 +4,7 @@ import config from "./deno.json" with { type: "json" };
 import { formatRoutes } from "./src/check.ts";
 import { type Command, noRoute, parseCommand, problemOf } from "./src/cli.ts";
 import { formatDuration } from "./src/duration.ts";
-import { BindError, ConfigError, type Problem } from "./src/errors.ts";
+import { BindError, ConfigError, PERMISSION_HINT, type Problem } from "./src/errors.ts";
 import { healthcheck, HEALTHCHECK_TIMEOUT_MS } from "./src/healthcheck.ts";
 import { createLog, type Log } from "./src/log.ts";
 import { describeUpstreams, showProgress } from "./src/progress.ts";
@@ -161,7 +161,7 @@ function report(error: unknown): number {
   if (error instanceof BindError) {
     complain(error);
   } else if (error instanceof Deno.errors.NotCapable) {
-    complain({ message: error.message, hint: "run with -P, or --allow-net --allow-env" });
+    complain({ message: error.message, hint: PERMISSION_HINT });
   } else {
     complain({ message: error instanceof Error ? error.message : String(error) });
   }

@@ -1,7 +1,7 @@
 // Binds the listeners of all routes, or none, and says why an address can't be had.
 
 import { type Address, formatAddress } from "./address.ts";
-import { BindError, describeError, errorCode } from "./errors.ts";
+import { BindError, describeError, errorCode, PERMISSION_HINT } from "./errors.ts";
 import { type Route, routeName } from "./routes.ts";
 import { plain } from "./text.ts";
 
@@ -90,6 +90,7 @@ function bindHint(listen: Address, cause: unknown): string | undefined {
   if (cause instanceof Deno.errors.AddrInUse) {
     return `another program, or another route, has port ${listen.port}; stop it or listen elsewhere`;
   }
+  if (cause instanceof Deno.errors.NotCapable) return PERMISSION_HINT;
   const code = errorCode(cause);
   if (cause instanceof Deno.errors.PermissionDenied || code === "EACCES") {
     return listen.port < 1024

@@ -46,6 +46,9 @@ export class BindError extends Error {
   }
 }
 
+/** The way out where Deno was not given what the program needs. */
+export const PERMISSION_HINT = "run with -P, or --allow-net --allow-env";
+
 /**
  * The system's name for an error (`ECONNREFUSED`), or undefined where it has none, as when a name
  * can't be resolved.

@@ -192,7 +192,7 @@ function parseBind(text: string): string {
 }
 
 function parseStatus(text: string): Address | undefined {
-  if (text === "off") return undefined;
+  if (text.toLowerCase() === "off") return undefined;
   const address = parseAddress(text);
   parseBind(address.hostname);
   return address;

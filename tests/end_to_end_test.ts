@@ -507,4 +507,13 @@ Deno.test("ambassador needs net and env and has nothing else", async () => {
   const { code, stderr } = await runProgram([], { command });
   assertEquals(code, 1);
   assertMatch(stderr, /^ambassador: .*env.*\n {2}hint: .*--allow-net --allow-env/);
+  const envOnly = programCommand().map((argument) => argument === "-P" ? "--allow-env" : argument);
+  for (const args of [[], ["--bind", "127.0.0.1"], ["--status", "127.0.0.1:1"]]) {
+    const denied = await runProgram([...args, `${freePort()}=127.0.0.1:9`], { command: envOnly });
+    assertEquals(denied.code, 1);
+    assertMatch(
+      denied.stderr,
+      /^ambassador: cannot listen on .*net access.*\n {2}hint: .*--allow-net --allow-env\n$/,
+    );
+  }
 });

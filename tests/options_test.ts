@@ -69,7 +69,7 @@ Deno.test("max-connections takes a whole number", () => {
 });
 
 Deno.test("status takes an address with a port, or off", () => {
-  assertEquals(OPTIONS.status.parse("off"), undefined);
+  for (const off of ["off", "OFF", "Off"]) assertEquals(OPTIONS.status.parse(off), undefined);
   assertEquals(OPTIONS.status.parse("[::]:8080"), { hostname: "::", port: 8080 });
   assertEquals(OPTIONS.status.parse("localhost:1"), { hostname: "localhost", port: 1 });
   for (const text of ["8080", ":8080", "redis:8080", "http://127.0.0.1:8080", "::1:8080", "on"]) {
