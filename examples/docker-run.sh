@@ -1,3 +1,5 @@
+# Each case stands alone: copy what you need, this is no script.
+
 # One ambassador: the consumer finds Redis at port 6379 of this machine, wherever Redis is.
 docker run -d --name redis-ambassador -p 6379:6379 \
   -e REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379 ambassador
