@@ -9,7 +9,7 @@ import { healthcheck, HEALTHCHECK_TIMEOUT_MS } from "./src/healthcheck.ts";
 import { createLog, type Log } from "./src/log.ts";
 import { describeUpstreams, showProgress } from "./src/progress.ts";
 import { serve } from "./src/serve.ts";
-import { writeToStderr } from "./src/stderr.ts";
+import { endStderr, writeToStderr } from "./src/stderr.ts";
 import { usage } from "./src/usage.ts";
 import { WAIT_TIMEOUT_MS, waitForUpstreams } from "./src/wait.ts";
 
@@ -124,8 +124,8 @@ function logSettings(log: Log, { ignored, warnings }: Pick<Command, "ignored" | 
 function stopSignal(): AbortSignal {
   const stop = new AbortController();
   onStopSignal((status) => {
-    if (stop.signal.aborted) Deno.exit(status);
-    stop.abort();
+    if (!stop.signal.aborted) return stop.abort();
+    void exit(status);
   });
   return stop.signal;
 }
@@ -168,6 +168,13 @@ function report(error: unknown): number {
   return EXIT.failed;
 }
 
+/** Ends the program once the log is written; soon also where nobody reads it. */
+async function exit(status: number): Promise<void> {
+  await endStderr();
+  // A name lookup that hangs can't be cancelled and would keep the process.
+  Deno.exit(status);
+}
+
 if (import.meta.main) {
   let status: number;
   try {
@@ -175,6 +182,5 @@ if (import.meta.main) {
   } catch (error) {
     status = report(error);
   }
-  // A name lookup that hangs can't be cancelled and would keep the process.
-  Deno.exit(status);
+  await exit(status);
 }

@@ -4,13 +4,14 @@
 // Rules of every line: the time in UTC, the level, the event in one word, then the fields in the order
 // in which they are given, which is the same every time. Nothing from outside is written unquoted if
 // it could end the line or look like another field. A line that can't be written is lost: whoever
-// reads the log must not be able to stop the forwarding.
+// reads the log must not be able to stop the forwarding. Where lines were lost for want of room, one
+// line says how many, whatever the level.
 
 import { BaseHandler } from "@std/log/base-handler";
 import { type LevelName, LogLevels } from "@std/log/levels";
 import { Logger, type LogRecord } from "@std/log/logger";
 import type { LogFormat, LogLevel } from "./options.ts";
-import { writeToStderr } from "./stderr.ts";
+import { logToStderr } from "./stderr.ts";
 import { escapeInvisible, quoteWhole } from "./text.ts";
 
 /** What a line says beside its event; undefined values are left out. */
@@ -40,10 +41,18 @@ export interface CreateLogOptions {
   readonly write?: (line: string) => void;
 }
 
+/** What a formatter looks at. */
+type Line = Pick<LogRecord, "datetime" | "levelName" | "msg" | "args">;
+
+const LINES_LOST = { levelName: "WARN", msg: "lines_lost" } as const;
+
 /** A log that writes to stderr. */
-export function createLog({ level, format, write = writeLine }: CreateLogOptions): Log {
+export function createLog({ level, format, write }: CreateLogOptions): Log {
   const levelName = level.toUpperCase() as LevelName;
   const formatter = format === "json" ? formatJson : formatText;
+  const tellLost = (count: number): string =>
+    `${formatter({ ...LINES_LOST, datetime: new Date(), args: [{ count }] })}\n`;
+  write ??= (line) => logToStderr(`${line}\n`, tellLost);
   const handler = new LineHandler(levelName, formatter, write);
   const logger = new Logger("ambassador", levelName, { handlers: [handler] });
   return {
@@ -72,13 +81,13 @@ class LineHandler extends BaseHandler {
   }
 }
 
-function formatText(record: LogRecord): string {
+function formatText(record: Line): string {
   const fields = fieldsOf(record).map(([name, value]) => ` ${name}=${formatValue(value)}`);
   const level = record.levelName.padEnd(5);
   return `${record.datetime.toISOString()} ${level} ${record.msg}${fields.join("")}`;
 }
 
-function formatJson(record: LogRecord): string {
+function formatJson(record: Line): string {
   return escapeInvisible(JSON.stringify({
     time: record.datetime.toISOString(),
     level: record.levelName,
@@ -87,7 +96,7 @@ function formatJson(record: LogRecord): string {
   }));
 }
 
-function fieldsOf(record: LogRecord): [string, string | number][] {
+function fieldsOf(record: Line): [string, string | number][] {
   const [fields = {}] = record.args as [Fields?];
   return Object.entries(fields).flatMap(([name, value]) =>
     value === undefined ? [] : [[name, value]]
@@ -97,8 +106,4 @@ function fieldsOf(record: LogRecord): [string, string | number][] {
 function formatValue(value: string | number): string {
   const text = String(value);
   return /^[\w.,:;/+@%()[\]*-]+$/.test(text) ? text : quoteWhole(text);
-}
-
-function writeLine(line: string): void {
-  writeToStderr(`${line}\n`);
 }
