@@ -1,6 +1,7 @@
 // Arguments, environment and signals in; exit status out. The only place that touches them.
 
 import config from "./deno.json" with { type: "json" };
+import { flushBursts } from "./src/burst.ts";
 import { formatRoutes } from "./src/check.ts";
 import { type Command, noRoute, parseCommand, problemOf } from "./src/cli.ts";
 import { formatDuration } from "./src/duration.ts";
@@ -125,6 +126,7 @@ function stopSignal(): AbortSignal {
   const stop = new AbortController();
   onStopSignal((status) => {
     if (!stop.signal.aborted) return stop.abort();
+    flushBursts();
     void exit(status);
   });
   return stop.signal;

@@ -18,6 +18,14 @@ interface Burst {
   last: Fields;
 }
 
+/** Those in which a count may be still to be written. */
+const waiting = new Set<Bursts>();
+
+/** Writes what is still to be written of all routes, for an end that waits for nothing else. */
+export function flushBursts(): void {
+  for (const bursts of waiting) bursts.flush();
+}
+
 /** Writes the failures of one route. */
 export class Bursts {
   readonly #log: Log;
@@ -42,6 +50,7 @@ export class Bursts {
     const burst = this.#bursts.get(key);
     if (burst === undefined) {
       write(fields);
+      waiting.add(this);
       this.#bursts.set(key, { write, timer: this.#wakeLater(key), count: 0, last: fields });
     } else {
       burst.count++;
@@ -56,6 +65,7 @@ export class Bursts {
       writeCount(burst);
     }
     this.#bursts.clear();
+    waiting.delete(this);
   }
 
   #wakeLater(key: string): ReturnType<typeof setTimeout> {
@@ -67,6 +77,7 @@ export class Bursts {
     if (burst === undefined) return;
     if (burst.count === 0) {
       this.#bursts.delete(key);
+      if (this.#bursts.size === 0) waiting.delete(this);
       return;
     }
     writeCount(burst);

@@ -1,8 +1,18 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Bursts } from "../src/burst.ts";
+import { Bursts, flushBursts } from "../src/burst.ts";
 import { createLog, type Log } from "../src/log.ts";
 import type { LogLevel } from "../src/options.ts";
-import { freePort, readText, startProgram, until, within } from "./helpers.ts";
+import {
+  freePort,
+  readExactly,
+  readText,
+  startEcho,
+  startProgram,
+  until,
+  within,
+  writeAll,
+} from "./helpers.ts";
+import { linesOf, startRoute } from "./process.ts";
 
 function logTo(lines: string[], level: LogLevel = "info"): Log {
   const write = (line: string): void => void lines.push(line.replace(/^\S+ /, ""));
@@ -67,6 +77,23 @@ Deno.test("Bursts.note() leaves nothing out at debug", () => {
   assertEquals(lines, Array(10).fill("WARN  connect_failed error=x"));
 });
 
+Deno.test("flushBursts() writes the counts of all routes", () => {
+  const lines: string[] = [];
+  for (const route of ["A", "B"]) {
+    const bursts = new Bursts(logTo(lines));
+    bursts.note("warn", "connect_failed", { route });
+    bursts.note("warn", "connect_failed", { route });
+  }
+  flushBursts();
+  flushBursts();
+  assertEquals(lines, [
+    "WARN  connect_failed route=A",
+    "WARN  connect_failed route=B",
+    "WARN  connect_failed route=A count=1",
+    "WARN  connect_failed route=B count=1",
+  ]);
+});
+
 Deno.test("ambassador logs an upstream that is down under load in few lines, and loses no count", async () => {
   const port = freePort();
   await using program = startProgram([`127.0.0.1:${port}=127.0.0.1:${freePort()}`]);
@@ -78,9 +105,36 @@ Deno.test("ambassador logs an upstream that is down under load in few lines, and
   }
   program.kill("SIGTERM");
   await within(program.status, "the end");
-  const lines = program.stderr.split("\n").filter((line) => line.includes(" connect_failed "));
+  const lines = linesOf(program, "connect_failed");
   assert(lines.length <= 10, `${lines.length} lines`);
   assertMatch(lines[0] ?? "", / error="connection refused"$/);
-  const counted = lines.map((line) => Number(/ count=(\d+)$/.exec(line)?.[1] ?? 1));
-  assertEquals(counted.reduce((sum, count) => sum + count, 0), clients);
+  assertEquals(countOf(lines), clients);
 });
+
+Deno.test("ambassador loses no count of failures when a second signal ends it", async () => {
+  await using upstream = startEcho();
+  const port = freePort();
+  const { program, address } = await startRoute(upstream.address, {
+    args: [`127.0.0.1:${port}=127.0.0.1:${freePort()}`],
+  });
+  await using _program = program;
+  // The first signal waits for it, the second does not.
+  using held = await Deno.connect(address);
+  await writeAll(held, "x");
+  assertEquals(await readExactly(held, 1), "x");
+  for (let i = 0; i < 5; i++) {
+    using client = await Deno.connect({ hostname: "127.0.0.1", port });
+    await readText(client);
+  }
+  program.kill("SIGTERM");
+  await program.line(/ draining /);
+  program.kill("SIGTERM");
+  assertEquals((await within(program.status, "the end")).code, 143);
+  assertEquals(countOf(linesOf(program, "connect_failed")), 5);
+});
+
+/** How many failures the lines stand for. */
+function countOf(lines: readonly string[]): number {
+  const counts = lines.map((line) => Number(/ count=(\d+)$/.exec(line)?.[1] ?? 1));
+  return counts.reduce((sum, count) => sum + count, 0);
+}
