@@ -6,6 +6,7 @@ import { startDeadline } from "./deadline.ts";
 import { errorCode, isShortage } from "./errors.ts";
 import type { Gate } from "./gate.ts";
 import { Backoff, pause } from "./pause.ts";
+import { connectTo } from "./resolve.ts";
 import { timeoutError } from "./time_limit.ts";
 
 /** Options for {@linkcode Dial}; times in milliseconds, 0 is no limit. */
@@ -87,7 +88,7 @@ export class Dial {
       current.abort(timeoutError(connectTimeoutMs));
     });
     try {
-      return await this.#connect();
+      return await connectTo(this.#target, current.signal);
     } catch (error) {
       const want = this.#want(error);
       if (want === "none") throw error;
@@ -95,15 +96,6 @@ export class Dial {
       // A name that may just be wrong must not keep the other clients out.
       return await (want === "certain" ? this.#options.gate.starve(wait) : wait());
     }
-  }
-
-  async #connect(): Promise<Deno.TcpConn> {
-    const conn = await Deno.connect({ ...this.#target, signal: this.#try.signal });
-    if (!isToItself(conn)) return conn;
-    conn.close();
-    throw Object.assign(new Deno.errors.ConnectionRefused("connected to itself"), {
-      code: "ECONNREFUSED",
-    });
   }
 
   /** Tries whenever a connection has ended, and now and then, until the time is over. */
@@ -114,7 +106,7 @@ export class Dial {
       await this.#options.gate.untilDescriptor(backoff.next(), signal);
       if (signal.aborted) throw shortage;
       try {
-        return await this.#connect();
+        return await connectTo(this.#target, signal);
       } catch (error) {
         if (this.#want(error) === "none") throw error;
       }
@@ -135,14 +127,6 @@ export class Dial {
     }
     return isLookup && gate.isShort ? "likely" : "none";
   }
-}
-
-/**
- * Whether nobody listens and TCP has connected the socket to itself: it does where the system happens
- * to choose the target's own port on this machine to connect from.
- */
-function isToItself({ localAddr, remoteAddr }: Deno.TcpConn): boolean {
-  return localAddr.port === remoteAddr.port && localAddr.hostname === remoteAddr.hostname;
 }
 
 /** The error of opening a descriptor at this moment, if there is none left. */

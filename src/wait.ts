@@ -2,10 +2,11 @@
 // nothing: whoever calls it is told what happens.
 
 import { type Address, formatAddress } from "./address.ts";
-import { TimeLimit } from "./time_limit.ts";
 import { describeError } from "./errors.ts";
 import { Backoff, pause } from "./pause.ts";
+import { connectTo } from "./resolve.ts";
 import type { Route } from "./routes.ts";
+import { TimeLimit } from "./time_limit.ts";
 
 /** How long to wait unless told otherwise, in milliseconds. */
 export const WAIT_TIMEOUT_MS = 60_000;
@@ -68,7 +69,7 @@ async function tryOnce(
 ): Promise<void> {
   using limit = new TimeLimit(connectTimeoutMs, outer);
   try {
-    using _conn = await Deno.connect({ ...address, signal: limit.signal });
+    using _conn = await connectTo(address, limit.signal);
     upstream.accepts = true;
   } catch (error) {
     // What the last whole try said tells more than that there was no time for another.
