@@ -165,7 +165,7 @@ export class Connection {
     dials.add(dial);
     let upstream: Deno.TcpConn;
     try {
-      upstream = await dial.connect();
+      upstream = await dial.connect((error) => this.#noteRetry(describeError(error)));
       this.#upstream = upstream;
       upstreams.add(upstream.localAddr, upstream.remoteAddr, this);
     } catch (error) {
@@ -200,6 +200,12 @@ export class Connection {
     const here = unmapped(localAddr.hostname);
     return feeders.filter(({ target }) => mayBe(target.hostname, here))
       .flatMap(({ dials }) => [...dials]);
+  }
+
+  /** Says why the client is held. */
+  #noteRetry(error: string): void {
+    this.#route.counts.lastConnectError = { at: Date.now(), message: error };
+    this.#route.failures.note("warn", "connect_retrying", { ...this.#fields(), error });
   }
 
   /** Ends this connection and the other one if they are one that came back. */

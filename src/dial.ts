@@ -3,7 +3,7 @@
 
 import type { Address } from "./address.ts";
 import { startDeadline } from "./deadline.ts";
-import { errorCode, isShortage } from "./errors.ts";
+import { errorCode, isResetOnConnect, isShortage } from "./errors.ts";
 import type { Gate } from "./gate.ts";
 import { Backoff, pause } from "./pause.ts";
 import { connectTo } from "./resolve.ts";
@@ -13,7 +13,10 @@ import { timeoutError } from "./time_limit.ts";
 export interface DialOptions {
   /** Limit for one try to resolve and connect, waiting for a descriptor included. */
   readonly connectTimeoutMs: number;
-  /** No new try begins later than this after the first; one that has begun keeps its own limit. */
+  /**
+   * No new try begins later than this after the first. One that has begun keeps its own limit; it
+   * ends with this one if it has none.
+   */
   readonly retryMs: number;
   /** Where a want of descriptors is known. */
   readonly gate: Gate;
@@ -43,23 +46,29 @@ export class Dial {
   /**
    * Connects.
    *
+   * @param onFirstFailure Told why the first try failed if another follows.
    * @throws the error of the last try; a `DOMException` if it took too long or was cancelled
    */
-  async connect(): Promise<Deno.TcpConn> {
-    const { retryMs } = this.#options;
+  async connect(onFirstFailure?: (error: unknown) => void): Promise<Deno.TcpConn> {
+    const { retryMs, connectTimeoutMs } = this.#options;
     if (retryMs === 0) return await this.#tryOnce();
     const until = performance.now() + retryMs;
+    using _end = connectTimeoutMs > 0 ? null : startDeadline(retryMs, () => {
+      this.#try.abort(timeoutError(retryMs));
+    });
     const backoff = new Backoff();
-    for (;;) {
+    for (let isFirst = true;; isFirst = false) {
       try {
         return await this.#tryOnce();
       } catch (error) {
         const left = until - performance.now();
-        if (this.#cancelled || left <= 0) throw error;
+        // One who resets has been reached.
+        if (this.#cancelled || left <= 0 || isResetOnConnect(error)) throw error;
+        if (isFirst) onFirstFailure?.(error);
         // One that was aborted by its time limit can't be used again.
         this.#try = new AbortController();
         await pause(Math.min(backoff.next(), left), this.#try.signal);
-        if (this.#cancelled) throw error;
+        if (this.#try.signal.aborted) throw error;
       }
     }
   }

@@ -70,6 +70,15 @@ export function isPeerGone(error: unknown): boolean {
     error instanceof Deno.errors.NotConnected;
 }
 
+/**
+ * Whether an error of connecting means that the upstream was there and reset the connection at once: a
+ * connect that is refused is ECONNREFUSED.
+ */
+export function isResetOnConnect(error: unknown): boolean {
+  const code = errorCode(error);
+  return code === "ECONNRESET" || code === "ENOTCONN";
+}
+
 const SHORTAGE = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
 
 /** Whether an error means that the process or the machine has run out of descriptors or memory. */

@@ -75,6 +75,45 @@ Deno.test("Dial gives each try its own connectTimeoutMs", async () => {
   assert(tookMs >= 350 && tookMs < 2000, `${tookMs} ms`);
 });
 
+Deno.test("Dial ends the last try with retryMs where tries have no limit", async () => {
+  await using silent = await startSilent();
+  const { error, tookMs } = await failure(
+    dial(silent.address, { connectTimeoutMs: 0, retryMs: 200 }),
+  );
+  assertMatch(error.message, /no answer within 200ms/);
+  assert(tookMs >= 199 && tookMs < 2000, `${tookMs} ms`);
+  const refused = await failure(dial(refusing(), { connectTimeoutMs: 0, retryMs: 200 }));
+  assert(refused.tookMs >= 199 && refused.tookMs < 2000, `${refused.tookMs} ms`);
+});
+
+Deno.test("Dial tells once why its first try failed, if another follows", async () => {
+  for (const [retryMs, calls] of [[300, 1], [0, 0]] as const) {
+    const told: unknown[] = [];
+    const connecting = dial(refusing(), { retryMs }).connect((error) => void told.push(error));
+    await assertRejects(() => within(connecting, "the dial"), Deno.errors.ConnectionRefused);
+    assertEquals(told.length, calls);
+    for (const error of told) assert(error instanceof Deno.errors.ConnectionRefused, String(error));
+  }
+});
+
+Deno.test("Dial does not try again where the upstream was there and has reset", async () => {
+  const { connect } = Deno;
+  // Which of the two it is, and whether it fails at all, is a matter of microseconds.
+  for (const code of ["ECONNRESET", "ENOTCONN"]) {
+    let tries = 0;
+    Deno.connect = (): Promise<never> => {
+      tries++;
+      return Promise.reject(Object.assign(new Error(code), { code }));
+    };
+    try {
+      const { error } = await failure(dial(refusing(), { retryMs: 60_000 }));
+      assertEquals([error.message, tries], [code, 1]);
+    } finally {
+      Deno.connect = connect;
+    }
+  }
+});
+
 Deno.test("Dial.cancel() ends a try and the wait for the next one", async () => {
   await using silent = await startSilent();
   for (const target of [silent.address, refusing()]) {
@@ -114,6 +153,30 @@ Deno.test("serve() holds a client and its bytes until the upstream is there", as
   await until(() => forwarder.lines.length > 2, "the client is accepted");
   await using _upstream = startUpstream(echo, address);
   assertEquals(await readText(client), "held bytes");
+});
+
+Deno.test("serve() says once why a client is held", async () => {
+  const address = refusing();
+  await using forwarder = await startForwarder([address], {
+    retryMs: 60_000,
+    status: { hostname: "127.0.0.1", port: 0 },
+  });
+  const startMs = performance.now();
+  using client = await Deno.connect(forwarder.address);
+  await writeAll(client, "held");
+  await client.closeWrite();
+  const said = (): string[] => forwarder.lines.filter((line) => line.includes("connect_retrying"));
+  await until(() => said().length > 0, "the log says so");
+  const ready = await (await fetch(`${forwarder.statusUrl}/readyz`)).json();
+  assertEquals(ready.routes[0].last_connect_error?.error, "connection refused");
+  await until(() => performance.now() - startMs > 100, "there were more tries");
+  await using _upstream = startUpstream(echo, address);
+  assertEquals(await readText(client), "held");
+  assertEquals(said().length, 1);
+  assertMatch(
+    said()[0] ?? "",
+    / WARN {2}connect_retrying route=ROUTE0 listen=\S+ target=\S+ client=\S+ error="connection refused"$/,
+  );
 });
 
 Deno.test("serve() serves every client of an upstream that comes and goes", async () => {

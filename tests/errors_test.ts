@@ -5,6 +5,7 @@ import {
   describeError,
   errorCode,
   isPeerGone,
+  isResetOnConnect,
   isShortage,
 } from "../src/errors.ts";
 import { freePort, within } from "./helpers.ts";
@@ -97,4 +98,11 @@ Deno.test("describeError() says in plain words what happened", async () => {
   assertEquals(describeError(withCode("EWHATEVER")), "EWHATEVER (os error 0)");
   assertEquals(describeError("text"), "text");
   assertEquals(describeError(undefined), "undefined");
+});
+
+Deno.test("isResetOnConnect() tells an upstream that was there from one that was not", async () => {
+  assert(isResetOnConnect(withCode("ECONNRESET")));
+  assert(isResetOnConnect(withCode("ENOTCONN")));
+  assert(!isResetOnConnect(await connectError("127.0.0.1", freePort())));
+  assert(!isResetOnConnect(new Error("no code")));
 });
