@@ -4,8 +4,8 @@
 /** One that takes longer than this may have lost a packet: who comes later begins another. */
 const SHARED_MS = 250;
 
-/** Each that goes on holds a thread. */
-const MAX_UNDER_WAY = 4;
+/** Each that goes on holds one of the threads that all names share. */
+const MAX_UNDER_WAY = 3;
 
 /** Looks one name up for all who want it at the same time. */
 export class SharedLookup {
