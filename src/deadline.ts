@@ -1,14 +1,8 @@
 // Time limits of one length behind one timer. Thousands of dials a second have the same limit, nearly
 // all of them end long before it, and a timer for each would cost more than anything else about them.
 
-/** A time limit that has begun; disposing ends it before it acts. */
-export interface Deadline extends Disposable {
-  /** When it acts, in milliseconds as `performance.now()` counts them. */
-  readonly atMs: number;
-}
-
-/** Calls `act` after so many milliseconds, unless it is disposed before that. */
-export function startDeadline(afterMs: number, act: () => void): Deadline {
+/** Calls `act` after so many milliseconds, unless what it returns is disposed before that. */
+export function startDeadline(afterMs: number, act: () => void): Disposable {
   let group = groups.get(afterMs);
   if (group === undefined) groups.set(afterMs, group = new Group(afterMs));
   return group.start(act);
@@ -27,7 +21,7 @@ class Group {
     this.#afterMs = afterMs;
   }
 
-  start(act: () => void): Deadline {
+  start(act: () => void): Disposable {
     const pending = new Pending(performance.now() + this.#afterMs, act, this);
     this.#pending.add(pending);
     this.#timer ??= setTimeout(() => this.#act(), this.#afterMs);
@@ -45,17 +39,21 @@ class Group {
     this.#timer = undefined;
     const nowMs = performance.now();
     for (const pending of this.#pending) {
-      if (pending.atMs > nowMs) {
-        this.#timer = setTimeout(() => this.#act(), Math.ceil(pending.atMs - nowMs));
-        return;
-      }
+      if (pending.atMs > nowMs) break;
       this.#pending.delete(pending);
       pending.act();
     }
+    // One that was begun by a deadline that acted has set a timer already.
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const [next] = this.#pending;
+    if (next === undefined) return;
+    this.#timer = setTimeout(() => this.#act(), Math.ceil(next.atMs - nowMs));
   }
 }
 
-class Pending implements Deadline {
+class Pending implements Disposable {
+  /** When it acts, in milliseconds as `performance.now()` counts them. */
   readonly atMs: number;
   readonly act: () => void;
   readonly #group: Group;

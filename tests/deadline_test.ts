@@ -52,3 +52,11 @@ Deno.test("startDeadline() can be begun and ended by a deadline that acts", asyn
   await until(() => acted.includes(3), "the third has acted");
   assertEquals(acted, [1, 3]);
 });
+
+Deno.test("startDeadline() begun by a deadline that acts leaves no second timer", async () => {
+  const begun: Disposable[] = [];
+  using _first = startDeadline(200, () => begun.push(startDeadline(200, () => {})));
+  await until(() => begun.length > 0, "the first has acted");
+  // The sanitizer fails this test if a timer is left.
+  for (const deadline of begun) deadline[Symbol.dispose]();
+});
