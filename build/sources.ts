@@ -6,8 +6,18 @@ import config from "../deno.json" with { type: "json" };
 const ROOT = new URL("../", import.meta.url);
 
 /** The flags of V8 in the task `start`: small idle connections, and memory given back after a rush. */
-export const V8_FLAGS: readonly string[] = config.tasks.start.command.match(/--v8-flags=\S+/g) ??
-  [];
+export const V8_FLAGS: readonly string[] = v8Flags(config.tasks.start.command);
+
+/**
+ * What a shell line gives to V8.
+ *
+ * @throws {Error} if that is nothing: what is made here would be without it, and nobody would see
+ */
+export function v8Flags(shellLine: string): readonly string[] {
+  const flags = shellLine.match(/--v8-flags=\S+/g);
+  if (flags === null) throw new Error(`deno.json: no --v8-flags in the task start: ${shellLine}`);
+  return flags;
+}
 
 /** Whether the packages themselves are in use, and not what stands in for them. */
 export function hasPackages(): boolean {

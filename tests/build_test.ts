@@ -10,7 +10,14 @@ import {
 import { imageCommand, parseImageCommand } from "../build/image.ts";
 import { copyLibraries, readDynamic } from "../build/libraries.ts";
 import { checkTag, notesOf, sumLine } from "../build/release.ts";
+import { V8_FLAGS, v8Flags } from "../build/sources.ts";
 import { findProgram, ROOT } from "./helpers.ts";
+
+Deno.test("v8Flags() finds the flags, and refuses a line without them", () => {
+  assert(V8_FLAGS.length > 0);
+  assertEquals(v8Flags("deno run --v8-flags=--a,--b main.ts"), ["--v8-flags=--a,--b"]);
+  assertThrows(() => v8Flags("deno run --v8-options=--a main.ts"), Error, "--v8-flags");
+});
 
 Deno.test("compileArguments() builds in net and env and nothing else", () => {
   const args = compileArguments({ importMap: "deno.json" });
