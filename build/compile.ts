@@ -2,6 +2,7 @@
 // one target or for all. A script rather than a line in deno.json, since what is appended to such a
 // line would be taken for arguments of the program.
 
+import { parseOptions } from "./arguments.ts";
 import { V8_FLAGS } from "./sources.ts";
 
 /** The targets that `deno compile` knows, and how Docker calls those that images are made for. */
@@ -78,23 +79,13 @@ export interface Wanted {
  * @throws {SyntaxError} if it can't be read
  */
 export function parseCompileCommand(args: readonly string[]): Wanted {
-  const values = new Map<string, string>();
-  const words = args.flatMap((arg) => /^--[a-z-]+=/.test(arg) ? split(arg) : [arg]);
-  for (let i = 0; i < words.length; i++) {
-    const name = words[i] ?? "";
-    if (name === "--all" || name === "--fetch") {
-      values.set(name, "yes");
-    } else if (["--import-map", "--target", "--output"].includes(name)) {
-      const value = words[++i];
-      if (value === undefined) throw new SyntaxError(`${name}: the value is missing`);
-      values.set(name, value);
-    } else {
-      throw new SyntaxError(`"${name}": neither --target, --all, --output nor --fetch`);
-    }
-  }
-  const target = values.get("--target");
-  const output = values.get("--output");
-  const all = values.has("--all");
+  const { all = false, fetch = false, target, output, ...values } = parseOptions(args, {
+    "import-map": { type: "string" },
+    target: { type: "string" },
+    all: { type: "boolean" },
+    output: { type: "string" },
+    fetch: { type: "boolean" },
+  });
   if (all && (target !== undefined || output !== undefined)) {
     throw new SyntaxError("--all: stands without --target and --output");
   }
@@ -103,18 +94,13 @@ export function parseCompileCommand(args: readonly string[]): Wanted {
   }
   return {
     all,
-    fetch: values.has("--fetch"),
+    fetch,
     options: {
-      importMap: values.get("--import-map") ?? "deno.json",
+      importMap: values["import-map"] ?? "deno.json",
       target: target === undefined ? undefined : parseTarget(target),
       output,
     },
   };
-}
-
-function split(argument: string): [string, string] {
-  const equals = argument.indexOf("=");
-  return [argument.slice(0, equals), argument.slice(equals + 1)];
 }
 
 /** Compiles an empty program, so that the runtime is in Deno's cache before the sources are there. */

@@ -2,6 +2,7 @@
 // that is embedded is of the version of Deno that runs this: the one that the tests have passed on.
 
 import config from "../deno.json" with { type: "json" };
+import { parseOptions } from "./arguments.ts";
 import { type Engine, findEngine } from "./engine.ts";
 
 /** The Dockerfile's targets. */
@@ -63,30 +64,19 @@ export function imageCommand(engine: Engine, image: ImageOptions, origin: Origin
  * @throws {SyntaxError} if it can't be read
  */
 export function parseImageCommand(args: readonly string[]): ImageOptions & { print: boolean } {
-  const tags: string[] = [];
-  let target: string = IMAGE_TARGETS[0];
-  let platform: string | undefined;
-  let push = false;
-  let print = false;
-  for (let i = 0; i < args.length; i++) {
-    const name = args[i] ?? "";
-    if (name === "--push") push = true;
-    else if (name === "--print") print = true;
-    else if (["--target", "--tag", "--platform"].includes(name)) {
-      const value = args[++i];
-      if (value === undefined) throw new SyntaxError(`${name}: the value is missing`);
-      if (name === "--tag") tags.push(value);
-      else if (name === "--platform") platform = value;
-      else target = value;
-    } else throw new SyntaxError(`"${name}": none of --target, --tag, --platform, --push, --print`);
-  }
+  const { tag, push = false, print = false, ...values } = parseOptions(args, {
+    target: { type: "string" },
+    tag: { type: "string", multiple: true },
+    platform: { type: "string" },
+    push: { type: "boolean" },
+    print: { type: "boolean" },
+  });
+  const target = values.target ?? IMAGE_TARGETS[0];
   if (!IMAGE_TARGETS.some((known) => known === target)) {
     throw new SyntaxError(`"${target}": neither ${IMAGE_TARGETS.join(" nor ")}`);
   }
-  if (tags.length === 0) {
-    tags.push(target === IMAGE_TARGETS[0] ? "ambassador" : `ambassador:${target}`);
-  }
-  return { target, tags, platform, push, print };
+  const tags = tag ?? [target === IMAGE_TARGETS[0] ? "ambassador" : `ambassador:${target}`];
+  return { target, tags, platform: values.platform, push, print };
 }
 
 /** Where this comes from, as far as the environment and the running Deno say. */

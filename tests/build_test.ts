@@ -1,5 +1,6 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import config from "../deno.json" with { type: "json" };
+import { parseOptions } from "../build/arguments.ts";
 import {
   compileArguments,
   outputOf,
@@ -11,7 +12,60 @@ import { imageCommand, parseImageCommand } from "../build/image.ts";
 import { copyLibraries, readDynamic } from "../build/libraries.ts";
 import { checkTag, notesOf, sumLine } from "../build/release.ts";
 import { V8_FLAGS, v8Flags } from "../build/sources.ts";
-import { findProgram, ROOT } from "./helpers.ts";
+import { findProgram, ROOT, within } from "./helpers.ts";
+
+const SOME_OPTIONS = {
+  all: { type: "boolean" },
+  target: { type: "string" },
+  tag: { type: "string", multiple: true },
+} as const;
+
+Deno.test("parseOptions() reads values, and no more than is given", () => {
+  const args = ["--all", "--tag", "a", "--tag=b", "--target="];
+  assertEquals({ ...parseOptions(args, SOME_OPTIONS) }, {
+    all: true,
+    tag: ["a", "b"],
+    target: "",
+  });
+  assertEquals({ ...parseOptions([], SOME_OPTIONS) }, {});
+});
+
+Deno.test("parseOptions() refuses with one line that names the option", () => {
+  for (
+    const [args, named] of [
+      [["--targte", "x"], "'--targte': not one of --all, --target, --tag"],
+      [["--no-all"], "'--no-all'"],
+      [["-a"], "'-a'"],
+      [["--target"], "'--target <value>'"],
+      [["--target", "--all"], "'--target'"],
+      [["--all=yes"], "'--all'"],
+      [["--all", "yes"], "'yes'"],
+      [["--", "main.ts"], "'main.ts'"],
+      [["--target", "x", "--target=y"], "'--target' is given twice"],
+      [["--all", "--all"], "'--all' is given twice"],
+    ] as const
+  ) {
+    const { message } = assertThrows(
+      () => parseOptions(args, SOME_OPTIONS),
+      SyntaxError,
+      named,
+    );
+    assert(!message.includes("\n"), message);
+  }
+});
+
+Deno.test("the scripts end with status 2 and one line where their options are wrong", async () => {
+  for (const name of ["compile", "image"]) {
+    const script = new URL(`build/${name}.ts`, ROOT).pathname;
+    const command = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-q", "-A", script, "--targte", "x"],
+      stdin: "null",
+    });
+    const { code, stdout, stderr } = await within(command.output(), `${name} to end`);
+    assertEquals([code, stdout.length], [2, 0]);
+    assertMatch(new TextDecoder().decode(stderr), new RegExp(`^${name}: .*'--targte'.*\n$`));
+  }
+});
 
 Deno.test("v8Flags() finds the flags, and refuses a line without them", () => {
   assert(V8_FLAGS.length > 0);
@@ -182,7 +236,8 @@ Deno.test("imageCommand() keeps the health check with podman, and pushes nothing
 });
 
 Deno.test("parseImageCommand() refuses what it does not know", () => {
-  for (const args of [["--target", "alpine"], ["--tag"], ["--pusch"], ["."]]) {
+  const twice = ["--target", "scratch", "--target", "distroless"];
+  for (const args of [["--target", "alpine"], ["--tag"], ["--pusch"], ["."], twice]) {
     assertThrows(() => parseImageCommand(args), SyntaxError);
   }
 });
