@@ -1,10 +1,10 @@
 // `deno task bench`: the ambassador beside socat, HAProxy and nginx on this machine. Needs Linux, for
 // what it reads from /proc.
 
-import { parseArgs } from "@std/cli/parse-args";
-import { ambassador, findPeers, scrapedAmbassador } from "./forwarders.ts";
+import { parseOptions } from "../build/arguments.ts";
+import { ambassador, findPeers, type ForwarderSpec, scrapedAmbassador } from "./forwarders.ts";
 import { measureGrowth } from "./growth.ts";
-import { MEASURES } from "./measures.ts";
+import { type Measure, MEASURES } from "./measures.ts";
 import { killAll } from "./process.ts";
 import { formatCharts, formatJson, formatRows, rowsOf } from "./report.ts";
 import { runRounds } from "./rounds.ts";
@@ -22,28 +22,61 @@ const USAGE = `deno task bench [OPTIONS]
   --growth           the cost of one more connection and of one more route instead
   --json             all rounds as JSON instead of the table`;
 
-async function main(args: readonly string[]): Promise<number> {
-  refuseUnknown(args);
-  const options = parseArgs([...args], {
-    boolean: ["help", "json", "growth", "status"],
-    string: ["_", "rounds", "only", "peers", "bin", "effort"],
-    alias: { h: "help" },
+/** What the command line asks for. */
+interface BenchOptions {
+  readonly rounds: number;
+  readonly effort: number;
+  readonly measures: readonly Measure[];
+  readonly peers: readonly ForwarderSpec[];
+  /** What to say of peers that are not installed. */
+  readonly missing: readonly string[];
+  readonly bin: string | undefined;
+  readonly status: boolean;
+  readonly growth: boolean;
+  readonly json: boolean;
+}
+
+/**
+ * Reads the command line; undefined is for the help.
+ *
+ * @throws {SyntaxError | RangeError} of one line, if it can't be read
+ */
+function parseBenchCommand(args: readonly string[]): BenchOptions | undefined {
+  const options = parseOptions(args, {
+    rounds: { type: "string", default: "5" },
+    only: { type: "string" },
+    peers: { type: "string" },
+    bin: { type: "string" },
+    effort: { type: "string", default: "1" },
+    status: { type: "boolean", default: false },
+    growth: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+    help: { type: "boolean", short: "h" },
   });
-  if (options.help) {
-    console.log(USAGE);
-    return 0;
-  }
-  const rounds = Math.ceil(positive("rounds", options.rounds ?? "5"));
+  if (options.help) return undefined;
+  const { bin, status, growth, json } = options;
+  if (growth && json) throw new SyntaxError("--growth: stands without --json");
   const measures = chosen(MEASURES, options.only);
-  const onStep = (step: string): void => note(`\r\x1b[K${step}`);
-  const effort = positive("effort", options.effort ?? "1");
+  if (measures.length === 0) throw new SyntaxError(`--only "${options.only}": names nothing`);
   const { peers, missing } = findPeers();
-  for (const line of missing) note(`left out, since ${line}\n`);
+  return {
+    rounds: Math.ceil(positive("rounds", options.rounds)),
+    effort: positive("effort", options.effort),
+    measures,
+    peers: chosen(peers, options.peers),
+    missing,
+    ...{ bin, status, growth, json },
+  };
+}
+
+async function run({ rounds, effort, measures, ...options }: BenchOptions): Promise<void> {
+  const onStep = (step: string): void => note(`\r\x1b[K${step}`);
+  for (const line of options.missing) note(`left out, since ${line}\n`);
   using scraped = options.status ? scrapedAmbassador(options.bin) : null;
   const all = [
     ambassador(options.bin),
     ...(scraped === null ? [] : [scraped]),
-    ...chosen(peers, options.peers),
+    ...options.peers,
   ];
   const folder = await Deno.makeTempDir({ prefix: "ambassador_bench_" });
   await using cleanup = new AsyncDisposableStack();
@@ -55,30 +88,18 @@ async function main(args: readonly string[]): Promise<number> {
     const tables = await measureGrowth(first, { services, effort, onStep });
     onStep("");
     console.log(tables);
-    return 0;
+    return;
   }
   const results = await runRounds(candidates, measures, { rounds, services, effort, onStep });
   onStep("");
   if (options.json) {
     console.log(formatJson(results));
-    return 0;
+    return;
   }
   const rows = rowsOf(results);
   console.log(`${formatRows(rows)}\n`);
   console.log("In brackets: how many times better the ambassador is; below 1 the peer is ahead.\n");
   console.log(formatCharts(rows));
-  return 0;
-}
-
-const NAMES = ["help", "h", "json", "growth", "status", "rounds", "only", "peers", "bin", "effort"];
-
-/** @throws {TypeError} naming the first argument that is neither an option nor the value of one */
-function refuseUnknown(args: readonly string[]): void {
-  const unknown = args.find((argument, index) => {
-    const name = /^--?([^=]*)/.exec(argument)?.[1];
-    return name === undefined ? !args[index - 1]?.startsWith("--") : !NAMES.includes(name);
-  });
-  if (unknown !== undefined) throw new TypeError(`${unknown}: no such option\n\n${USAGE}`);
 }
 
 function positive(name: string, text: string): number {
@@ -103,14 +124,25 @@ function note(text: string): void {
   Deno.stderr.writeSync(new TextEncoder().encode(text));
 }
 
+/** The exit status: 2 where the command line is wrong, 1 where the bench fails. */
+async function main(args: readonly string[]): Promise<number> {
+  let status = 2;
+  try {
+    const options = parseBenchCommand(args);
+    status = 1;
+    if (options === undefined) console.log(USAGE);
+    else await run(options);
+    return 0;
+  } catch (error) {
+    // Not behind what is about to be measured.
+    note(`${status === 1 ? "\n" : ""}bench: ${error instanceof Error ? error.message : error}\n`);
+    return status;
+  }
+}
+
 if (import.meta.main) {
   for (const [name, status] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
     Deno.addSignalListener(name, () => void killAll().finally(() => Deno.exit(status)));
   }
-  try {
-    Deno.exit(await main(Deno.args));
-  } catch (error) {
-    note(`\nbench: ${error instanceof Error ? error.message : String(error)}\n`);
-    Deno.exit(1);
-  }
+  Deno.exit(await main(Deno.args));
 }

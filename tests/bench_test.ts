@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { formatChart } from "../bench/chart.ts";
 import { parseRequests } from "../bench/loads.ts";
 import { formatJson, formatRows, rowsOf } from "../bench/report.ts";
@@ -180,12 +180,26 @@ Deno.test("the bench says what is wrong with its arguments", async () => {
   for (
     const [args, message] of [
       [["--rounds", "many"], '--rounds "many": not a number above 0'],
+      [["--rounds="], '--rounds "": not a number above 0'],
+      [["--rounds"], "'--rounds <value>'"],
+      [["--rounds", "1", "--rounds=2"], "'--rounds' is given twice"],
       [["--only", "speed"], '"speed": not one of stream, streams, '],
-      [["--fast"], "--fast: no such option"],
+      [["--only", ""], '--only "": names nothing'],
+      [["--fast"], "'--fast'"],
+      [["--json", "foo"], "'foo'"],
+      [["--growth", "--json"], "--growth: stands without --json"],
     ] as const
   ) {
-    const { code, err } = await bench(...args);
-    assertEquals(code, 1);
+    const { code, out, err } = await bench(...args);
+    assertEquals([code, out], [2, ""], err);
     assertStringIncludes(err, message);
+    assertMatch(err, /^bench: .*\n$/);
   }
+});
+
+Deno.test("the bench fails with status 1 where the executable is missing", async () => {
+  if (!canBench()) return;
+  const { code, err } = await bench("--bin", "dist/no-such-file", "--peers=", "--only", "start");
+  assertEquals(code, 1);
+  assertStringIncludes(err, "dist/no-such-file");
 });
