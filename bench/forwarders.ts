@@ -3,7 +3,7 @@
 
 import { sourceCommand } from "../build/sources.ts";
 import { freePort } from "./process.ts";
-import { findProgram, howToInstall, nginxStreamModule, type ProgramName } from "./programs.ts";
+import { findOnPath, howToInstall, nginxStreamModule, type ProgramName } from "./programs.ts";
 
 /** A port to listen on at 127.0.0.1, and where it leads. */
 export interface BenchRoute {
@@ -74,7 +74,7 @@ export function findPeers(): { peers: ForwarderSpec[]; missing: string[] } {
   const peers: ForwarderSpec[] = [];
   const missing: string[] = [];
   const add = (name: ProgramName, make: (path: string) => ForwarderSpec[]): void => {
-    const path = findProgram(name);
+    const path = findOnPath(name);
     if (path === undefined) missing.push(howToInstall(name));
     else peers.push(...make(path));
   };

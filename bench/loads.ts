@@ -1,5 +1,6 @@
 // The load generators: those of Redis and iperf3, and two small ones for what these do not measure.
 
+import { pause } from "../src/pause.ts";
 import { cpuSeconds, memoryBytes, output } from "./process.ts";
 import type { Services } from "./services.ts";
 import type { Forwarder } from "./setup.ts";
@@ -120,8 +121,4 @@ async function ping(conn: Deno.TcpConn): Promise<void> {
     if (count === null) throw new Error("the connection was closed before the answer");
     done += count;
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

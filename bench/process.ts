@@ -1,6 +1,8 @@
 // Child processes of the bench: started, waited for, looked at through /proc, and ended by their own
 // process ids, their children's included.
 
+import { pause } from "../src/pause.ts";
+
 /** A process that runs until it is disposed. */
 export interface Running extends AsyncDisposable {
   /** Its process id. */
@@ -42,7 +44,7 @@ export async function killAll(): Promise<void> {
 async function killTree(root: number): Promise<void> {
   kill(root, "SIGSTOP");
   // T: stopped, Z: has ended; nothing: has gone.
-  while (!"TZ".includes(statOf(root)[0] ?? "")) await new Promise((tick) => setTimeout(tick, 1));
+  while (!"TZ".includes(statOf(root)[0] ?? "")) await pause(1);
   for (const pid of treeOf(root)) kill(pid, "SIGKILL");
 }
 
@@ -65,8 +67,8 @@ export async function output([executable = "", ...args]: readonly string[]): Pro
 }
 
 /** A port on which nothing listened a moment ago. */
-export function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+export function freePort(hostname = "127.0.0.1"): number {
+  using listener = Deno.listen({ hostname, port: 0 });
   return listener.addr.port;
 }
 

@@ -14,7 +14,7 @@ export const PACKAGES = {
 export type ProgramName = keyof typeof PACKAGES;
 
 /** The path of a program, or undefined if it is not installed. */
-export function findProgram(name: ProgramName): string | undefined {
+export function findOnPath(name: string): string | undefined {
   const folders = [...(Deno.env.get("PATH") ?? "").split(":"), "/usr/sbin", "/sbin"];
   return folders.map((folder) => `${folder}/${name}`).find(isFile);
 }

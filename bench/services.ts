@@ -1,6 +1,6 @@
 // The two real servers behind the forwarders: Redis for requests and iperf3 for streams.
 
-import { findProgram, howToInstall } from "./programs.ts";
+import { findOnPath, howToInstall } from "./programs.ts";
 import { freePort, type Running, start, untilAccepting } from "./process.ts";
 
 /** Servers and load generators. */
@@ -27,7 +27,7 @@ export function redisAddress(index: number): string {
 export async function startServices(forwarders: number): Promise<Services> {
   const [redis, redisBenchmark, iperf3] = (["redis-server", "redis-benchmark", "iperf3"] as const)
     .map((name) => {
-      const path = findProgram(name);
+      const path = findOnPath(name);
       if (path === undefined) throw new Error(howToInstall(name));
       return path;
     }) as [string, string, string];

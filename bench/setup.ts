@@ -64,7 +64,7 @@ export function candidate(
 
 /** So many different ports on which nothing listened a moment ago. */
 function freePorts(count: number): number[] {
-  // All are held before the first is given back, or the system could name one twice.
+  // Each is given back at once, so the system may name one twice; a set takes it once.
   const ports = new Set<number>();
   while (ports.size < count) ports.add(freePort());
   return [...ports];
