@@ -12,7 +12,7 @@ import type { Bursts } from "./burst.ts";
 import type { Reason, RouteCounts } from "./counts.ts";
 import { Dial, type DialOptions } from "./dial.ts";
 import type { Ends } from "./ends.ts";
-import { describeError } from "./errors.ts";
+import { describeError, isResetOnConnect } from "./errors.ts";
 import type { Log } from "./log.ts";
 import { pause } from "./pause.ts";
 import { newTraffic, relay, type RelayEnd, type Traffic } from "./relay.ts";
@@ -170,6 +170,11 @@ export class Connection {
       upstreams.add(upstream.localAddr, upstream.remoteAddr, this);
     } catch (error) {
       if (this.#reason !== undefined) return undefined;
+      // Whether the connect has been heard of before the reset is a matter of luck: both are one end.
+      if (isResetOnConnect(error)) {
+        this.#reason = "upstream_reset";
+        return undefined;
+      }
       this.#reason = "connect_failed";
       const message = describeError(error);
       counts.connectFailed(message);

@@ -89,6 +89,7 @@ export function isShortage(error: unknown): boolean {
 const PLAIN_WORDS: Readonly<Record<string, string>> = {
   ECONNREFUSED: "connection refused",
   ECONNRESET: "connection reset",
+  ENOTCONN: "not connected any more",
   EHOSTUNREACH: "no route to host",
   ENETUNREACH: "network unreachable",
   ETIMEDOUT: "no answer",

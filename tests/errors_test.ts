@@ -79,6 +79,15 @@ Deno.test("isPeerGone() is true of what ends one connection and of nothing else"
   assert(!isPeerGone(new Deno.errors.Interrupted("x")) && !isPeerGone(undefined));
 });
 
+Deno.test("isResetOnConnect() is true of a reset and of nothing else", async () => {
+  for (const code of ["ECONNRESET", "ENOTCONN"]) assert(isResetOnConnect(withCode(code)), code);
+  for (const code of ["ECONNREFUSED", "ETIMEDOUT", "EHOSTUNREACH", "EMFILE"]) {
+    assert(!isResetOnConnect(withCode(code)), code);
+  }
+  assert(!isResetOnConnect(await connectError("127.0.0.1", freePort())));
+  assert(!isResetOnConnect(await connectError("no-such-host.invalid", 1)));
+});
+
 Deno.test("isShortage() is true of what the process or the machine has run out of", () => {
   for (const code of ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]) assert(isShortage(withCode(code)));
   for (const code of ["ECONNRESET", "EACCES", ""]) assert(!isShortage(withCode(code)));
@@ -94,6 +103,7 @@ Deno.test("describeError() says in plain words what happened", async () => {
   const late = await connectError("127.0.0.1", 1, controller.signal);
   assertEquals(describeError(late), "no answer within 10s");
   assertEquals(describeError(withCode("EMFILE")), "out of file descriptors");
+  assertEquals(describeError(withCode("ENOTCONN")), "not connected any more");
   assertEquals(describeError(withCode("EHOSTUNREACH")), "no route to host");
   assertEquals(describeError(withCode("EWHATEVER")), "EWHATEVER (os error 0)");
   assertEquals(describeError("text"), "text");

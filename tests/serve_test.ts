@@ -94,6 +94,53 @@ Deno.test("serve() logs upstream_reset when the upstream accepts and resets", as
   assertEquals(await nextClosed(forwarder), "5/0 upstream_reset");
 });
 
+Deno.test({
+  name: "serve() logs upstream_reset also when the reset comes before the connect is heard of",
+  ignore: !canReset,
+  async fn(): Promise<void> {
+    // In a thread of its own it is quick enough for that, now and then.
+    const url = `data:application/javascript,${encodeURIComponent(RESETTER)}`;
+    const resetter = new Worker(url, { type: "module" });
+    const port = await within(
+      new Promise<number>((resolve) => resetter.onmessage = ({ data }) => resolve(data)),
+      "the upstream to listen",
+    );
+    await using forwarder = await startForwarder([{ hostname: "127.0.0.1", port }]);
+    for (let i = 1; i <= 300; i++) {
+      using client = await Deno.connect(forwarder.address);
+      assertEquals(await readText(client), "");
+      assertEquals(await nextClosed(forwarder, i), "0/0 upstream_reset");
+    }
+    assertEquals(forwarder.lines.filter((line) => line.includes(" WARN ")), []);
+    resetter.terminate();
+  },
+});
+
+/** Resets each connection as soon as it is there. */
+const RESETTER = `
+import net from "node:net";
+const server = net.createServer((socket) => void socket.resetAndDestroy());
+server.listen(0, "127.0.0.1", () => postMessage(server.address().port));
+`;
+
+Deno.test("serve() logs upstream_reset when a connect says that it was reset", async () => {
+  await using forwarder = await startForwarder([{ hostname: "127.0.0.1", port: 9 }]);
+  const { connect } = Deno;
+  let ends = 0;
+  for (const code of ["ECONNRESET", "ENOTCONN"]) {
+    const reset = (): Promise<never> => Promise.reject(Object.assign(new Error(code), { code }));
+    Deno.connect = reset as typeof connect;
+    try {
+      using client = await connect(forwarder.address);
+      assertEquals(await readText(client), "");
+      assertEquals(await nextClosed(forwarder, ++ends), "0/0 upstream_reset");
+    } finally {
+      Deno.connect = connect;
+    }
+  }
+  assertEquals(forwarder.lines.filter((line) => line.includes(" WARN ")), []);
+});
+
 Deno.test("serve() logs connect_failed once for a client whose upstream refuses", async () => {
   await using forwarder = await startForwarder([{ hostname: "127.0.0.1", port: freePort() }]);
   using client = await Deno.connect(forwarder.address);
