@@ -73,8 +73,9 @@ export class StatusServer implements Disposable {
       hostname,
       port,
       signal: this.#restart.signal,
-      // Without this it says so on stdout.
+      // Without these it says so on stdout, and prints what failed on stderr.
       onListen: () => {},
+      onError: () => text("this can't be answered\n", { status: 500 }),
     }, (request) => answer(request, this.#report()));
   }
 
@@ -113,7 +114,7 @@ export async function answer(request: Request, report: Report): Promise<Response
   if (request.method !== "GET" && request.method !== "HEAD") {
     return text("only GET and HEAD are answered here\n", { status: 405, allow: "GET, HEAD" });
   }
-  switch (new URL(request.url).pathname) {
+  switch (pathOf(request.url)) {
     case "/":
       return await page(report);
     case "/healthz":
@@ -128,6 +129,11 @@ export async function answer(request: Request, report: Report): Promise<Response
     default:
       return text("there are /, /healthz, /readyz and /metrics\n", { status: 404 });
   }
+}
+
+/** What stands behind the host, which is whatever the request says it is: it need not make a URL. */
+function pathOf(url: string): string | undefined {
+  return /^\w+:\/\/[^/?#]*([^?#]*)/.exec(url)?.[1];
 }
 
 async function page(report: Report): Promise<Response> {

@@ -102,6 +102,34 @@ async function raw(address: Deno.ConnectOptions, request: string): Promise<strin
   return await readText(conn);
 }
 
+Deno.test("StatusServer answers whatever host is asked for", async () => {
+  using server = new StatusServer(LOCAL, report);
+  for (const host of ["[", "a b", "x:99999999", "", "a,b", "%", "x/", "?", "#"]) {
+    for (const path of ["/healthz", "/healthz?a=b"]) {
+      const request = `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+      const status = (await raw(server.address, request)).split(" ")[1];
+      // A host that looks like a path or a query may be taken for one.
+      assert(status === "200" || (status === "404" && /[/?#]/.test(host)), `${host}: ${status}`);
+    }
+  }
+});
+
+Deno.test("StatusServer prints nothing about an answer that fails", async () => {
+  const { error } = console;
+  const printed: unknown[] = [];
+  console.error = (...words) => void printed.push(words);
+  try {
+    using server = new StatusServer(LOCAL, () => {
+      throw new Error("no report");
+    });
+    const request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assertMatch(await raw(server.address, request), /^HTTP\/1\.1 500 /);
+  } finally {
+    console.error = error;
+  }
+  assertEquals(printed, []);
+});
+
 Deno.test("StatusServer answers HEAD with the length and without the body", async () => {
   using server = new StatusServer(LOCAL, report);
   const text = await raw(
