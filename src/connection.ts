@@ -218,7 +218,7 @@ export class Connection {
     if (other === undefined) return false;
     this.#route.failures.note("error", "loop_detected", {
       ...this.#fields(),
-      hint: "the target leads back to this ambassador",
+      hint: "the target leads back to this ambassador; point the route at the last target",
     });
     other.end("loop");
     this.end("loop");

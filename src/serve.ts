@@ -162,7 +162,8 @@ class Forwarder {
     await aborted(this.#options.signal);
     const cutOff = await this.#drain(accepting);
     for (const { failures } of this.#routes) failures.flush();
-    this.#log.info("stopped", { cut_off: cutOff });
+    // The exit status is 1 then, and has to be explained also where only warnings are written.
+    this.#log[cutOff > 0 ? "warn" : "info"]("stopped", { cut_off: cutOff });
     return { cutOff };
   }
 
@@ -189,8 +190,10 @@ class Forwarder {
         await this.#gate.untilChange(backoff.next(), signal);
         continue;
       }
-      // Another listener may have taken the last place since.
-      if (!this.#gate.isOpen) await this.#untilOpen();
+      // Other listeners may have taken the last place since, and wait here for the next one too.
+      while (!this.#gate.isOpen && !signal.aborted) await this.#untilOpen();
+      // No place came free before the stop: it is a client that was left waiting, like those in the queue.
+      if (!this.#gate.isOpen) return client.close();
       void this.#serve(client, route);
       if (route.isNamed && route.dials.size >= MAX_DIALS_AHEAD) await this.#letLookUp(route);
     }

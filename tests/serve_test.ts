@@ -16,6 +16,7 @@ import {
   startProgram,
   startUpstream,
   until,
+  type Upstream,
   within,
   writeAll,
 } from "./helpers.ts";
@@ -213,6 +214,61 @@ Deno.test("serve() counts maxConnections over all routes", async () => {
   assertEquals(await readExactly(other, 5), "other");
 });
 
+/** Three routes of which one has the only place taken, and a client waits at each of the others. */
+async function startFull(
+  upstream: Upstream,
+  clients: DisposableStack,
+): Promise<{ forwarder: Forwarder; first: Deno.TcpConn; waiting: Deno.TcpConn[] }> {
+  const forwarder = await startForwarder(Array(3).fill(upstream.address), {
+    maxConnections: 1,
+    drainTimeoutMs: 20_000,
+  });
+  const first = clients.use(await Deno.connect(forwarder.address));
+  await writeAll(first, "x");
+  await readExactly(first, 1);
+  const waiting: Deno.TcpConn[] = [];
+  for (const { listen } of forwarder.routes.slice(1)) {
+    const client = clients.use(await Deno.connect(listen));
+    await writeAll(client, "wait");
+    waiting.push(client);
+  }
+  // Long enough for an accept that was under way to have taken them.
+  await writeAll(first, "x");
+  await readExactly(first, 1);
+  return { forwarder, first, waiting };
+}
+
+Deno.test("serve() gives a place that comes free to one of those who wait at several routes", async () => {
+  await using upstream = startEcho();
+  using clients = new DisposableStack();
+  const { forwarder, first, waiting } = await startFull(upstream, clients);
+  await using _forwarder = forwarder;
+  first.close();
+  const answers = waiting.map(async (client) => {
+    assertEquals(await readExactly(client, 4), "wait");
+    return client;
+  });
+  const served = await within(Promise.any(answers), "one to be served");
+  await writeAll(served, "again");
+  assertEquals(await readExactly(served, 5), "again");
+  assertEquals(upstream.clients, 2);
+  served.close();
+  for (const client of await Promise.all(answers)) client[Symbol.dispose]();
+  assertEquals(upstream.clients, 3);
+});
+
+Deno.test("serve() does not serve those who still wait for a place when it stops", async () => {
+  await using upstream = startEcho();
+  using clients = new DisposableStack();
+  const { forwarder, first, waiting } = await startFull(upstream, clients);
+  const stopped = forwarder.stop();
+  for (const client of waiting) await within(readToAnyEnd(client), "the end");
+  assertEquals(upstream.clients, 1);
+  first.close();
+  assertEquals(await stopped, { cutOff: 0 });
+  assertEquals(upstream.clients, 1);
+});
+
 Deno.test("serve() serves on while a neighbour's upstream refuses and another never answers", async () => {
   await using upstream = startEcho();
   await using silent = await startSilent();
@@ -281,6 +337,7 @@ for (
       assert(accepted >= 40 && accepted <= 100, `${accepted} connections of 20 clients`);
       assertEquals(ends.length, accepted);
       assert(linesOf(program, "loop_detected").length >= 20, program.stderr);
+      assertMatch(program.stderr, /loop_detected .*point the route at the last target"\n/);
       assert(ends.every((line) => !line.includes("reason=finished")), program.stderr);
     },
   });
@@ -348,7 +405,7 @@ Deno.test("serve() lets transfers finish after a stop signal, and refuses new cl
   assertEquals(await Promise.all(transfers), Array(5).fill(expected));
   const { code } = await within(program.status, "the program to end");
   assertEquals(code, 0);
-  assertMatch(program.stderr, /stopped cut_off=0\n$/);
+  assertMatch(program.stderr, / INFO {2}stopped cut_off=0\n$/);
 });
 
 Deno.test("serve() cuts off what goes on past the deadline, and says how many", async () => {
@@ -365,7 +422,7 @@ Deno.test("serve() cuts off what goes on past the deadline, and says how many", 
   program.kill("SIGINT");
   const { code } = await within(program.status, "the program to end", 5000);
   assertEquals(code, 1);
-  assertMatch(program.stderr, /stopped cut_off=2\n$/);
+  assertMatch(program.stderr, / WARN {2}stopped cut_off=2\n$/);
   assertEquals(
     linesOf(program, "connection_closed").filter((l) => /=1 .*=1 .*drain_timeout$/.test(l)).length,
     2,
