@@ -14,7 +14,7 @@ import { Dial, type DialOptions } from "./dial.ts";
 import type { Ends } from "./ends.ts";
 import { describeError, isResetOnConnect } from "./errors.ts";
 import type { Log } from "./log.ts";
-import { pause } from "./pause.ts";
+import { startPause } from "./pause.ts";
 import { newTraffic, relay, type RelayEnd, type Traffic } from "./relay.ts";
 
 /** What a connection needs to know of its route. */
@@ -196,15 +196,19 @@ export class Connection {
   /**
    * For a client of this very machine, the dials under way that it may come from. A connection can be
    * accepted before its dialler hears that it is there; a loop that dialled on in the meantime would
-   * run ahead of its own discovery, round and round.
+   * run ahead of its own discovery, round and round. One to this machine is known within a moment:
+   * what is under way for longer leads elsewhere, and what waits for its next try leads nowhere.
    */
   #possibleOrigins(): readonly Dial[] {
     const { remoteAddr, localAddr } = this.#client;
     const { feeders } = this.#route;
     if (feeders.length === 0 || !isSameMachine(remoteAddr.hostname, localAddr.hostname)) return [];
     const here = unmapped(localAddr.hostname);
+    const youngestMs = performance.now() - LOOP_KNOWN_MS;
     return feeders.filter(({ target }) => mayBe(target.hostname, here))
-      .flatMap(({ dials }) => [...dials]);
+      .flatMap(({ dials }) =>
+        [...dials].filter(({ tryingSinceMs = -Infinity }) => tryingSinceMs > youngestMs)
+      );
   }
 
   /** Says why the client is held. */
@@ -245,12 +249,17 @@ export class Connection {
   }
 }
 
-/** Resolves when it is known how the dials went. */
+/** Resolves when it is known how the dials went, or after a moment: some may take for ever. */
 async function untilSettled(dials: readonly Dial[]): Promise<void> {
-  const known = new AbortController();
-  void Promise.all(dials.map((dial) => dial.settled())).then(() => known.abort());
-  // One to this machine is known within a moment. Others may take for ever.
-  await pause(LOOP_KNOWN_MS, known.signal);
+  const { over, end } = startPause(LOOP_KNOWN_MS);
+  let isOver = false;
+  void over.then(() => isOver = true);
+  // One after the other: what is left behind at a dial that takes for ever is one wait, not one at each.
+  for (const dial of dials) {
+    if (isOver) return;
+    if (dial.tryingSinceMs !== undefined) await Promise.race([dial.settled(), over]);
+  }
+  end();
 }
 
 /** Whether what is dialled as `hostname` may be reached at this address. */

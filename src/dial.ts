@@ -31,6 +31,7 @@ export class Dial {
   #try = new AbortController();
   #cancelled = false;
   #settled: PromiseWithResolvers<void> | undefined;
+  #tryingSinceMs: number | undefined;
 
   /**
    * Does nothing yet.
@@ -79,15 +80,22 @@ export class Dial {
     this.#try.abort();
   }
 
-  /** Resolves once its owner knows how it went. */
+  /** When the try that is under way began, as `performance.now()` tells it. */
+  get tryingSinceMs(): number | undefined {
+    return this.#tryingSinceMs;
+  }
+
+  /** Resolves once the try under way has failed, or its owner knows how it went. */
   settled(): Promise<void> {
     this.#settled ??= Promise.withResolvers();
     return this.#settled.promise;
   }
 
-  /** Says that its owner knows. */
+  /** Says that it is known. */
   settle(): void {
+    this.#tryingSinceMs = undefined;
     this.#settled?.resolve();
+    this.#settled = undefined;
   }
 
   async #tryOnce(): Promise<Deno.TcpConn> {
@@ -96,9 +104,11 @@ export class Dial {
     using _limit = connectTimeoutMs === 0 ? null : startDeadline(connectTimeoutMs, () => {
       current.abort(timeoutError(connectTimeoutMs));
     });
+    this.#tryingSinceMs = performance.now();
     try {
       return await connectTo(this.#target, current.signal);
     } catch (error) {
+      this.settle();
       const want = this.#want(error);
       if (want === "none") throw error;
       const wait = (): Promise<Deno.TcpConn> => this.#connectWhenPossible(error);

@@ -343,6 +343,35 @@ for (
   });
 }
 
+Deno.test({
+  name: "serve() lets no client wait for dials that can't be its origin",
+  ignore: !hasProc,
+  async fn(): Promise<void> {
+    await using upstream = startEcho();
+    const [held, port] = [freePort(), freePort()];
+    // For all that is known before they are reached, clients held at one route may come to the other.
+    await using program = startProgram([
+      ...["--retry", "60s", "--drain-timeout", "100ms"],
+      `127.0.0.1:${held}=localhost:${port}`,
+      `127.0.0.5:${port}=127.0.0.1:${upstream.address.port}`,
+    ]);
+    await program.line(/ready/);
+    using clients = new DisposableStack();
+    for (let i = 0; i < 20; i++) {
+      clients.use(await Deno.connect({ hostname: "127.0.0.1", port: held }));
+    }
+    let leastMs = Infinity;
+    for (let i = 0; i < 10; i++) {
+      const startMs = performance.now();
+      using client = await Deno.connect({ hostname: "127.0.0.5", port });
+      await writeAll(client, "x");
+      await readExactly(client, 1);
+      leastMs = Math.min(leastMs, performance.now() - startMs);
+    }
+    assert(leastMs < 90, `each waited ${leastMs} ms`);
+  },
+});
+
 async function readToAnyEnd(conn: Deno.Conn): Promise<void> {
   try {
     await readAll(conn);
