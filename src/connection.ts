@@ -15,6 +15,7 @@ import type { Ends } from "./ends.ts";
 import { describeError, isResetOnConnect } from "./errors.ts";
 import type { Log } from "./log.ts";
 import { startPause } from "./pause.ts";
+import { Probe } from "./probe.ts";
 import { newTraffic, relay, type RelayEnd, type Traffic } from "./relay.ts";
 
 /** What a connection needs to know of its route. */
@@ -45,8 +46,6 @@ export interface ConnectionContext extends DialOptions {
   readonly upstreams: Ends<Connection>;
 }
 
-const NOTHING = new Uint8Array(0);
-
 /** So long a client of this machine may have to wait for dials that lead nowhere. */
 const LOOP_KNOWN_MS = 100;
 
@@ -67,12 +66,13 @@ export class Connection {
   #reason: Reason | undefined;
   /** Ends the relay's part in `serve`, whatever the relay still waits for. */
   #stopRelay: (() => void) | undefined;
-  #probing = false;
-  #failedProbes = 0;
+  readonly #clientProbe: Probe;
+  #upstreamProbe: Probe | undefined;
 
   /** Takes the client over and closes it at the end. */
   constructor(client: Deno.TcpConn, route: ConnectionRoute, context: ConnectionContext) {
     this.#client = client;
+    this.#clientProbe = new Probe(client, () => this.end("client_reset"));
     this.#route = route;
     this.#context = context;
   }
@@ -98,7 +98,7 @@ export class Connection {
         this.#stopRelay = () => resolve("finished");
         void relay(this.#client, upstream, this.traffic).then(resolve);
         const end = await promise;
-        this.#reason ??= end;
+        this.#reason ??= this.#ended(end);
       }
     } finally {
       this.#close();
@@ -124,30 +124,19 @@ export class Connection {
     this.#stopRelay?.();
   }
 
-  /**
-   * Finds out whether a side that nobody reads has been reset: a client that is held until its
-   * upstream is there, or a side that has finished while the other goes on. To be called now and
-   * then; two calls find it.
-   */
-  probe(): void {
+  /** Looks whether a side that nobody reads has been reset. To be called now and then. */
+  probe(nowMs: number): void {
     const { up, down } = this.traffic;
-    if (this.#upstream === undefined || up.finished) void this.#probe(this.#client, "client_reset");
-    else if (down.finished) void this.#probe(this.#upstream, "upstream_reset");
+    const isHeld = this.#upstream === undefined;
+    this.#clientProbe.look(isHeld ? undefined : up, down, nowMs);
+    this.#upstreamProbe?.look(down, up, nowMs);
   }
 
-  /** Writing nothing moves nothing, and fails once the peer has reset the connection. */
-  async #probe(socket: Deno.TcpConn, reason: Reason): Promise<void> {
-    if (this.#probing) return;
-    this.#probing = true;
-    try {
-      await socket.write(NOTHING);
-    } catch {
-      // A socket that the relay is just about to finish fails too; by the next call that is over.
-      this.#failedProbes++;
-      if (this.#failedProbes > 1) this.end(reason);
-    } finally {
-      this.#probing = false;
-    }
+  /** How it ended: the relay does not see a reset that a probe has been told of. */
+  #ended(end: RelayEnd): RelayEnd {
+    if (end !== "finished") return end;
+    if (this.#clientProbe.wasReset) return "client_reset";
+    return this.#upstreamProbe?.wasReset ? "upstream_reset" : end;
   }
 
   /** The upstream, or undefined if it can't be reached or must not be. */
@@ -167,6 +156,7 @@ export class Connection {
     try {
       upstream = await dial.connect((error) => this.#noteRetry(describeError(error)));
       this.#upstream = upstream;
+      this.#upstreamProbe = new Probe(upstream, () => this.end("upstream_reset"));
       upstreams.add(upstream.localAddr, upstream.remoteAddr, this);
     } catch (error) {
       if (this.#reason !== undefined) return undefined;

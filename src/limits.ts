@@ -38,7 +38,7 @@ export function watchLimits(
   const timer = setInterval(() => {
     const nowMs = performance.now();
     for (const connection of connections) {
-      connection.probe();
+      connection.probe(nowMs);
       if (!connection.isRelaying || limits.length === 0) continue;
       const { up, down } = connection.traffic;
       const bytes = up.bytes + down.bytes;

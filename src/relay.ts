@@ -19,6 +19,8 @@ export interface Direction {
   bytes: number;
   /** Whether the sender has finished and the receiver has been told. */
   finished: boolean;
+  /** Whether the receiver has still to take bytes. */
+  writing: boolean;
 }
 
 /** Both directions of a connection. */
@@ -34,7 +36,10 @@ export type RelayEnd = "finished" | "client_reset" | "upstream_reset";
 
 /** A connection on which nothing has moved yet. */
 export function newTraffic(): Traffic {
-  return { up: { bytes: 0, finished: false }, down: { bytes: 0, finished: false } };
+  return {
+    up: { bytes: 0, finished: false, writing: false },
+    down: { bytes: 0, finished: false, writing: false },
+  };
 }
 
 /**
@@ -151,6 +156,7 @@ async function pump(from: Socket, to: Socket, leg: Leg): Promise<void> {
       }
       if (view.length !== count) view = buffer.subarray(0, count);
       bytesMoved += count;
+      direction.writing = true;
       let written = await to.write(view);
       direction.bytes += written;
       while (written < count) {
@@ -158,7 +164,9 @@ async function pump(from: Socket, to: Socket, leg: Leg): Promise<void> {
         direction.bytes += more;
         written += more;
       }
+      direction.writing = false;
     } catch {
+      direction.writing = false;
       if (outcome.end === "finished") outcome.end = leg.unwritable;
       break;
     }

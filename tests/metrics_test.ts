@@ -8,6 +8,7 @@ import { Ends } from "../src/ends.ts";
 import { Gate } from "../src/gate.ts";
 import { createLog } from "../src/log.ts";
 import { formatMetrics } from "../src/metrics.ts";
+import { newTraffic } from "../src/relay.ts";
 import type { Report } from "../src/report.ts";
 import {
   findProgram,
@@ -66,7 +67,8 @@ Deno.test("formatMetrics() gives every number of a route with its name and liste
   const counts = new RouteCounts();
   counts.acceptErrors = 3;
   counts.connectFailed("connection refused");
-  const traffic = { up: { bytes: 5, finished: false }, down: { bytes: 7, finished: false } };
+  const traffic = newTraffic();
+  [traffic.up.bytes, traffic.down.bytes] = [5, 7];
   counts.opened(traffic);
   const text = formatMetrics(reportOf(counts));
   const labels = 'route="REDIS",listen="[::]:6379"';

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { RouteCounts } from "../src/counts.ts";
 import { formatBytes, formatPage, formatSpan, pagePolicy } from "../src/page.ts";
+import { newTraffic } from "../src/relay.ts";
 import type { Report } from "../src/report.ts";
 import "./helpers.ts";
 
@@ -8,10 +9,9 @@ const NOW = Date.UTC(2026, 10, 22, 18, 20, 0);
 
 function report({ aliases = ["REDIS"], ready = true } = {}): Report {
   const counts = new RouteCounts();
-  counts.opened({
-    up: { bytes: 1536, finished: false },
-    down: { bytes: 2_000_000, finished: false },
-  });
+  const traffic = newTraffic();
+  [traffic.up.bytes, traffic.down.bytes] = [1536, 2_000_000];
+  counts.opened(traffic);
   counts.connections = 12_345;
   counts.connectErrors = 7;
   counts.lastConnectError = { at: NOW - 61_000, message: "connection <refused>" };

@@ -7,6 +7,7 @@ import {
 } from "@std/assert";
 import { RouteCounts } from "../src/counts.ts";
 import { BindError } from "../src/errors.ts";
+import { newTraffic } from "../src/relay.ts";
 import type { Report } from "../src/report.ts";
 import { answer, StatusServer } from "../src/status.ts";
 import {
@@ -29,7 +30,7 @@ const LOCAL = { hostname: "127.0.0.1", port: 0 } as const;
 
 function report({ ready = true } = {}): Report {
   const counts = new RouteCounts();
-  counts.opened({ up: { bytes: 0, finished: false }, down: { bytes: 0, finished: false } });
+  counts.opened(newTraffic());
   counts.connectFailed("connection refused");
   const route = {
     aliases: ["REDIS", "REDIS_1"],
