@@ -16,7 +16,7 @@ import { describeError, isResetOnConnect } from "./errors.ts";
 import type { Log } from "./log.ts";
 import { startPause } from "./pause.ts";
 import { Probe } from "./probe.ts";
-import { newTraffic, relay, type RelayEnd, type Traffic } from "./relay.ts";
+import { type Direction, newTraffic, relay, type RelayEnd, type Traffic } from "./relay.ts";
 
 /** What a connection needs to know of its route. */
 export interface ConnectionRoute {
@@ -66,13 +66,13 @@ export class Connection {
   #reason: Reason | undefined;
   /** Ends the relay's part in `serve`, whatever the relay still waits for. */
   #stopRelay: (() => void) | undefined;
-  readonly #clientProbe: Probe;
+  // Most connections never need one.
+  #clientProbe: Probe | undefined;
   #upstreamProbe: Probe | undefined;
 
   /** Takes the client over and closes it at the end. */
   constructor(client: Deno.TcpConn, route: ConnectionRoute, context: ConnectionContext) {
     this.#client = client;
-    this.#clientProbe = new Probe(client, () => this.end("client_reset"));
     this.#route = route;
     this.#context = context;
   }
@@ -127,15 +127,22 @@ export class Connection {
   /** Looks whether a side that nobody reads has been reset. To be called now and then. */
   probe(nowMs: number): void {
     const { up, down } = this.traffic;
-    const isHeld = this.#upstream === undefined;
-    this.#clientProbe.look(isHeld ? undefined : up, down, nowMs);
+    const upstream = this.#upstream;
+    const isHeld = upstream === undefined;
+    if (isHeld || isUnread(up)) {
+      this.#clientProbe ??= new Probe(this.#client, () => this.end("client_reset"));
+    }
+    if (!isHeld && isUnread(down)) {
+      this.#upstreamProbe ??= new Probe(upstream, () => this.end("upstream_reset"));
+    }
+    this.#clientProbe?.look(isHeld ? undefined : up, down, nowMs);
     this.#upstreamProbe?.look(down, up, nowMs);
   }
 
   /** How it ended: the relay does not see a reset that a probe has been told of. */
   #ended(end: RelayEnd): RelayEnd {
     if (end !== "finished") return end;
-    if (this.#clientProbe.wasReset) return "client_reset";
+    if (this.#clientProbe?.wasReset) return "client_reset";
     return this.#upstreamProbe?.wasReset ? "upstream_reset" : end;
   }
 
@@ -156,7 +163,6 @@ export class Connection {
     try {
       upstream = await dial.connect((error) => this.#noteRetry(describeError(error)));
       this.#upstream = upstream;
-      this.#upstreamProbe = new Probe(upstream, () => this.end("upstream_reset"));
       upstreams.add(upstream.localAddr, upstream.remoteAddr, this);
     } catch (error) {
       if (this.#reason !== undefined) return undefined;
@@ -237,6 +243,11 @@ export class Connection {
       client: formatAddress({ hostname: unmapped(hostname), port }),
     };
   }
+}
+
+/** Whether nobody reads the side that sends this way. */
+function isUnread({ finished, writing }: Direction): boolean {
+  return finished || writing;
 }
 
 /** Resolves when it is known how the dials went, or after a moment: some may take for ever. */
