@@ -2,10 +2,14 @@
 // was accepted already waits for a descriptor to reach its upstream with. One gate for all routes,
 // since the limits are those of the process.
 
+import { isShortage } from "./errors.ts";
 import { startPause } from "./pause.ts";
 
 /** A shortage that has not shown for so long is over. */
 export const SHORTAGE_OVER_MS = 10_000;
+
+/** Where descriptors are short, so many stay free of forwarded connections. */
+const ROOM = 8;
 
 /** Counts connections and those that wait for something to be given back. */
 export class Gate {
@@ -45,6 +49,16 @@ export class Gate {
     const isNews = !this.isShort;
     this.#lastShortageMs = performance.now();
     return isNews;
+  }
+
+  /**
+   * Whether others, like the status page, have descriptors left if a client is accepted now. Found out
+   * by taking them for a moment, and only for as long as they are short.
+   */
+  hasRoom(): boolean {
+    if (!this.isShort || this.#connections === 0 || areFree(ROOM)) return true;
+    this.#lastShortageMs = performance.now();
+    return false;
   }
 
   /** Counts a connection that has begun. */
@@ -99,3 +113,14 @@ export class Gate {
 
 /** Ends one wait. */
 type Wake = () => void;
+
+/** Whether so many descriptors could be opened. */
+function areFree(count: number): boolean {
+  using opened = new DisposableStack();
+  try {
+    for (let i = 0; i < count; i++) opened.use(Deno.listen({ hostname: "127.0.0.1", port: 0 }));
+    return true;
+  } catch (error) {
+    return !isShortage(error);
+  }
+}

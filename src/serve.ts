@@ -173,6 +173,7 @@ class Forwarder {
     let backoff: Backoff | undefined;
     while (!signal.aborted) {
       if (!this.#gate.isOpen) await this.#untilOpen();
+      if (this.#status !== undefined) await this.#leaveRoom(this.#status);
       let client: Deno.TcpConn;
       try {
         client = await listener.accept();
@@ -202,6 +203,17 @@ class Forwarder {
   async #untilOpen(): Promise<void> {
     const { signal } = this.#closing;
     while (!this.#gate.isOpen && !signal.aborted) await this.#gate.untilChange(Infinity, signal);
+  }
+
+  /** Where descriptors are short, some stay with the status page: who asks it may end the process. */
+  async #leaveRoom(status: StatusServer): Promise<void> {
+    const { signal } = this.#closing;
+    const backoff = new Backoff();
+    while (!signal.aborted && !this.#gate.hasRoom()) {
+      // It may be the page itself that holds them.
+      status.shed();
+      await this.#gate.untilChange(backoff.next(), signal);
+    }
   }
 
   /** Slows accepting down, and stops it where descriptors are scarce, until names are looked up. */

@@ -3,6 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import {
   echo,
+  freePort,
   readExactly,
   readText,
   startEcho,
@@ -27,15 +28,25 @@ import {
 const KB = 1024;
 const MB = 1024 * KB;
 
-for (const hostname of ["127.0.0.1", "localhost"]) {
+for (
+  const [hostname, hasStatus] of [
+    ["127.0.0.1", false],
+    ["localhost", false],
+    ["127.0.0.1", true],
+    ["localhost", true],
+  ] as const
+) {
   Deno.test({
-    name: `the program serves every client in turn when descriptors run out (${hostname})`,
+    name: `the program serves every client in turn when descriptors run out (${hostname}${
+      hasStatus ? ", with a status page" : ""
+    })`,
     ignore: Deno.build.os === "windows",
     async fn(): Promise<void> {
       await using upstream = startEcho();
+      const status = hasStatus ? ["--status", `127.0.0.1:${freePort()}`] : [];
       const { program, address } = await startRoute(
         { hostname, port: upstream.address.port },
-        { maxDescriptors: 80, args: ["--connect-timeout", "30s"] },
+        { maxDescriptors: 80, args: ["--connect-timeout", "30s", ...status] },
       );
       await using _program = program;
       const before = hasProc ? descriptorsOf(program.pid) : 0;

@@ -77,3 +77,33 @@ Deno.test("Gate.noteShortage() is news once", () => {
   assert(gate.isShort);
   assert(!gate.noteShortage());
 });
+
+Deno.test("Gate.hasRoom() is true where descriptors are free", () => {
+  const gate = new Gate(0);
+  assert(gate.hasRoom());
+  gate.noteShortage();
+  assert(gate.hasRoom());
+  gate.enter();
+  assert(gate.hasRoom());
+});
+
+Deno.test("Gate.hasRoom() is false where a few descriptors are missing, but for the only connection", () => {
+  const { listen } = Deno;
+  let left = 7;
+  const scarce = (options: Deno.TcpListenOptions): Deno.TcpListener => {
+    if (left-- > 0) return listen(options);
+    throw Object.assign(new Error("EMFILE"), { code: "EMFILE" });
+  };
+  Deno.listen = scarce as typeof listen;
+  try {
+    const gate = new Gate(0);
+    gate.enter();
+    assert(gate.hasRoom(), "nothing was short so far");
+    gate.noteShortage();
+    assert(!gate.hasRoom());
+    gate.leave();
+    assert(gate.hasRoom(), "somebody has to be served");
+  } finally {
+    Deno.listen = listen;
+  }
+});
