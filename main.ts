@@ -49,6 +49,8 @@ function check(command: Command): number {
 async function forward({ routes, ignored, warnings, options }: Command): Promise<number> {
   const log = createLog({ level: options.logLevel, format: options.logFormat });
   logSettings(log, { ignored, warnings });
+  // The status page would be served where this says, not where --status does.
+  Deno.env.delete("DENO_SERVE_ADDRESS");
   const { cutOff } = await serve(routes, {
     ...options,
     ignored,
