@@ -310,7 +310,7 @@ export function programCommand(): string[] {
 }
 
 /** The variables without which `deno run` can't find its cache. */
-function cacheVariables(): Record<string, string> {
+export function cacheVariables(): Record<string, string> {
   return Object.fromEntries(
     ["HOME", "DENO_DIR", "JSR_URL", "PATH"].flatMap((name) => {
       const value = Deno.env.get(name);

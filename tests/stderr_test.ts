@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { LineQueue } from "../src/stderr.ts";
 import {
+  cacheVariables,
   freePort,
   programCommand,
   readText,
@@ -174,7 +175,13 @@ async function startUnread(clients: number, format: string): Promise<Unread> {
   const [executable = "", ...args] = programCommand();
   args.push("--log-level=debug", `--log-format=${format}`);
   args.push(`127.0.0.1:${port}=127.0.0.1:${upstream.address.port}`);
-  const child = new Deno.Command(executable, { args, stdout: "null", stderr: "piped" }).spawn();
+  const child = new Deno.Command(executable, {
+    args,
+    clearEnv: true,
+    env: cacheVariables(),
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
   async function dispose(): Promise<void> {
     try {
       child.kill("SIGKILL");
