@@ -48,14 +48,22 @@ export async function startRoute(
   { args = [], maxDescriptors, port = freePort() }: StartRouteOptions = {},
 ): Promise<ProgramWithRoute> {
   const address = { hostname: "127.0.0.1", port };
-  // Both limits: `deno run` raises the soft one to the hard one.
-  const limited = ["sh", "-c", `ulimit -n ${maxDescriptors}; exec "$0" "$@"`, ...programCommand()];
   const program = startProgram(
     [...args, `127.0.0.1:${address.port}=${target.hostname}:${target.port}`],
-    maxDescriptors === undefined ? {} : { command: limited },
+    maxDescriptors === undefined ? {} : { command: commandWithLimit(maxDescriptors) },
   );
   await program.line(/ready/);
   return { program, address };
+}
+
+/** The program where descriptors are few. */
+function commandWithLimit(maxDescriptors: number): string[] {
+  // What the tests have inherited would take places, and it is not the same everywhere. Not in sh:
+  // dash knows no descriptor of two digits. Both limits, since `deno run` raises the soft one to the
+  // hard one.
+  const script = 'for fd in /dev/fd/*; do fd=${fd##*/}; ((fd > 2)) && eval "exec $fd>&-"; done; ' +
+    `ulimit -n ${maxDescriptors}; exec "$0" "$@"`;
+  return ["bash", "-c", script, ...programCommand()];
 }
 
 /** The lines of the log in which an event stands. */

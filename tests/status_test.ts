@@ -11,7 +11,6 @@ import { newTraffic } from "../src/relay.ts";
 import type { Report } from "../src/report.ts";
 import { answer, StatusServer } from "../src/status.ts";
 import {
-  findProgram,
   freePort,
   type Program,
   programCommand,
@@ -22,9 +21,11 @@ import {
   startForwarder,
   startProgram,
   until,
+  type Upstream,
   within,
   writeAll,
 } from "./helpers.ts";
+import { descriptorsOf, startRoute } from "./process.ts";
 
 const LOCAL = { hostname: "127.0.0.1", port: 0 } as const;
 
@@ -273,10 +274,14 @@ Deno.test("StatusServer does not say on its own that it listens", async () => {
   assertEquals([program.stdout, program.stderr.includes("Listening on")], ["", false]);
 });
 
-/** The program with a status page, one route and 64 descriptors. */
-function startShort(prlimit: string, status: number, route: string): Program {
-  const command = [prlimit, "--nofile=64:64", ...programCommand()];
-  return startProgram(["--status", `127.0.0.1:${status}`, route], { command });
+/** The program with a route to the upstream, 64 descriptors and a status page. */
+async function startShort(
+  { address: target }: Upstream,
+): Promise<{ program: Program; port: number; status: number }> {
+  const status = freePort();
+  const args = ["--status", `127.0.0.1:${status}`];
+  const { program, address } = await startRoute(target, { args, maxDescriptors: 64 });
+  return { program, port: address.port, status };
 }
 
 Deno.test("the status page is where --status says, whatever Deno's own variable says", async () => {
@@ -290,14 +295,13 @@ Deno.test("the status page is where --status says, whatever Deno's own variable 
   assertEquals(await response.text(), "ok\n");
 });
 
-Deno.test("out of descriptors, the status page gives way to forwarding and comes back", async () => {
-  const prlimit = findProgram("prlimit", "the status page when descriptors run out");
-  if (prlimit === undefined) return;
+Deno.test({
+  name: "out of descriptors, the status page gives way to forwarding and comes back",
+  ignore: Deno.build.os === "windows",
+}, async () => {
   await using upstream = startEcho();
-  const [port, status] = [freePort(), freePort()];
-  const route = `127.0.0.1:${port}=127.0.0.1:${upstream.address.port}`;
-  await using program = startShort(prlimit, status, route);
-  await program.line(/ ready /);
+  const { program, port, status } = await startShort(upstream);
+  await using _program = program;
   using idle = new DisposableStack();
   for (let i = 0; i < 100; i++) {
     try {
@@ -321,16 +325,10 @@ Deno.test({
   name: "serve() takes the descriptors back that idle connections to the status page hold",
   ignore: Deno.build.os !== "linux",
 }, async () => {
-  const prlimit = findProgram("prlimit", "forwarding when the status page holds all descriptors");
-  if (prlimit === undefined) return;
   await using upstream = startEcho();
-  const [port, status] = [freePort(), freePort()];
-  const route = `127.0.0.1:${port}=127.0.0.1:${upstream.address.port}`;
-  await using program = startShort(prlimit, status, route);
-  await program.line(/ ready /);
-  // The limit is for numbers: a descriptor that was inherited with a higher one takes no place.
-  const descriptors = (): number =>
-    [...Deno.readDirSync(`/proc/${program.pid}/fd`)].filter(({ name }) => Number(name) < 64).length;
+  const { program, port, status } = await startShort(upstream);
+  await using _program = program;
+  const descriptors = (): number => descriptorsOf(program.pid);
   using idle = new DisposableStack();
   // The server ends when it looks for the next connection and there is no descriptor: it is to hold
   // all but one.
@@ -347,13 +345,9 @@ Deno.test({
   name: "StatusServer answers while forwarded connections hold nearly every descriptor",
   ignore: Deno.build.os !== "linux",
 }, async () => {
-  const prlimit = findProgram("prlimit", "the status page when forwarding holds all descriptors");
-  if (prlimit === undefined) return;
   await using upstream = startEcho();
-  const [port, status] = [freePort(), freePort()];
-  const route = `127.0.0.1:${port}=127.0.0.1:${upstream.address.port}`;
-  await using program = startShort(prlimit, status, route);
-  await program.line(/ ready /);
+  const { program, port, status } = await startShort(upstream);
+  await using _program = program;
   const answers = (): Promise<boolean> =>
     fetch(`http://127.0.0.1:${status}/healthz`, { signal: AbortSignal.timeout(1000) })
       .then((response) => response.text()).then(() => true, () => false);
