@@ -224,6 +224,27 @@ export function freePort(hostname = "127.0.0.1"): number {
   return listener.addr.port;
 }
 
+/** Whether this machine has IPv6; a line says what is skipped where it has none. */
+export function hasIpv6(skipped: string): boolean {
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+    return true;
+  } catch {
+    console.error(`SKIPPED, since this machine has no IPv6: ${skipped}`);
+    return false;
+  }
+}
+
+/** Two ends of one connection: who dialled and who accepted. */
+export async function pair(hostname = "127.0.0.1"): Promise<[Deno.TcpConn, Deno.TcpConn]> {
+  using listener = Deno.listen({ hostname, port: 0 });
+  const { port } = listener.addr;
+  return await within(
+    Promise.all([Deno.connect({ hostname, port }), listener.accept()]),
+    "a connection",
+  );
+}
+
 /** `serve` at work in this process. */
 export interface Forwarder extends AsyncDisposable {
   /** The routes as they were bound, in the order in which they were given. */

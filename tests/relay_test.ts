@@ -3,6 +3,8 @@ import { newTraffic, relay, type RelayEnd, type Traffic } from "../src/relay.ts"
 import {
   concat,
   hash,
+  hasIpv6,
+  pair,
   Random,
   readAll,
   readExactly,
@@ -22,17 +24,7 @@ interface Relayed extends AsyncDisposable {
   readonly end: Promise<RelayEnd>;
 }
 
-/** Two ends of one connection: who dialled and who accepted. */
-async function pair(hostname: string): Promise<[Deno.TcpConn, Deno.TcpConn]> {
-  using listener = Deno.listen({ hostname, port: 0 });
-  const { port } = listener.addr;
-  return await within(
-    Promise.all([Deno.connect({ hostname, port }), listener.accept()]),
-    "a connection",
-  );
-}
-
-async function startRelay(clientHost = "127.0.0.1", upstreamHost = clientHost): Promise<Relayed> {
+async function startRelay(clientHost?: string, upstreamHost = clientHost): Promise<Relayed> {
   const [client, accepted] = await pair(clientHost);
   const [dialled, upstream] = await pair(upstreamHost);
   for (const socket of [client, accepted, dialled, upstream]) socket.setNoDelay(true);
@@ -267,7 +259,7 @@ Deno.test("relay() ends the other side at once when one resets", async () => {
   for (const reason of ["client_reset", "upstream_reset"] as const) {
     const [doomed, listener] = await resettable();
     using near = doomed;
-    const [other, far] = await pair("127.0.0.1");
+    const [other, far] = await pair();
     using _far = far;
     using _other = other;
     const end = reason === "client_reset"
@@ -317,7 +309,7 @@ Deno.test("relay() delivers an answer that was given before a reset", async () =
   using sockets = new DisposableStack();
   const connections: [Deno.TcpConn, Deno.TcpConn, Deno.TcpConn][] = [];
   for (let i = 0; i < 10; i++) {
-    const [client, accepted] = await pair("127.0.0.1");
+    const [client, accepted] = await pair();
     const dialled = await Deno.connect({ hostname: "127.0.0.1", port: Number(port) });
     for (const socket of [client, accepted, dialled]) sockets.use(socket);
     connections.push([client, accepted, dialled]);
@@ -343,8 +335,8 @@ Deno.test("relay() delivers an answer that was given before a reset", async () =
 });
 
 Deno.test("relay() ends when both its sockets are closed under it", async () => {
-  const [client, accepted] = await pair("127.0.0.1");
-  const [dialled, upstream] = await pair("127.0.0.1");
+  const [client, accepted] = await pair();
+  const [dialled, upstream] = await pair();
   using _client = client;
   using _upstream = upstream;
   const end = relay(accepted, dialled, newTraffic());
@@ -356,8 +348,9 @@ Deno.test("relay() ends when both its sockets are closed under it", async () => 
 });
 
 Deno.test("relay() takes IPv4 and IPv6 on either side", async () => {
-  for (const clientHost of ["127.0.0.1", "::1"]) {
-    for (const upstreamHost of ["127.0.0.1", "::1"]) {
+  const hosts = hasIpv6("a relay from and to IPv6") ? ["127.0.0.1", "::1"] : ["127.0.0.1"];
+  for (const clientHost of hosts) {
+    for (const upstreamHost of hosts) {
       await using relayed = await startRelay(clientHost, upstreamHost);
       await writeAll(relayed.client, "PING");
       assertEquals(await readExactly(relayed.upstream, 4), "PING");
@@ -385,8 +378,8 @@ async function sendChunks(conn: Deno.TcpConn, random: Random): Promise<Uint8Arra
 Deno.test("relay() delivers random chunks both ways unchanged", async () => {
   const random = new Random();
   console.log(`seed ${random.seed}`);
+  const hosts = hasIpv6("random chunks over IPv6") ? ["127.0.0.1", "::1"] : ["127.0.0.1"];
   for (let round = 0; round < 20; round++) {
-    const hosts = ["127.0.0.1", "::1"];
     await using relayed = await startRelay(random.pick(hosts), random.pick(hosts));
     const { client, upstream, traffic } = relayed;
     const [up, down] = [new Random(random.below(2 ** 31)), new Random(random.below(2 ** 31))];
