@@ -25,10 +25,14 @@ export function hasPackages(): boolean {
   return !import.meta.resolve("@std/cli/parse-args").startsWith(`${ROOT}offline/`);
 }
 
+/** The path of a file of the repository, whatever stands in the path of its folder. */
+export function pathOf(name: string): string {
+  return decodeURIComponent(new URL(name, ROOT).pathname);
+}
+
 /** The Deno that runs this, and the arguments that make it run the program. */
 export function sourceCommand(): string[] {
-  const path = (name: string): string => new URL(name, ROOT).pathname;
   const map = hasPackages() ? "deno.json" : "offline/import_map.json";
-  const options = ["-q", "-P", ...V8_FLAGS, `--config=${path("deno.json")}`];
-  return [Deno.execPath(), "run", ...options, `--import-map=${path(map)}`, path("main.ts")];
+  const options = ["-q", "-P", ...V8_FLAGS, `--config=${pathOf("deno.json")}`];
+  return [Deno.execPath(), "run", ...options, `--import-map=${pathOf(map)}`, pathOf("main.ts")];
 }

@@ -4,7 +4,8 @@ import { parseRequests } from "../bench/loads.ts";
 import { formatJson, formatRows, rowsOf } from "../bench/report.ts";
 import { formatNumber, formatRatio, median, quantile, ratio } from "../bench/stats.ts";
 import { formatTable } from "../bench/table.ts";
-import { findProgram, HAS_JSR, ROOT, within } from "./helpers.ts";
+import { pathOf } from "../build/sources.ts";
+import { findProgram, HAS_JSR, within } from "./helpers.ts";
 
 Deno.test("median() is the middle, and between the two middle ones of an even count", () => {
   assertEquals(median([3, 1, 2]), 2);
@@ -124,9 +125,8 @@ Deno.test("formatJson() holds every round", () => {
 /** Runs the bench itself, as the task does. */
 async function bench(...args: string[]): Promise<{ code: number; out: string; err: string }> {
   const map = HAS_JSR ? "deno.json" : "offline/import_map.json";
-  const path = (name: string): string => new URL(name, ROOT).pathname;
   const command = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-q", "-A", `--import-map=${path(map)}`, path("bench/main.ts"), ...args],
+    args: ["run", "-q", "-A", `--import-map=${pathOf(map)}`, pathOf("bench/main.ts"), ...args],
     stdin: "null",
   });
   const { code, stdout, stderr } = await within(command.output(), "the bench to end", 60_000);

@@ -326,8 +326,8 @@ export function describeRoute(route: Route): string {
 /** The program and its first arguments: the executable of `AMBASSADOR_BIN`, or the sources. */
 export function programCommand(): string[] {
   const executable = Deno.env.get("AMBASSADOR_BIN");
-  if (executable !== undefined) return [new URL(executable, `file://${Deno.cwd()}/`).pathname];
-  return sourceCommand();
+  if (executable === undefined) return sourceCommand();
+  return [executable.startsWith("/") ? executable : `${Deno.cwd()}/${executable}`];
 }
 
 /** The variables without which `deno run` can't find its cache. */

@@ -5,8 +5,9 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import config from "../deno.json" with { type: "json" };
 import { findEngine, run } from "../build/engine.ts";
 import { IMAGE_TARGETS, imageCommand, readOrigin } from "../build/image.ts";
+import { pathOf } from "../build/sources.ts";
 import { Containers, makeRedisImage } from "./containers.ts";
-import { Random, readExactly, ROOT, until, within, writeAll } from "./helpers.ts";
+import { Random, readExactly, until, within, writeAll } from "./helpers.ts";
 
 const engine = await findEngine();
 
@@ -23,7 +24,7 @@ const built: Record<string, string> = {};
 let redisImage = "";
 
 Deno.test.beforeAll(async () => {
-  const folder = new URL(".", ROOT).pathname;
+  const folder = pathOf(".");
   for (const target of IMAGE_TARGETS) {
     const name = images.imageName();
     const image = { target, tags: [name], push: false };
