@@ -4,6 +4,7 @@ import {
   cacheVariables,
   freePort,
   programCommand,
+  readExactly,
   readText,
   ROOT,
   startEcho,
@@ -216,7 +217,9 @@ Deno.test("ambassador forwards and stops with 0 while nobody reads its log", asy
 
 Deno.test("ambassador ends at the second signal while nobody reads its log", async () => {
   await using program = await startUnread(3000, "text");
-  using _held = await Deno.connect({ hostname: "127.0.0.1", port: program.port });
+  using held = await Deno.connect({ hostname: "127.0.0.1", port: program.port });
+  await writeAll(held, "hello");
+  assertEquals(await readExactly(held, 5), "hello");
   const startMs = performance.now();
   program.child.kill("SIGTERM");
   await until(() => isRefused(program.port), "it drains");
