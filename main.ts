@@ -1,18 +1,18 @@
 // Arguments, environment and signals in; exit status out. The only place that touches them.
 
 import config from "./deno.json" with { type: "json" };
-import { flushBursts } from "./src/burst.ts";
-import { formatRoutes } from "./src/check.ts";
-import { type Command, noRoute, parseCommand, problemOf } from "./src/cli.ts";
-import { formatDuration } from "./src/duration.ts";
-import { BindError, ConfigError, PERMISSION_HINT, type Problem } from "./src/errors.ts";
-import { healthcheck, HEALTHCHECK_TIMEOUT_MS } from "./src/healthcheck.ts";
-import { createLog, type Log } from "./src/log.ts";
-import { describeUpstreams, showProgress } from "./src/progress.ts";
-import { serve } from "./src/serve.ts";
-import { endStderr, writeToStderr } from "./src/stderr.ts";
-import { usage } from "./src/usage.ts";
-import { WAIT_TIMEOUT_MS, waitForUpstreams } from "./src/wait.ts";
+import { flushBursts } from "./src/base/burst.ts";
+import { formatRoutes } from "./src/commands/check.ts";
+import { type Command, noRoute, parseCommand, problemOf } from "./src/config/command_line.ts";
+import { formatDuration } from "./src/base/duration.ts";
+import { BindError, ConfigError, PERMISSION_HINT, type Problem } from "./src/base/errors.ts";
+import { healthcheck, HEALTHCHECK_TIMEOUT_MS } from "./src/commands/healthcheck.ts";
+import { createLog, type Log } from "./src/base/log.ts";
+import { describeUpstreams, showProgress } from "./src/commands/progress.ts";
+import { serve } from "./src/forward/forwarder.ts";
+import { endStderr, writeToStderr } from "./src/base/stderr.ts";
+import { usage } from "./src/config/help.ts";
+import { WAIT_TIMEOUT_MS, waitForUpstreams } from "./src/commands/wait.ts";
 
 /** Exit statuses; a second signal ends with 128 and its number. */
 const EXIT = { finished: 0, failed: 1, usage: 2 } as const;

@@ -1,6 +1,6 @@
 // The load generators: those of Redis and iperf3, and two small ones for what these do not measure.
 
-import { pause } from "../src/pause.ts";
+import { pause } from "../src/base/time.ts";
 import { cpuSeconds, memoryBytes, output } from "./process.ts";
 import type { Services } from "./services.ts";
 import type { Forwarder } from "./setup.ts";

@@ -1,7 +1,7 @@
 // Child processes of the bench: started, waited for, looked at through /proc, and ended by their own
 // process ids, their children's included.
 
-import { pause } from "../src/pause.ts";
+import { pause } from "../src/base/time.ts";
 
 /** A process that runs until it is disposed. */
 export interface Running extends AsyncDisposable {

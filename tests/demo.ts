@@ -9,7 +9,7 @@ import {
   startUpstream,
   within,
   writeAll,
-} from "./helpers.ts";
+} from "./helpers/mod.ts";
 
 const [nearPort, farPort] = [freePort(), freePort()];
 await using redis = await startRedis();

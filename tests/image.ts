@@ -6,8 +6,8 @@ import config from "../deno.json" with { type: "json" };
 import { findEngine, run } from "../build/engine.ts";
 import { IMAGE_TARGETS, imageCommand, readOrigin } from "../build/image.ts";
 import { pathOf } from "../build/sources.ts";
-import { Containers, makeRedisImage } from "./containers.ts";
-import { Random, readExactly, until, within, writeAll } from "./helpers.ts";
+import { Containers, makeRedisImage } from "./helpers/containers.ts";
+import { Random, readExactly, until, within, writeAll } from "./helpers/mod.ts";
 
 const engine = await findEngine();
 

@@ -15,7 +15,7 @@ import {
   type Upstream,
   within,
   writeAll,
-} from "./helpers.ts";
+} from "./helpers/mod.ts";
 import {
   canReset,
   connectAndReset,
@@ -24,7 +24,7 @@ import {
   memoryOf,
   repeat,
   untilDescriptors,
-} from "./process.ts";
+} from "./helpers/process.ts";
 
 type Address = { readonly hostname: string; readonly port: number };
 

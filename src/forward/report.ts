@@ -1,0 +1,27 @@
+// What the status page, `/readyz` and the metrics are made from: one look at the forwarder. It knows
+// nothing of HTTP, and nothing is copied: whoever renders it does so at once.
+
+import type { RouteCounts } from "./counts.ts";
+import type { Ignored, Route } from "../config/routes.ts";
+
+/** A route and what it has done so far. */
+export interface RouteReport {
+  /** The route as it was bound. */
+  readonly route: Route;
+  /** Its numbers. */
+  readonly counts: RouteCounts;
+}
+
+/** The forwarder at one moment. */
+export interface Report {
+  /** Of this program. */
+  readonly version: string;
+  /** When the program started, in milliseconds since the epoch. */
+  readonly startedAt: number;
+  /** Whether clients are welcome: all listeners are bound and no stop signal has come. */
+  readonly ready: boolean;
+  /** Every route, in the order in which `check` prints them. */
+  readonly routes: readonly RouteReport[];
+  /** Variables that look like a route and are not forwarded. */
+  readonly ignored: readonly Ignored[];
+}

@@ -1,0 +1,205 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { formatChart } from "../../bench/chart.ts";
+import { parseRequests } from "../../bench/loads.ts";
+import { formatJson, formatRows, rowsOf } from "../../bench/report.ts";
+import { formatNumber, formatRatio, median, quantile, ratio } from "../../bench/stats.ts";
+import { formatTable } from "../../bench/table.ts";
+import { pathOf } from "../../build/sources.ts";
+import { findProgram, HAS_JSR, within } from "../helpers/mod.ts";
+
+Deno.test("median() is the middle, and between the two middle ones of an even count", () => {
+  assertEquals(median([3, 1, 2]), 2);
+  assertEquals(median([4, 1, 3, 2]), 2.5);
+  assertEquals(median([7]), 7);
+});
+
+Deno.test("median() leaves failed runs out, and is no number where all have failed", () => {
+  assertEquals(median([NaN, 5, NaN, 1, 9]), 5);
+  assert(Number.isNaN(median([])));
+  assert(Number.isNaN(median([NaN])));
+});
+
+Deno.test("quantile() lies between the values", () => {
+  assertEquals(quantile([0, 10], 0.25), 2.5);
+  assertEquals(quantile([1, 2, 3], 1), 3);
+  assertEquals(quantile([1, 2, 3], 0), 1);
+});
+
+Deno.test("ratio() is above 1 where we are better, whichever way is better", () => {
+  assertEquals(ratio(20, 10, "more"), 2);
+  assertEquals(ratio(20, 10, "less"), 0.5);
+});
+
+Deno.test("formatNumber() keeps three digits and sets thousands apart", () => {
+  const cases: [number, string][] = [
+    [0.1074, "0.107"],
+    [9.996, "10.0"],
+    [14.23, "14.2"],
+    [999.6, "1,000"],
+    [48123, "48,100"],
+    [1234567, "1,230,000"],
+    [0, "0"],
+    [-2.5, "-2.50"],
+    [NaN, "–"],
+    [Infinity, "–"],
+  ];
+  for (const [value, text] of cases) assertEquals(formatNumber(value), text);
+});
+
+Deno.test("formatRatio() has two decimals while they tell something", () => {
+  assertEquals(formatRatio(1.666), "1.67×");
+  assertEquals(formatRatio(23.4), "23×");
+  assertEquals(formatRatio(NaN), "–");
+});
+
+Deno.test("formatTable() is Markdown whose columns stand under each other", () => {
+  assertEquals(
+    formatTable([["what", "ours", "×"], ["a long one", "1", "2.00×"]]),
+    [
+      "| what       | ours |     × |",
+      "| ---------- | ---: | ----: |",
+      "| a long one |    1 | 2.00× |",
+    ].join("\n"),
+  );
+});
+
+Deno.test("formatChart() draws what is better to the right and what is worse to the left", () => {
+  const [, better = "", same = "", worse = ""] = formatChart("title", [
+    { label: "a", ratio: 2 },
+    { label: "b", ratio: 1 },
+    { label: "c", ratio: 0.5 },
+  ]).split("\n");
+  assertStringIncludes(better, " │████ ");
+  assertStringIncludes(same, " │ ");
+  assertStringIncludes(worse, "░░░░│ ");
+});
+
+Deno.test("formatChart() keeps in its bounds, and draws nothing for what was not measured", () => {
+  const lines = formatChart("title", [
+    { label: "a", ratio: 1e9 },
+    { label: "b", ratio: 1e-9 },
+    { label: "c", ratio: NaN },
+  ]).split("\n").slice(1);
+  assertEquals(lines.map((line) => line.indexOf("│")), [20, 20, 20]);
+  assert(lines.every((line) => line.length < 60));
+});
+
+Deno.test("parseRequests() reads what redis-benchmark --csv prints", () => {
+  const csv = `"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms",` +
+    `"p99_latency_ms","max_latency_ms"\n` +
+    `"PING_MBULK","50761.42","0.641","0.152","0.567","0.959","3.519","5.991"\n`;
+  assertEquals(parseRequests(csv), { perSecond: 50761.42, p50Ms: 0.567, p99Ms: 3.519 });
+});
+
+/** Results of two rounds of one measure with two figures. */
+function someResults(): Parameters<typeof rowsOf>[0] {
+  const measure = {
+    name: "some",
+    figures: [
+      { title: "fast", better: "more" as const },
+      { title: "late", better: "less" as const },
+    ],
+    run: (): Promise<number[]> => Promise.resolve([]),
+  };
+  return new Map([[
+    measure,
+    new Map([["ambassador", [[30, 50], [1, 1]]], ["peer", [[10, 30], [2, 4]]]]),
+  ]]);
+}
+
+Deno.test("formatRows() gives the medians, and in brackets how many times better ours is", () => {
+  assertEquals(formatRows(rowsOf(someResults())).split("\n").slice(2), [
+    "| fast   |       40.0 | 20.0 (2.00×) |",
+    "| late   |       1.00 | 3.00 (3.00×) |",
+  ]);
+});
+
+Deno.test("formatJson() holds every round", () => {
+  const { figures } = JSON.parse(formatJson(someResults()));
+  assertEquals(figures.length, 2);
+  assertEquals(figures[0].measure, "some");
+  assertEquals(figures[0].rounds, { ambassador: [30, 50], peer: [10, 30] });
+  assertEquals(figures[1].medians, { ambassador: 1, peer: 3 });
+});
+
+/** Runs the bench itself, as the task does. */
+async function bench(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  const map = HAS_JSR ? "deno.json" : "offline/import_map.json";
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", "-A", `--import-map=${pathOf(map)}`, pathOf("bench/main.ts"), ...args],
+    stdin: "null",
+  });
+  const { code, stdout, stderr } = await within(command.output(), "the bench to end", 60_000);
+  const decoder = new TextDecoder();
+  return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
+}
+
+/** Whether the bench can run here: it reads /proc and needs servers to lead to. */
+function canBench(): boolean {
+  if (Deno.build.os !== "linux") {
+    console.error("SKIPPED, since this is not Linux: the bench");
+    return false;
+  }
+  return ["redis-server", "redis-benchmark", "iperf3"]
+    .every((name) => findProgram(name, "the bench") !== undefined);
+}
+
+Deno.test("the bench measures everything once, in a short run without peers", async () => {
+  if (!canBench()) return;
+  const { code, out, err } = await bench(
+    "--rounds",
+    "1",
+    "--effort",
+    "0.01",
+    "--peers",
+    "",
+    "--json",
+  );
+  assertEquals(code, 0, err);
+  const figures: { title: string; medians: Record<string, number> }[] = JSON.parse(out).figures;
+  assertEquals(figures.length, 15);
+  for (const { title, medians: { ambassador = NaN } } of figures) {
+    // So few connections and so little CPU time may not show at all.
+    const least = /idle|CPU/.test(title) ? -Infinity : 0;
+    assert(ambassador > least, `${title}: ${ambassador}\n${err}`);
+  }
+});
+
+Deno.test("the bench prints a table and charts beside a peer", async () => {
+  if (!canBench() || findProgram("socat", "the bench beside a peer") === undefined) return;
+  const few = ["--rounds", "1", "--effort", "0.01", "--only", "latency,start", "--peers", "socat"];
+  const { code, out, err } = await bench(...few);
+  assertEquals(code, 0, err);
+  assertStringIncludes(out, "| median ");
+  assertStringIncludes(out, "| one connection, ms/PING ");
+  assertStringIncludes(out, "ambassador against socat: ");
+});
+
+Deno.test("the bench says what is wrong with its arguments", async () => {
+  if (!canBench()) return;
+  for (
+    const [args, message] of [
+      [["--rounds", "many"], '--rounds "many": not a number above 0'],
+      [["--rounds="], '--rounds "": not a number above 0'],
+      [["--rounds"], "'--rounds <value>'"],
+      [["--rounds", "1", "--rounds=2"], "'--rounds' is given twice"],
+      [["--only", "speed"], '"speed": not one of stream, streams, '],
+      [["--only", ""], '--only "": names nothing'],
+      [["--fast"], "'--fast'"],
+      [["--json", "foo"], "'foo'"],
+      [["--growth", "--json"], "--growth: stands without --json"],
+    ] as const
+  ) {
+    const { code, out, err } = await bench(...args);
+    assertEquals([code, out], [2, ""], err);
+    assertStringIncludes(err, message);
+    assertMatch(err, /^bench: .*\n$/);
+  }
+});
+
+Deno.test("the bench fails with status 1 where the executable is missing", async () => {
+  if (!canBench()) return;
+  const { code, err } = await bench("--bin", "dist/no-such-file", "--peers=", "--only", "start");
+  assertEquals(code, 1);
+  assertStringIncludes(err, "dist/no-such-file");
+});

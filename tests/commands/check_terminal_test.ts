@@ -1,0 +1,69 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { formatRoutes } from "../../src/commands/check.ts";
+import { parseRoutes } from "../../src/config/routes.ts";
+import { findProgram, programCommand, runProgram } from "../helpers/mod.ts";
+
+const VARIABLES = {
+  REDIS_PORT_6379_TCP: "tcp://192.0.2.10:6379",
+  LONG_NAME_PORT_80_TCP: "tcp://192.0.2.11:8080",
+  KUBERNETES_PORT_443_TCP: "tcp://192.0.2.1:443",
+};
+
+const TABLE = `\
+ROUTE      LISTEN     TARGET
+LONG_NAME  [::]:80    192.0.2.11:8080
+REDIS      [::]:6379  192.0.2.10:6379
+
+IGNORED                  REASON
+KUBERNETES_PORT_443_TCP  the Kubernetes API is left out unless --only names it
+
+2 routes, 1 variable ignored`;
+
+/** The text as it is without colours, and the colours that it had. */
+function strip(text: string): { plain: string; styles: string[] } {
+  const parts = text.split("\x1b[");
+  const styles = parts.slice(1).map((part) => part.slice(0, part.indexOf("m")));
+  const plain = [parts[0], ...parts.slice(1).map((part) => part.slice(part.indexOf("m") + 1))];
+  return { plain: plain.join(""), styles };
+}
+
+Deno.test("formatRoutes() lines its columns up, with colours and without", () => {
+  const routes = parseRoutes(VARIABLES, { bind: "::" });
+  assertEquals(formatRoutes(routes, "table"), TABLE);
+  const { plain, styles } = strip(formatRoutes(routes, "table", { colour: true }));
+  assertEquals(plain, TABLE);
+  // Each style is ended where it belongs.
+  assertEquals(styles, ["1", "0", "32", "0", "32", "0", "1", "0", "33", "0", "1", "0"]);
+});
+
+Deno.test("formatRoutes() has colours in the table alone", () => {
+  const routes = parseRoutes(VARIABLES, { bind: "::" });
+  for (const format of ["json", "socat"] as const) {
+    assertEquals(
+      formatRoutes(routes, format, { colour: true }),
+      formatRoutes(routes, format),
+    );
+  }
+});
+
+async function checkOnTerminal(script: string, env: Record<string, string>): Promise<string> {
+  const command = [...programCommand(), "check"].map((word) => `'${word}'`).join(" ");
+  const { code, stdout } = await runProgram([], {
+    env: { ...VARIABLES, TERM: "xterm", ...env },
+    command: [script, "-qec", command, "/dev/null"],
+  });
+  assertEquals(code, 0);
+  return stdout.replaceAll("\r\n", "\n");
+}
+
+Deno.test("ambassador check has colours on a terminal that wants them, and nowhere else", async () => {
+  const { stdout } = await runProgram(["check"], { env: { ...VARIABLES, TERM: "xterm" } });
+  assertEquals(stdout, `${TABLE}\n`);
+  const script = findProgram("script", "what check shows on a terminal");
+  if (script === undefined) return;
+  const coloured = await checkOnTerminal(script, { NO_COLOR: "" });
+  assertEquals(strip(coloured).plain, `${TABLE}\n`);
+  assertMatch(coloured, /\[1mROUTE/);
+  assertEquals(await checkOnTerminal(script, { NO_COLOR: "1" }), `${TABLE}\n`);
+  assertEquals(await checkOnTerminal(script, { TERM: "dumb" }), `${TABLE}\n`);
+});

@@ -1,0 +1,463 @@
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { type Command, COMMANDS, parseCommand, problemOf } from "../../src/config/command_line.ts";
+import { ConfigError, type Problem } from "../../src/base/errors.ts";
+import { OPTIONS, type OptionSpec, variableOf } from "../../src/config/options.ts";
+import type { Environment } from "../../src/config/routes.ts";
+import "../helpers/mod.ts";
+
+const ROUTE = "6379=192.0.2.10:6379";
+const LINK = { REDIS_PORT_6379_TCP: "tcp://192.0.2.10:6379" };
+const SPECS: readonly OptionSpec[] = Object.values(OPTIONS);
+
+function problems(args: readonly string[], environment: Environment = {}): readonly Problem[] {
+  return assertThrows(() => parseCommand(args, environment), ConfigError).problems;
+}
+
+function messages(args: readonly string[], environment: Environment = {}): string[] {
+  return problems(args, environment).map(({ message }) => message);
+}
+
+function settings({ warnings }: Command): string[] {
+  return warnings.map((warning) => problemOf(warning).message);
+}
+
+Deno.test("parseCommand() forwards what the environment says where nothing is asked for", () => {
+  const command = parseCommand([], LINK);
+  assertEquals(command.name, "serve");
+  assertEquals(command.routes.map(({ aliases }) => aliases), [["REDIS"]]);
+  assertEquals(command.warnings, []);
+  assertEquals(command.options, {
+    bind: "::",
+    only: undefined,
+    ignore: new Set<string>(),
+    connectTimeoutMs: 10_000,
+    retryMs: 0,
+    halfCloseTimeoutMs: 0,
+    idleTimeoutMs: 0,
+    maxConnections: 0,
+    drainTimeoutMs: 8000,
+    drainDelayMs: 0,
+    status: undefined,
+    logLevel: "info",
+    logFormat: "text",
+    format: "table",
+    timeoutMs: undefined,
+  });
+});
+
+Deno.test("parseCommand() knows the commands wherever they stand", () => {
+  for (const name of COMMANDS) {
+    assertEquals(parseCommand([name], LINK).name, name);
+    assertEquals(parseCommand(["--log-level", "debug", name], LINK).name, name);
+  }
+  assertEquals(parseCommand([ROUTE, "check"], {}).name, "check");
+  assertEquals(messages(["check", "wait", ROUTE]), ["check and wait: one command at a time"]);
+  assertEquals(messages(["check", "check", ROUTE]), ["check and check: one command at a time"]);
+});
+
+Deno.test("parseCommand() takes routes from arguments instead of the environment", () => {
+  const command = parseCommand([ROUTE], { A_PORT_1_TCP: "not looked at", B_PORT_2_TCP: "" });
+  assertEquals(command.routes.map(({ listen, aliases }) => [listen.port, aliases]), [[6379, []]]);
+  assertEquals(command.ignored, []);
+  assertEquals(parseCommand(["--", ROUTE, "1=a:1"], {}).routes.length, 2);
+});
+
+Deno.test("parseCommand() asks nothing of the environment for healthcheck", () => {
+  const command = parseCommand(["healthcheck", "--status", "127.0.0.1:8080"], {
+    A_PORT_1_TCP: "x",
+  });
+  assertEquals(command.routes, []);
+  assertEquals(command.options.status, { hostname: "127.0.0.1", port: 8080 });
+  assertEquals(messages(["healthcheck", ROUTE]), ["healthcheck: takes no routes"]);
+});
+
+Deno.test("parseCommand() shows help and version whatever else is there", () => {
+  const broken = { A_PORT_1_TCP: "x", AMBASSADOR_RETRY: "x" };
+  for (const args of [["--help"], ["-h"], ["check", "-h"], ["--bogus", "--help"], ["-h", "x"]]) {
+    assertEquals(parseCommand(args, broken).name, "help");
+  }
+  assertEquals(parseCommand(["--version"], broken).name, "version");
+  assertEquals(parseCommand(["--version", "--help"], broken).name, "help");
+  assertEquals(parseCommand(["--help=false", ROUTE], {}).name, "serve");
+  assertEquals(parseCommand(["--", ROUTE], {}).name, "serve");
+});
+
+/** For each option that the environment knows: a text, another one, and their values. */
+const VALUES: Readonly<Record<string, readonly [string, string, unknown, unknown]>> = {
+  bind: ["127.0.0.1", "::1", "127.0.0.1", "::1"],
+  only: ["redis", "REDIS,DB", new Set(["REDIS"]), new Set(["REDIS", "DB"])],
+  ignore: ["b", "B, c", new Set(["B"]), new Set(["B", "C"])],
+  connectTimeoutMs: ["5s", "5ms", 5000, 5],
+  retryMs: ["1m", "2", 60_000, 2000],
+  halfCloseTimeoutMs: ["1h", "0", 3_600_000, 0],
+  idleTimeoutMs: ["1h", "0", 3_600_000, 0],
+  maxConnections: ["1", "999999999", 1, 999_999_999],
+  drainTimeoutMs: ["0", "20s", 0, 20_000],
+  drainDelayMs: ["5s", "0s", 5000, 0],
+  status: ["127.0.0.1:1", "[::1]:2", { hostname: "127.0.0.1", port: 1 }, {
+    hostname: "::1",
+    port: 2,
+  }],
+  logLevel: ["debug", "Error", "debug", "error"],
+  logFormat: ["json", "TEXT", "json", "text"],
+};
+
+Deno.test("parseCommand() takes each option from its argument, else its variable, else its default", () => {
+  const shared = Object.entries(OPTIONS).filter(([, { commands }]) => commands === undefined);
+  assertEquals(Object.keys(VALUES), shared.map(([key]) => key));
+  for (const [key, spec] of shared as [keyof typeof OPTIONS, OptionSpec][]) {
+    const [first = "", second = "", firstValue, secondValue] = VALUES[key] ?? [];
+    const env = { ...LINK, [variableOf(spec)]: first };
+    const value = (args: string[], environment: Environment): unknown =>
+      parseCommand(args, environment).options[key];
+    const standard = value([], LINK);
+    assertEquals(value([], env), firstValue);
+    assertEquals(value([`--${spec.name}`, second], env), secondValue);
+    assertEquals(value([`--${spec.name}=${second}`], env), secondValue);
+    assertEquals(value([`--${spec.name}=${first}`, `--${spec.name}`, second], LINK), secondValue);
+    // Compose passes a variable on that is unset as an empty one.
+    assertEquals(value([], { ...LINK, [variableOf(spec)]: "" }), standard);
+    assertEquals(
+      parseCommand([], env).warnings,
+      key === "ignore" ? [{ setting: "--ignore", reason: "no variable has the alias B" }] : [],
+    );
+  }
+});
+
+Deno.test("parseCommand() names the argument or the variable whose value is wrong", () => {
+  const cases: [string, string, string][] = [
+    ["bind", "redis", "not an IP address"],
+    ["bind", "[::1", "not an IPv6 address between the brackets"],
+    ["bind", "127.0.0.1:80", "not an IPv6 address between the brackets"],
+    ["only", "A,,B", "an alias is missing"],
+    ["ignore", ",", "an alias is missing"],
+    ["connect-timeout", "5x", "not a duration such as 500ms, 10s, 5m or 1h"],
+    ["retry", "-1", "not a duration such as 500ms, 10s, 5m or 1h"],
+    ["half-close-timeout", "25d", "not a duration such as 500ms, 10s, 5m or 1h"],
+    ["idle-timeout", "600h", "longer than 24 days"],
+    ["drain-timeout", "0.1ms", "shorter than 1ms"],
+    ["drain-delay", "1 s", "not a duration such as 500ms, 10s, 5m or 1h"],
+    ["max-connections", "1.5", "not a whole number"],
+    ["max-connections", "-1", "not a whole number"],
+    ["max-connections", "1e3", "not a whole number"],
+    ["status", "8080", "the port is missing"],
+    ["status", "redis:8080", "not an IP address"],
+    ["status", "127.0.0.1:0", "the port is not from 1 to 65535"],
+    ["log-level", "verbose", "not one of debug, info, warn, error"],
+    ["log-format", "xml", "not one of text, json"],
+  ];
+  for (const [name, text, why] of cases) {
+    const shown = `${JSON.stringify(text)}: ${why}`;
+    assertEquals(messages([`--${name}=${text}`, ROUTE]), [`--${name} ${shown}`]);
+    const variable = variableOf({ name });
+    assertEquals(messages([ROUTE], { [variable]: text }), [`${variable} ${shown}`]);
+    // A wrong variable does not matter where an argument is there.
+    const [good = ""] = VALUES[keyOf(name)] ?? [];
+    assertEquals(parseCommand([ROUTE, `--${name}`, good], { [variable]: text }).name, "serve");
+  }
+});
+
+function keyOf(name: string): string {
+  return Object.entries(OPTIONS).find(([, spec]) => spec.name === name)?.[0] ?? "";
+}
+
+Deno.test("parseCommand() wants a value for every option that has one", () => {
+  for (const { name, commands } of SPECS) {
+    const [command] = commands ?? [];
+    const before = command === undefined || command === "healthcheck" ? [] : [command];
+    const missing = [`--${name}: the value is missing`];
+    assertEquals(messages([...before, ROUTE, `--${name}`]), missing);
+    assertEquals(messages([...before, `--${name}=`, ROUTE]), missing);
+    assertEquals(messages([...before, ROUTE, `--${name}`, "--version=false"]), missing);
+    assertEquals(messages([...before, `--${name}`, "--", ROUTE]), missing);
+    assertEquals(messages([...before, ROUTE, `--${name}`, ""]), missing);
+    assertEquals(messages([...before, `--${name}`, "", ROUTE]), missing);
+  }
+});
+
+Deno.test("parseCommand() takes what begins like a negative number as the value of its option", () => {
+  const why = "not a duration such as 500ms, 10s, 5m or 1h";
+  assertEquals(messages(["--drain-timeout", "-5s", ROUTE]), [`--drain-timeout "-5s": ${why}`]);
+  assertEquals(messages([ROUTE, "--retry", "-1", "--idle-timeout", "-2"]), [
+    `--retry "-1": ${why}`,
+    `--idle-timeout "-2": ${why}`,
+  ]);
+  assertEquals(messages(["--max-connections", "-1", ROUTE]), [
+    '--max-connections "-1": not a whole number',
+  ]);
+  // What an option can't have taken is still a thing of its own.
+  assertEquals(messages(["--retry=1s", "-1", ROUTE]), ['"-1": no such option']);
+  assertEquals(messages(["--help=false", "", ROUTE]), ['"": neither a command nor a route']);
+  assertEquals(messages([ROUTE, "--", "--retry", "-1"]), [
+    '"--retry": neither a command nor a route',
+    '"-1": neither a command nor a route',
+  ]);
+});
+
+Deno.test("parseCommand() names the option that was probably meant", () => {
+  const cases: [string, string, string][] = [
+    ["--bnid", '"--bnid": no such option', "did you mean --bind?"],
+    [
+      "--conect-timeout=5s",
+      '"--conect-timeout": no such option',
+      "did you mean --connect-timeout?",
+    ],
+    ["--hlep", '"--hlep": no such option', "did you mean --help?"],
+    ["--no-help", '"--no-help": no such option', "did you mean --help?"],
+    ["--bind.x", '"--bind.x": no such option', "did you mean --bind?"],
+    ["--BIND", '"--BIND": no such option', "ambassador --help lists the options"],
+    ["-x", '"-x": no such option', "ambassador --help lists the options"],
+    ["-hx", '"-hx": no such option', "ambassador --help lists the options"],
+    ["-h=false", '"-h": no such option', "ambassador --help lists the options"],
+    ["-1", '"-1": no such option', "ambassador --help lists the options"],
+    ["---", '"---": no such option', "ambassador --help lists the options"],
+    ["--__proto__", '"--__proto__": no such option', "ambassador --help lists the options"],
+    ["--constructor=x", '"--constructor": no such option', "ambassador --help lists the options"],
+    ["--to\nString", '"--to\\nString": no such option', "ambassador --help lists the options"],
+  ];
+  for (const [argument, message, hint] of cases) {
+    assertEquals(problems([argument, ROUTE]), [{ message, hint }]);
+    assertEquals(problems([ROUTE, argument]), [{ message, hint }]);
+  }
+});
+
+Deno.test("parseCommand() says of a word that is neither a command nor a route what it may be", () => {
+  const route = "a route is written LISTEN=TARGET, for example 6379=redis:6379";
+  const cases: [string, string, string][] = [
+    ["chekc", '"chekc": neither a command nor a route', "did you mean check?"],
+    ["redis:6379", '"redis:6379": neither a command nor a route', route],
+    ["-", '"-": neither a command nor a route', route],
+    ["", '"": neither a command nor a route', route],
+    ["user:hunter2@host", '"***@host": neither a command nor a route', route],
+    ["a\nb", '"a\\nb": neither a command nor a route', route],
+  ];
+  for (const [word, message, hint] of cases) {
+    assertEquals(problems([ROUTE, word]), [{ message, hint }]);
+  }
+  assertEquals(messages(["--", "--bind", ROUTE]), ['"--bind": neither a command nor a route']);
+});
+
+Deno.test("parseCommand() reports the problems of arguments, options and routes in one run", () => {
+  const environment = { A_PORT_1_TCP: "x", B_PORT_2_TCP: "tcp://b", AMBASSADOR_RETRY: "x" };
+  assertEquals(messages(["--bogus", "nonsense", "--bind", "x"], environment), [
+    '"--bogus": no such option',
+    '"nonsense": neither a command nor a route',
+    '--bind "x": not an IP address',
+    'AMBASSADOR_RETRY "x": not a duration such as 500ms, 10s, 5m or 1h',
+    "A_PORT_1_TCP=(not shown): the value does not begin with tcp://",
+    'B_PORT_2_TCP="tcp://b": the port is missing',
+  ]);
+  assertEquals(messages(["1=", "2=x"]).length, 2);
+});
+
+Deno.test("parseCommand() takes format and timeout where they mean something only", () => {
+  assertEquals(parseCommand(["check", "--format", "JSON", ROUTE], {}).options.format, "json");
+  assertEquals(parseCommand(["wait", "--timeout", "5", ROUTE], {}).options.timeoutMs, 5000);
+  assertEquals(parseCommand(["healthcheck", "--timeout=1s"], {}).options.timeoutMs, 1000);
+  for (const command of [[], ["wait"], ["healthcheck"]]) {
+    assertEquals(messages([...command, "--format", "json"], LINK), ["--format: only for check"]);
+  }
+  for (const command of [[], ["check"]]) {
+    const found = messages([...command, "--timeout", "1s", ROUTE]);
+    assertEquals(found, ["--timeout: only for wait and healthcheck"]);
+  }
+  assertEquals(messages(["check", "--format", "xml", ROUTE]), [
+    '--format "xml": not one of table, json, socat',
+  ]);
+  const pod = { ...LINK, AMBASSADOR_FORMAT: "JSON", AMBASSADOR_TIMEOUT: "5s" };
+  for (const command of COMMANDS) {
+    const { options, warnings } = parseCommand([command], pod);
+    assertEquals(options.format, command === "check" ? "json" : "table");
+    assertEquals(options.timeoutMs, command === "check" ? undefined : 5000);
+    assertEquals(warnings, []);
+  }
+  assertEquals(parseCommand(["check", "--format", "socat"], pod).options.format, "socat");
+  assertEquals(parseCommand(["wait", "--timeout", "1s"], pod).options.timeoutMs, 1000);
+  // A pod sets one environment for all its commands: what is not theirs does not concern them.
+  const wrong = { ...LINK, AMBASSADOR_FORMAT: "xml", AMBASSADOR_TIMEOUT: "soon" };
+  assertEquals(parseCommand([], wrong).warnings, []);
+  assertEquals(messages(["check"], wrong), [
+    'AMBASSADOR_FORMAT "xml": not one of table, json, socat',
+  ]);
+  assertEquals(messages(["wait"], wrong), [
+    'AMBASSADOR_TIMEOUT "soon": not a duration such as 500ms, 10s, 5m or 1h',
+  ]);
+});
+
+Deno.test("parseCommand() warns of an unknown AMBASSADOR_ variable with the nearest name", () => {
+  const command = parseCommand([], {
+    ...LINK,
+    AMBASSADOR_CONECT_TIMEOUT: "5s",
+    AMBASSADOR_LOGLEVEL: "debug",
+    AMBASSADOR_SERVICE: "x",
+    AMBASSADOR_MAX_CONN: "x",
+    AMBASSADOR_: "x",
+    "AMBASSADOR_\n\x1b": "hunter2",
+    AMBASSADORS: "x",
+  });
+  const found = settings(command);
+  assertEquals(found.slice(2), [
+    "AMBASSADOR_CONECT_TIMEOUT: no such option; did you mean AMBASSADOR_CONNECT_TIMEOUT?",
+    "AMBASSADOR_LOGLEVEL: no such option; did you mean AMBASSADOR_LOG_LEVEL?",
+    "AMBASSADOR_MAX_CONN: no such option; did you mean AMBASSADOR_MAX_CONNECTIONS?",
+    "AMBASSADOR_SERVICE: no such option; the nearest is AMBASSADOR_BIND",
+  ]);
+  assertStringIncludes(found[0] ?? "", "AMBASSADOR_: no such option; the nearest is AMBASSADOR_");
+  assertStringIncludes(found[1] ?? "", '"AMBASSADOR_\\n\\u001b": no such option; the nearest is ');
+});
+
+Deno.test("parseCommand() warns of what has no effect also where something else is wrong", () => {
+  const environment = {
+    AMBASSADOR_IGNROE: "B",
+    A_PORT_1_TCP: "tcp://x:1",
+    B_PORT_1_TCP: "tcp://y:1",
+  };
+  const warning = "AMBASSADOR_IGNROE: no such option; did you mean AMBASSADOR_IGNORE?";
+  assertEquals(messages(["--ignore", "C"], environment), [
+    "[::]:1: several targets for one listen port: A_PORT_1_TCP (x:1), B_PORT_1_TCP (y:1)",
+    warning,
+    "--ignore: no variable has the alias C",
+  ]);
+  assertEquals(messages(["healthcheck", ROUTE, "--ignore", "C"], environment), [
+    "healthcheck: takes no routes",
+    warning,
+  ]);
+});
+
+Deno.test("parseCommand() knows what Docker and Kubernetes make of a service called ambassador", () => {
+  const environment = {
+    AMBASSADOR_NAME: "/consumer/ambassador",
+    AMBASSADOR_ENV_VERSION: "1",
+    AMBASSADOR_PORT: "tcp://192.0.2.10:6379",
+    AMBASSADOR_PORT_6379_TCP: "tcp://192.0.2.10:6379",
+    AMBASSADOR_PORT_6379_TCP_ADDR: "192.0.2.10",
+    AMBASSADOR_PORT_6379_TCP_PORT: "6379",
+    AMBASSADOR_PORT_6379_TCP_PROTO: "tcp",
+    AMBASSADOR_SERVICE_HOST: "192.0.2.10",
+    AMBASSADOR_SERVICE_PORT: "6379",
+    AMBASSADOR_SERVICE_PORT_REDIS: "6379",
+    AMBASSADOR_DB_SERVICE_HOST: "192.0.2.11",
+    AMBASSADOR_DB_PORT_5432_TCP: "tcp://192.0.2.11:5432",
+    AMBASSADOR_DB_PORT_5432_TCP_ADDR: "192.0.2.11",
+  };
+  const command = parseCommand([], environment);
+  assertEquals(command.warnings, []);
+  assertEquals(command.routes.map(({ aliases }) => aliases), [["AMBASSADOR_DB"], ["AMBASSADOR"]]);
+  const mistaken = parseCommand([], { ...environment, AMBASSADOR_RETRYY: "5s" });
+  assertEquals(settings(mistaken), [
+    "AMBASSADOR_RETRYY: no such option; did you mean AMBASSADOR_RETRY?",
+  ]);
+});
+
+Deno.test("parseCommand() warns of an alias that no variable has", () => {
+  const args = ["--only", "redis,rdis", "--ignore", "x,ka\nfka"];
+  assertEquals(settings(parseCommand(args, LINK)), [
+    "--only: no variable has the alias RDIS",
+    "--ignore: no variable has the alias X",
+    '--ignore: no variable has the alias "KA\\nFKA"',
+  ]);
+  assertEquals(parseCommand([...args, ROUTE], LINK).warnings, []);
+});
+
+Deno.test("parseCommand() says what it looked for where there is no route", () => {
+  const [problem, ...more] = problems([], { PATH: "/bin" });
+  assertEquals(more, []);
+  assertEquals(
+    problem?.message,
+    "nothing to forward: no variable is named <ALIAS>_PORT_<port>_TCP",
+  );
+  assertStringIncludes(problem?.hint ?? "", "REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379");
+  assertStringIncludes(problem?.hint ?? "", "Docker 29 and later set no link variables");
+  assertEquals(messages(["--only", "redis,db"]), [
+    "nothing to forward: no variable is named REDIS_PORT_<port>_TCP or DB_PORT_<port>_TCP",
+    "--only: no variable has the alias REDIS",
+    "--only: no variable has the alias DB",
+  ]);
+  assertEquals(messages(["wait"], { KUBERNETES_PORT_443_TCP: "tcp://192.0.2.1:443" }), [
+    "nothing to forward: no variable named <ALIAS>_PORT_<port>_TCP is left (1 ignored: " +
+    "KUBERNETES_PORT_443_TCP, the Kubernetes API is left out unless --only names it)",
+  ]);
+});
+
+Deno.test("parseCommand() lets check show what is ignored where no route is left", () => {
+  const environment = { A_PORT_1_TCP: "", B_PORT_2_UDP: "udp://b:2" };
+  const command = parseCommand(["check"], environment);
+  assertEquals(command.routes, []);
+  assertEquals(command.ignored.map(({ variable }) => variable), ["A_PORT_1_TCP", "B_PORT_2_UDP"]);
+  const found = messages(["check", "bogus"], environment);
+  assertEquals(found, [
+    '"bogus": neither a command nor a route',
+    "nothing to forward: no variable named <ALIAS>_PORT_<port>_TCP is left (2 ignored: " +
+    "A_PORT_1_TCP, switched off by its empty value; B_PORT_2_UDP, UDP is not supported yet)",
+  ]);
+});
+
+Deno.test("parseCommand() shows no secret of an option's value, and little of a long one", () => {
+  const [message = ""] = messages([ROUTE], { AMBASSADOR_STATUS: "user:hunter2@host:80" });
+  assert(message.startsWith('AMBASSADOR_STATUS "***@host:80": '), message);
+  const url = "postgres://u:hunter2@h/db?token=hunter2";
+  const delay = "(not shown): not a duration such as 500ms, 10s, 5m or 1h";
+  assertEquals(messages([ROUTE], { AMBASSADOR_DRAIN_DELAY: url }), [
+    `AMBASSADOR_DRAIN_DELAY ${delay}`,
+  ]);
+  assertEquals(messages([ROUTE, "--drain-delay", url]), [`--drain-delay ${delay}`]);
+  assertEquals(messages([ROUTE, url.replace("=", ":")]), [
+    "(not shown): neither a command nor a route",
+  ]);
+  assertEquals(messages([`7=${url.replace("u:hunter2@", "")}`]), [
+    "7=(not shown): only tcp:// can be forwarded",
+  ]);
+  for (const argument of [`--redis-url=${url}`, `--${url}`, `-${url}`, "--u:hunter2@h", url]) {
+    assert(!JSON.stringify(problems([ROUTE, argument])).includes("hunter2"), argument);
+  }
+  assertEquals(messages([ROUTE, `--redis-url=${url}`]), ['"--redis-url": no such option']);
+  for (const name of ["--only", "--ignore"]) {
+    assertEquals(messages([ROUTE, name, `A,${url},B`]), [
+      `${name} (not shown): a URL, not an alias`,
+    ]);
+  }
+  const long = "x,".repeat(1 << 19) + "x";
+  for (const text of messages(["--only", long, "--bind", long, `--${long}`, long])) {
+    assert(text.length < 1000, `${text.length}`);
+  }
+  const many = Object.fromEntries(
+    Array.from({ length: 5000 }, (_, index) => [`A${index}_PORT_1_TCP`, ""]),
+  );
+  for (const text of messages([], many)) assert(text.length < 1000, `${text.length}`);
+});
+
+/** Runs `act` and fails if it takes as long as something that grows with the square would. */
+function quickly(what: string, act: () => void): void {
+  const start = performance.now();
+  act();
+  const ms = performance.now() - start;
+  assert(ms < 1000, `${what}: ${ms} ms`);
+}
+
+Deno.test("parseCommand() takes no time for thousands of variables and arguments of a megabyte", () => {
+  const index = Array.from({ length: 5000 }, (_, i) => i);
+  quickly("services called ambassador-...", () => {
+    const environment = Object.fromEntries(index.flatMap((i) => [
+      [`AMBASSADOR_${i}_PORT_${i + 1}_TCP`, "tcp://a:1"],
+      [`AMBASSADOR_${i}_SERVICE_HOST`, "a"],
+    ]));
+    assertEquals(parseCommand([], environment).warnings, []);
+  });
+  quickly("unknown variables", () => {
+    const environment = Object.fromEntries(index.map((i) => [`AMBASSADOR_LOG_LEVE${i}`, ""]));
+    assertEquals(parseCommand([ROUTE], environment).warnings.length, 5000);
+  });
+  quickly("routes as arguments", () => {
+    assertEquals(parseCommand(index.map((i) => `${i + 1}=a:1`), {}).routes.length, 5000);
+  });
+  for (const piece of ["a", "-", "=", "--", "_PORT_1_TCP", ",", "\ud800", "1"]) {
+    const text = piece.repeat((1 << 20) / piece.length);
+    quickly(piece, () => {
+      messages([text, `--${text}`, `-${text}`, `1=${text}`, `${text}=a:1`, "--bind", text, "x"], {
+        [`AMBASSADOR_${text}`]: text,
+        AMBASSADOR_RETRY: text,
+      });
+      assertEquals(parseCommand([ROUTE], { [`AMBASSADOR_${text}x`]: text }).warnings.length, 1);
+    });
+  }
+});

@@ -1,0 +1,44 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { COMMANDS, parseCommand } from "../../src/config/command_line.ts";
+import { OPTIONS, type OptionSpec } from "../../src/config/options.ts";
+import { usage } from "../../src/config/help.ts";
+import "../helpers/mod.ts";
+
+Deno.test("usage() shows each command, and each option with its default", () => {
+  const text = usage();
+  for (const command of COMMANDS) assertStringIncludes(text, `  ambassador ${command} `);
+  for (const spec of Object.values(OPTIONS) as OptionSpec[]) {
+    const line = text.split("\n").find((other) =>
+      other.startsWith(`  --${spec.name} ${spec.value} `)
+    );
+    assert(line !== undefined, spec.name);
+    assertStringIncludes(line, spec.help);
+    if (spec.default !== undefined) assert(line.endsWith(` [${spec.default}]`), line);
+  }
+  assertStringIncludes(text, "-h, --help");
+  assertStringIncludes(text, "--version");
+  assertStringIncludes(text, "129, 130 or 143");
+});
+
+Deno.test("usage() fits a terminal of 100 columns and holds nothing but plain text", () => {
+  for (const line of usage().split("\n")) {
+    assert(line.length <= 100, line);
+    assert(/^[ -~]*$/.test(line), line);
+    assertEquals(line, line.trimEnd());
+  }
+});
+
+Deno.test("usage() gives examples that parse", () => {
+  const examples = usage().split("\n").slice(usage().split("\n").indexOf("Examples:") + 1)
+    .filter((line) => line.startsWith("  ") && line.includes("ambassador"))
+    .map((line) => line.replace(/&&.*/, "").trim().split(/\s+/));
+  assertEquals(examples.length, 4);
+  for (const words of examples) {
+    const at = words.indexOf("ambassador");
+    const environment = Object.fromEntries(
+      words.slice(0, at).map((word) => word.split("=", 2) as [string, string]),
+    );
+    const standIn = at === 0 ? { REDIS_PORT_6379_TCP: "tcp://192.0.2.10:6379" } : environment;
+    assert(parseCommand(words.slice(at + 1), standIn).routes.length > 0, words.join(" "));
+  }
+});

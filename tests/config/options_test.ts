@@ -1,0 +1,103 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { OPTIONS, type OptionSpec, variableOf } from "../../src/config/options.ts";
+import "../helpers/mod.ts";
+
+const SPECS: readonly OptionSpec[] = Object.values(OPTIONS);
+
+Deno.test("OPTIONS has each option and default of the contract", () => {
+  assertEquals(SPECS.map((spec) => [spec.name, spec.default]), [
+    ["bind", "::"],
+    ["only", undefined],
+    ["ignore", undefined],
+    ["connect-timeout", "10s"],
+    ["retry", "0"],
+    ["half-close-timeout", "0"],
+    ["idle-timeout", "0"],
+    ["max-connections", "0"],
+    ["drain-timeout", "8s"],
+    ["drain-delay", "0"],
+    ["status", "off"],
+    ["log-level", "info"],
+    ["log-format", "text"],
+    ["format", "table"],
+    ["timeout", undefined],
+  ]);
+});
+
+Deno.test("OPTIONS reads each of its own defaults", () => {
+  for (const spec of SPECS) if (spec.default !== undefined) spec.parse(spec.default);
+});
+
+Deno.test("variableOf() names the variable of an option", () => {
+  assertEquals(variableOf(OPTIONS.connectTimeoutMs), "AMBASSADOR_CONNECT_TIMEOUT");
+  assertEquals(variableOf(OPTIONS.bind), "AMBASSADOR_BIND");
+  assertEquals(new Set(SPECS.map(variableOf)).size, SPECS.length);
+});
+
+Deno.test("bind takes an address with and without brackets, and no name but localhost", () => {
+  const cases = {
+    "::": "::",
+    "[::]": "::",
+    "0.0.0.0": "0.0.0.0",
+    "2001:DB8::0:1": "2001:db8::1",
+    "::ffff:127.0.0.1": "127.0.0.1",
+    "fe80::1%eth0": "fe80::1%eth0",
+    "LocalHost": "localhost",
+  };
+  for (const [text, host] of Object.entries(cases)) assertEquals(OPTIONS.bind.parse(text), host);
+  for (const text of ["redis", "127.1", "*", "127.0.0.1:80", "[::", "::]", " ::", "tcp://::"]) {
+    assertThrows(() => OPTIONS.bind.parse(text), SyntaxError);
+  }
+});
+
+Deno.test("only and ignore take names in any case, with white space round them", () => {
+  for (const { parse } of [OPTIONS.only, OPTIONS.ignore]) {
+    assertEquals(parse("redis, Db ,redis"), new Set(["REDIS", "DB"]));
+    assertEquals(parse("my-redis.1"), new Set(["MY-REDIS.1"]));
+    for (const text of [",", "a,", ",a", "a,,b", " "]) {
+      assertThrows(() => parse(text), SyntaxError, "an alias is missing");
+    }
+  }
+});
+
+Deno.test("max-connections takes a whole number", () => {
+  assertEquals(OPTIONS.maxConnections.parse("0"), 0);
+  assertEquals(OPTIONS.maxConnections.parse("1000"), 1000);
+  for (const text of ["", "-1", "+1", "1.0", "1e3", "0x10", " 1", "1\n", "١", "1000000000"]) {
+    assertThrows(() => OPTIONS.maxConnections.parse(text), SyntaxError, "not a whole number");
+  }
+});
+
+Deno.test("status takes an address with a port, or off", () => {
+  for (const off of ["off", "OFF", "Off"]) assertEquals(OPTIONS.status.parse(off), undefined);
+  assertEquals(OPTIONS.status.parse("[::]:8080"), { hostname: "::", port: 8080 });
+  assertEquals(OPTIONS.status.parse("localhost:1"), { hostname: "localhost", port: 1 });
+  for (const text of ["8080", ":8080", "redis:8080", "http://127.0.0.1:8080", "::1:8080", "on"]) {
+    assertThrows(() => OPTIONS.status.parse(text), SyntaxError);
+  }
+});
+
+Deno.test("choices are taken in any case and listed where none fits", () => {
+  assertEquals(OPTIONS.logLevel.parse("WARN"), "warn");
+  assertEquals(OPTIONS.logFormat.parse("Json"), "json");
+  assertEquals(OPTIONS.format.parse("socat"), "socat");
+  assertThrows(() => OPTIONS.logLevel.parse("warning"), SyntaxError, "debug, info, warn, error");
+  assertThrows(() => OPTIONS.logFormat.parse("toString"), SyntaxError, "text, json");
+  assertThrows(() => OPTIONS.format.parse("ſocat"), SyntaxError, "table, json, socat");
+});
+
+Deno.test("parsing an option takes no time for a megabyte", () => {
+  const start = performance.now();
+  for (const piece of ["1", ":", ",", "a", ".", "%", " "]) {
+    const text = piece.repeat(1 << 20);
+    for (const { parse } of SPECS) {
+      try {
+        parse(text);
+      } catch (error) {
+        assert(error instanceof SyntaxError && error.message.length < 100);
+      }
+    }
+  }
+  const ms = performance.now() - start;
+  assert(ms < 3000, `${ms} ms`);
+});

@@ -1,0 +1,466 @@
+// What the tests share: real sockets on ports that the system chooses, the real program as a child
+// process, and a limit on every wait.
+
+import { hasPackages, sourceCommand } from "../../build/sources.ts";
+import { type Address, formatAddress } from "../../src/base/address.ts";
+import { createLog } from "../../src/base/log.ts";
+import { type Route, routeName } from "../../src/config/routes.ts";
+import { serve, type Served, type ServeOptions } from "../../src/forward/forwarder.ts";
+
+// A test that leaves a socket or a timer behind fails. Since 2.8 Deno has to be asked for it; earlier
+// versions do it unasked and know neither this function nor the setting for it in deno.json.
+const { sanitizer } = Deno.test as {
+  sanitizer?: (options: { ops: boolean; resources: boolean }) => void;
+};
+sanitizer?.({ ops: true, resources: true });
+
+/** The folder of the repository. */
+export const ROOT = new URL("../../", import.meta.url);
+
+/** Whether the packages themselves are in use, and not what stands in for them. */
+export const HAS_JSR = hasPackages();
+
+/** Resolves like the promise; rejects when that takes longer than `ms`. */
+export async function within<T>(promise: Promise<T>, what: string, ms = 20_000): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(`waited ${ms} ms for ${what}`)), ms);
+  try {
+    return await Promise.race([promise, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Asks again and again until the answer is true. */
+export async function until(
+  isTrue: () => boolean | Promise<boolean>,
+  what: string,
+  ms = 20_000,
+): Promise<void> {
+  const end = performance.now() + ms;
+  while (!await isTrue()) {
+    if (performance.now() > end) throw new Error(`waited ${ms} ms until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** Writes all of the data. */
+export async function writeAll(conn: Deno.Conn, data: Uint8Array | string): Promise<void> {
+  let rest = typeof data === "string" ? new TextEncoder().encode(data) : data;
+  while (rest.length > 0) rest = rest.subarray(await conn.write(rest));
+}
+
+/** Everything until the peer has finished. */
+export async function readAll(conn: Deno.Conn): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  const buffer = new Uint8Array(64 * 1024);
+  for (;;) {
+    const count = await within(conn.read(buffer), "the peer to finish");
+    if (count === null) return concat(chunks);
+    chunks.push(buffer.slice(0, count));
+  }
+}
+
+/** Everything until the peer has finished, as text. */
+export async function readText(conn: Deno.Conn): Promise<string> {
+  return new TextDecoder().decode(await readAll(conn));
+}
+
+/** Exactly so many bytes, as text. */
+export async function readExactly(conn: Deno.Conn, count: number): Promise<string> {
+  const bytes = new Uint8Array(count);
+  for (let done = 0; done < count;) {
+    const n = await within(conn.read(bytes.subarray(done)), `${count} bytes`);
+    if (n === null) throw new Error(`the peer finished after ${done} of ${count} bytes`);
+    done += n;
+  }
+  return new TextDecoder().decode(bytes);
+}
+
+/** Joins chunks. */
+export function concat(chunks: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const all = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    all.set(chunk, at);
+    at += chunk.length;
+  }
+  return all;
+}
+
+/** SHA-256 in hexadecimal, to compare large data by. */
+export async function hash(data: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", data)).toHex();
+}
+
+/** A seeded source of randomness (mulberry32): the same seed gives the same test. */
+export class Random {
+  /** Printed by tests, so that a failure can be repeated. */
+  readonly seed: number;
+  #state: number;
+
+  /** @param seed From the environment variable `SEED` unless given, else from the clock. */
+  constructor(seed = Number(Deno.env.get("SEED") ?? Date.now() % 2 ** 31)) {
+    this.seed = seed;
+    this.#state = seed;
+  }
+
+  /** A whole number from 0 up to, and without, the limit. */
+  below(limit: number): number {
+    this.#state = (this.#state + 0x6d2b79f5) | 0;
+    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return Math.floor(((t ^ (t >>> 14)) >>> 0) / 2 ** 32 * limit);
+  }
+
+  /** One of the choices. */
+  pick<T>(choices: readonly T[]): T {
+    return choices[this.below(choices.length)] as T;
+  }
+
+  /** The items in another order. */
+  shuffled<T>(items: readonly T[]): T[] {
+    const rest = [...items];
+    return items.flatMap(() => rest.splice(this.below(rest.length), 1));
+  }
+
+  /** So many random bytes. */
+  bytes(count: number): Uint8Array<ArrayBuffer> {
+    return Uint8Array.from({ length: count }, () => this.below(256));
+  }
+}
+
+/** A server for tests. */
+export interface Upstream extends AsyncDisposable {
+  /** Where it listens. */
+  readonly address: Deno.NetAddr;
+  /** How many clients it has had. */
+  readonly clients: number;
+  /** Errors thrown by the handler. */
+  readonly errors: readonly unknown[];
+  /** Stops listening; clients that it has are served on. */
+  close(): void;
+}
+
+/** Starts a server that hands each client to `handle` and then closes it. */
+export function startUpstream(
+  handle: (conn: Deno.TcpConn) => Promise<void>,
+  { hostname = "127.0.0.1", port = 0 }: { hostname?: string; port?: number } = {},
+): Upstream {
+  const listener = Deno.listen({ hostname, port });
+  const open = new Set<Deno.TcpConn>();
+  const handlers = new Set<Promise<void>>();
+  const errors: unknown[] = [];
+  let clients = 0;
+  async function serveOne(conn: Deno.TcpConn): Promise<void> {
+    open.add(conn);
+    try {
+      await handle(conn);
+    } catch (error) {
+      errors.push(error);
+    } finally {
+      open.delete(conn);
+      conn[Symbol.dispose]();
+    }
+  }
+  async function accept(): Promise<void> {
+    for (;;) {
+      let conn: Deno.TcpConn;
+      try {
+        conn = await listener.accept();
+      } catch (error) {
+        if (error instanceof Deno.errors.BadResource) return;
+        if (error instanceof Deno.errors.Interrupted) return;
+        continue;
+      }
+      clients++;
+      const handler = serveOne(conn);
+      handlers.add(handler);
+      handler.finally(() => handlers.delete(handler));
+    }
+  }
+  const accepting = accept();
+  return {
+    address: listener.addr,
+    errors,
+    get clients(): number {
+      return clients;
+    },
+    close: () => listener[Symbol.dispose](),
+    async [Symbol.asyncDispose](): Promise<void> {
+      listener[Symbol.dispose]();
+      await accepting;
+      for (const conn of open) conn[Symbol.dispose]();
+      await Promise.all(handlers);
+    },
+  };
+}
+
+/** Sends everything back, and finishes when the client has finished. */
+export async function echo(conn: Deno.TcpConn): Promise<void> {
+  const buffer = new Uint8Array(64 * 1024);
+  for (;;) {
+    const count = await conn.read(buffer);
+    if (count === null) break;
+    await writeAll(conn, buffer.subarray(0, count));
+  }
+  await conn.closeWrite();
+}
+
+/** Reads to the end and throws it away. */
+export async function discard(conn: Deno.TcpConn): Promise<void> {
+  const buffer = new Uint8Array(64 * 1024);
+  while (await conn.read(buffer) !== null);
+}
+
+/** A server that echoes. */
+export function startEcho(options?: { hostname?: string; port?: number }): Upstream {
+  return startUpstream(echo, options);
+}
+
+/** A port on which nothing listened a moment ago. */
+export function freePort(hostname = "127.0.0.1"): number {
+  using listener = Deno.listen({ hostname, port: 0 });
+  return listener.addr.port;
+}
+
+/** Whether this machine has IPv6; a line says what is skipped where it has none. */
+export function hasIpv6(skipped: string): boolean {
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+    return true;
+  } catch {
+    console.error(`SKIPPED, since this machine has no IPv6: ${skipped}`);
+    return false;
+  }
+}
+
+/** Two ends of one connection: who dialled and who accepted. */
+export async function pair(hostname = "127.0.0.1"): Promise<[Deno.TcpConn, Deno.TcpConn]> {
+  using listener = Deno.listen({ hostname, port: 0 });
+  const { port } = listener.addr;
+  return await within(
+    Promise.all([Deno.connect({ hostname, port }), listener.accept()]),
+    "a connection",
+  );
+}
+
+/** `serve` at work in this process. */
+export interface Forwarder extends AsyncDisposable {
+  /** The routes as they were bound, in the order in which they were given. */
+  readonly routes: readonly Route[];
+  /** Where the first route listens. */
+  readonly address: Deno.ConnectOptions;
+  /** The address of the status page; empty where there is none. */
+  readonly statusUrl: string;
+  /** Every line that it has logged, all levels. */
+  readonly lines: readonly string[];
+  /** Begins the stop and waits for its end. */
+  stop(): Promise<Served>;
+}
+
+/** Options for {@linkcode startForwarder}. */
+export interface StartForwarderOptions extends Partial<ServeOptions> {
+  /** Where to listen; 127.0.0.1 unless given. */
+  readonly hostname?: string;
+}
+
+/** Forwards a free port to each target, in this process; 200 ms to drain unless given. */
+export async function startForwarder(
+  targets: readonly { hostname: string; port: number }[],
+  { hostname = "127.0.0.1", ...options }: StartForwarderOptions = {},
+): Promise<Forwarder> {
+  const lines: string[] = [];
+  const stop = new AbortController();
+  const ready = Promise.withResolvers<{ routes: readonly Route[]; status: Address | undefined }>();
+  const served = serve(
+    targets.map(({ hostname: name, port }, index) => ({
+      aliases: [`ROUTE${index}`],
+      listen: { hostname, port: 0 },
+      target: { hostname: name, port },
+    })),
+    {
+      connectTimeoutMs: 5000,
+      retryMs: 0,
+      halfCloseTimeoutMs: 0,
+      idleTimeoutMs: 0,
+      maxConnections: 0,
+      drainTimeoutMs: 200,
+      drainDelayMs: 0,
+      log: createLog({ level: "debug", format: "text", write: (line) => void lines.push(line) }),
+      signal: stop.signal,
+      onReady: (routes, status) => ready.resolve({ routes, status }),
+      ...options,
+    },
+  );
+  served.catch(ready.reject);
+  const { routes, status } = await within(ready.promise, "all routes to be bound");
+  const [first] = routes;
+  if (first === undefined) throw new Error("no route");
+  function end(): Promise<Served> {
+    stop.abort();
+    return within(served, "the forwarder to stop");
+  }
+  return {
+    routes,
+    address: reachable(first),
+    statusUrl: status === undefined ? "" : `http://${formatAddress(status)}`,
+    lines,
+    stop: end,
+    async [Symbol.asyncDispose](): Promise<void> {
+      await end();
+    },
+  };
+}
+
+function reachable({ listen }: Route): Deno.ConnectOptions {
+  const hostname = listen.hostname === "::" ? "127.0.0.1" : listen.hostname;
+  return { hostname, port: listen.port };
+}
+
+/** What a route is called in a failing test. */
+export function describeRoute(route: Route): string {
+  return `${routeName(route)} ${formatAddress(route.listen)} → ${formatAddress(route.target)}`;
+}
+
+/** The program and its first arguments: the executable of `AMBASSADOR_BIN`, or the sources. */
+export function programCommand(): string[] {
+  const executable = Deno.env.get("AMBASSADOR_BIN");
+  if (executable === undefined) return sourceCommand();
+  return [executable.startsWith("/") ? executable : `${Deno.cwd()}/${executable}`];
+}
+
+/** The variables without which `deno run` can't find its cache. */
+export function cacheVariables(): Record<string, string> {
+  return Object.fromEntries(
+    ["HOME", "DENO_DIR", "JSR_URL", "PATH"].flatMap((name) => {
+      const value = Deno.env.get(name);
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+}
+
+/** The program as a child process. */
+export interface Program extends AsyncDisposable {
+  /** Its process id. */
+  readonly pid: number;
+  /** What it has written to stderr so far. */
+  readonly stderr: string;
+  /** What it has written to stdout so far. */
+  readonly stdout: string;
+  /** Waits for a line of stderr; gives the match. */
+  line(pattern: RegExp): Promise<RegExpExecArray>;
+  /** Waits for a line of stdout; gives the match. */
+  output(pattern: RegExp): Promise<RegExpExecArray>;
+  /** Sends a signal. */
+  kill(signal: Deno.Signal): void;
+  /** Waits for its end. */
+  readonly status: Promise<Deno.CommandStatus>;
+}
+
+/** Options for {@linkcode startProgram}. */
+export interface StartProgramOptions {
+  /** The only variables of its own that it sees. */
+  readonly env?: Record<string, string>;
+  /** What to run instead of the program, for instance the program under another one. */
+  readonly command?: readonly string[];
+}
+
+/** Starts the program; ends it at the end of the block if it still runs. */
+export function startProgram(
+  args: readonly string[],
+  { env = {}, command = programCommand() }: StartProgramOptions = {},
+): Program {
+  const [executable = "", ...first] = command;
+  const child = new Deno.Command(executable, {
+    args: [...first, ...args],
+    clearEnv: true,
+    env: { ...cacheVariables(), ...env },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const out = collect(child.stdout);
+  const err = collect(child.stderr);
+  const ended = child.status.then(async (status) => {
+    await Promise.all([out.done, err.done]);
+    return status;
+  });
+  let hasEnded = false;
+  void ended.then(() => hasEnded = true);
+  async function waitFor(pattern: RegExp, text: () => string): Promise<RegExpExecArray> {
+    const find = (): RegExpExecArray | null => pattern.exec(text());
+    await until(() => find() !== null || hasEnded, `a line ${pattern} in:\n${text()}`);
+    const match = find();
+    if (match === null) throw new Error(`ended without a line ${pattern}:\n${text()}`);
+    return match;
+  }
+  return {
+    pid: child.pid,
+    get stdout(): string {
+      return out.text();
+    },
+    get stderr(): string {
+      return err.text();
+    },
+    line: (pattern) => waitFor(pattern, err.text),
+    output: (pattern) => waitFor(pattern, out.text),
+    kill: (signal) => child.kill(signal),
+    status: ended,
+    async [Symbol.asyncDispose](): Promise<void> {
+      if (!hasEnded) {
+        try {
+          child.kill("SIGKILL");
+        } catch {
+          // It has ended by itself in the meantime.
+        }
+      }
+      await ended;
+    },
+  };
+}
+
+/** Runs the program to its end. */
+export async function runProgram(
+  args: readonly string[],
+  options: StartProgramOptions = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  await using program = startProgram(args, options);
+  const { code } = await within(program.status, `ambassador ${args.join(" ")} to end`);
+  return { code, stdout: program.stdout, stderr: program.stderr };
+}
+
+function collect(stream: ReadableStream<Uint8Array>): { text: () => string; done: Promise<void> } {
+  let text = "";
+  const decoder = new TextDecoder();
+  async function read(): Promise<void> {
+    for await (const chunk of stream) text += decoder.decode(chunk, { stream: true });
+  }
+  return { text: () => text, done: read() };
+}
+
+/** The path of an installed program. */
+export function findOnPath(name: string): string | undefined {
+  const folders = [...(Deno.env.get("PATH") ?? "").split(":"), "/usr/sbin", "/sbin"];
+  for (const folder of folders) {
+    try {
+      if (Deno.statSync(`${folder}/${name}`).isFile) return `${folder}/${name}`;
+    } catch {
+      // Not in this folder.
+    }
+  }
+  return undefined;
+}
+
+/**
+ * The path of an installed program, or undefined after a line that says what is skipped.
+ *
+ * @throws if it is missing where `AMBASSADOR_TESTS_NEED_ALL` says that nothing may be
+ */
+export function findProgram(name: string, skipped: string): string | undefined {
+  const path = findOnPath(name);
+  if (path !== undefined) return path;
+  if (Deno.env.has("AMBASSADOR_TESTS_NEED_ALL")) throw new Error(`${name} is not installed`);
+  console.error(`SKIPPED, since ${name} is not installed: ${skipped}`);
+  return undefined;
+}

@@ -1,0 +1,131 @@
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { bindRoutes, type BoundRoute } from "../../src/net/bind.ts";
+import { BindError } from "../../src/base/errors.ts";
+import type { Route } from "../../src/config/routes.ts";
+import { freePort, hasIpv6, within } from "../helpers/mod.ts";
+
+function route(hostname: string, port: number, aliases: readonly string[] = ["REDIS"]): Route {
+  return { aliases, listen: { hostname, port }, target: { hostname: "192.0.2.1", port: 6379 } };
+}
+
+function closeAll(bound: readonly BoundRoute[]): Disposable {
+  return {
+    [Symbol.dispose](): void {
+      for (const { listeners } of bound) for (const listener of listeners) listener.close();
+    },
+  };
+}
+
+/** Whether somebody listens there. */
+async function isOpen(hostname: string, port: number): Promise<boolean> {
+  try {
+    using _conn = await within(Deno.connect({ hostname, port }), "a connect");
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) return false;
+    throw error;
+  }
+}
+
+Deno.test("bindRoutes() binds every route and gives what was really bound, in order", async () => {
+  const bound = bindRoutes([route("127.0.0.1", 0, ["A"]), route("127.0.0.2", 0, ["B"])]);
+  using _closing = closeAll(bound);
+  assertEquals(bound.map((each) => each.route.aliases), [["A"], ["B"]]);
+  assertEquals(bound.map((each) => each.route.listen.hostname), ["127.0.0.1", "127.0.0.2"]);
+  for (const { route: { listen }, listeners } of bound) {
+    assert(listen.port > 0);
+    assertEquals(listeners.length, 1);
+    assert(await isOpen(listen.hostname, listen.port));
+  }
+});
+
+Deno.test("bindRoutes() takes IPv4 and IPv6 where it listens on ::", async () => {
+  const bound = bindRoutes([route("::", 0)]);
+  using _closing = closeAll(bound);
+  const { port } = bound[0]?.route.listen ?? { port: 0 };
+  assert(await isOpen("127.0.0.1", port));
+  if (hasIpv6("connecting to :: over IPv6")) assert(await isOpen("::1", port));
+});
+
+Deno.test("bindRoutes() takes one family where it listens on one address", async () => {
+  const bound = bindRoutes([route("0.0.0.0", 0)]);
+  using _closing = closeAll(bound);
+  const { port } = bound[0]?.route.listen ?? { port: 0 };
+  assert(await isOpen("127.0.0.1", port));
+  if (hasIpv6("connecting to 0.0.0.0 over IPv6")) assert(!await isOpen("::1", port));
+});
+
+Deno.test("bindRoutes() leaves none open if one can't be bound", async () => {
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const [first, last] = [freePort(), freePort()];
+  const routes = [
+    route("127.0.0.1", first, ["FIRST"]),
+    route("127.0.0.1", taken.addr.port, ["TAKEN"]),
+    route("127.0.0.1", last, ["LAST"]),
+  ];
+  assertThrows(() => bindRoutes(routes), BindError, "TAKEN");
+  assert(!await isOpen("127.0.0.1", first));
+  assert(!await isOpen("127.0.0.1", last));
+});
+
+Deno.test("bindRoutes() names route, address and reason of a port that is taken, with a hint", () => {
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = taken.addr;
+  for (const [aliases, name] of [[["B", "A"], "B,A"], [[], String(port)]] as const) {
+    const error = assertThrows(() => bindRoutes([route("127.0.0.1", port, aliases)]), BindError);
+    assertEquals(
+      error.message,
+      `cannot listen on 127.0.0.1:${port} for route ${name}: address in use`,
+    );
+    assertStringIncludes(error.hint ?? "", `port ${port}`);
+    assert(error.cause instanceof Deno.errors.AddrInUse);
+  }
+});
+
+Deno.test("bindRoutes() sees that :: wants a port that IPv4 has already", () => {
+  using taken = Deno.listen({ hostname: "0.0.0.0", port: 0 });
+  assertThrows(() => bindRoutes([route("::", taken.addr.port)]), BindError, "address in use");
+});
+
+Deno.test("bindRoutes() sees that two of its own routes want one port", async () => {
+  const port = freePort();
+  const error = assertThrows(
+    () => bindRoutes([route("0.0.0.0", port, ["A"]), route("127.0.0.1", port, ["B"])]),
+    BindError,
+    "for route B: address in use",
+  );
+  assertStringIncludes(error.hint ?? "", "another route");
+  assert(!await isOpen("127.0.0.1", port));
+});
+
+Deno.test("bindRoutes() says so where the machine does not have the address", () => {
+  const error = assertThrows(() => bindRoutes([route("192.0.2.1", 6379)]), BindError);
+  assertEquals(
+    error.message,
+    "cannot listen on 192.0.2.1:6379 for route REDIS: not an address of this machine",
+  );
+  assertStringIncludes(error.hint ?? "", "--bind");
+});
+
+Deno.test("bindRoutes() says what right a port below 1024 needs", () => {
+  let isAllowed = true;
+  try {
+    Deno.listen({ hostname: "127.0.0.1", port: 1 }).close();
+  } catch (error) {
+    isAllowed = !(error instanceof Deno.errors.PermissionDenied);
+  }
+  if (isAllowed) {
+    console.error("SKIPPED, since this user may listen on port 1: the hint for ports below 1024");
+    return;
+  }
+  const error = assertThrows(() => bindRoutes([route("127.0.0.1", 1)]), BindError);
+  assertStringIncludes(error.message, "permission denied");
+  assertStringIncludes(error.hint ?? "", "ports below 1024");
+});
+
+Deno.test("bindRoutes() keeps a hostile alias in one line", () => {
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const hostile = route("127.0.0.1", taken.addr.port, ["A\nINFO  ready"]);
+  const { message } = assertThrows(() => bindRoutes([hostile]), BindError);
+  assertStringIncludes(message, 'for route "A\\nINFO  ready": address in use');
+});

@@ -1,0 +1,142 @@
+// Names and their addresses: the next one has its turn, lookups are shared, and one that hangs keeps
+// nobody but those who want it.
+
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { connectTo, connectToFirst } from "../../src/net/connect.ts";
+import { freePort, runProgram, startEcho, within } from "../helpers/mod.ts";
+import { FEW_PORTS, inNetwork, NAMES_HANG } from "../helpers/namespace.ts";
+import { startSilent } from "../helpers/process.ts";
+
+/** Only there has loopback more than one IPv4 address unasked. */
+const isLinux = Deno.build.os === "linux";
+const never = new AbortController().signal;
+
+Deno.test({
+  name: "connectToFirst() goes on with the next address where one refuses",
+  ignore: !isLinux,
+  async fn(): Promise<void> {
+    await using upstream = startEcho({ hostname: "127.0.0.2" });
+    const { port } = upstream.address;
+    for (const hostnames of [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]]) {
+      using conn = await within(connectToFirst(hostnames, port, never), "the second address");
+      assertEquals(conn.remoteAddr.hostname, "127.0.0.2");
+    }
+  },
+});
+
+Deno.test({
+  name: "connectToFirst() goes on with the next address where one does not answer",
+  ignore: !isLinux,
+  async fn(): Promise<void> {
+    await using silent = await startSilent();
+    const { port } = silent.address;
+    await using _upstream = startEcho({ hostname: "127.0.0.2", port });
+    const hostnames = ["127.0.0.1", "127.0.0.2"];
+    using conn = await within(connectToFirst(hostnames, port, never), "the second", 5000);
+    assertEquals(conn.remoteAddr.hostname, "127.0.0.2");
+  },
+});
+
+Deno.test("connectToFirst() says what was wrong with the last address", async () => {
+  const port = freePort();
+  await assertRejects(
+    () => within(connectToFirst(["127.0.0.1", "127.0.0.1"], port, never), "both addresses"),
+    Deno.errors.ConnectionRefused,
+  );
+});
+
+Deno.test("connectToFirst() gives all addresses up when its signal aborts", async () => {
+  await using silent = await startSilent();
+  const { hostname, port } = silent.address;
+  const over = new AbortController();
+  const connecting = connectToFirst([hostname, hostname, hostname], port, over.signal);
+  setTimeout(() => over.abort(new RangeError("over")), 300);
+  await assertRejects(() => within(connecting, "the abort", 5000), RangeError, "over");
+});
+
+Deno.test("connectTo() connects all who want one name at once", async () => {
+  const [hostname = ""] = await localhost();
+  await using upstream = startEcho({ hostname });
+  const { port } = upstream.address;
+  const all = Array.from({ length: 50 }, () => connectTo({ hostname: "localhost", port }, never));
+  for (const conn of await within(Promise.all(all), "all connections")) {
+    assertEquals(conn.remoteAddr.port, port);
+    conn.close();
+  }
+});
+
+Deno.test("connectTo() tells all who want one name that it does not resolve", async () => {
+  // Refused by every resolver without asking anybody: a label of 64 characters.
+  const address = { hostname: "x".repeat(64), port: 1 };
+  const all = Array.from({ length: 50 }, () => connectTo(address, never));
+  for (const { status, reason } of await failures(all)) {
+    assertEquals(status, "rejected");
+    assertMatch(String(reason), /failed to lookup address information: Name or service not known/);
+  }
+});
+
+Deno.test("connectTo() ends as soon as its signal aborts, and leaves nothing open", async () => {
+  const [hostname = ""] = await localhost();
+  await using upstream = startEcho({ hostname });
+  const address = { hostname: "localhost", port: upstream.address.port };
+  const over = new AbortController();
+  const all = Array.from({ length: 20 }, () => connectTo(address, over.signal));
+  over.abort(new RangeError("over"));
+  for (const { reason } of await failures(all)) assertEquals(String(reason), "RangeError: over");
+  // The lookup that nobody waited for any more has also ended after this.
+  using _conn = await within(connectTo(address, never), "a connection");
+});
+
+/** The addresses of this machine's own name. */
+async function localhost(): Promise<string[]> {
+  const { lookup } = await import("node:dns/promises");
+  return (await lookup("localhost", { all: true })).map(({ address }) => address);
+}
+
+async function failures(
+  all: readonly Promise<Deno.TcpConn>[],
+): Promise<readonly { status: string; reason?: unknown }[]> {
+  return await within(Promise.allSettled(all), "all of them");
+}
+
+Deno.test("ambassador wait tells a name server that does not answer from its limit", async () => {
+  const command = inNetwork(NAMES_HANG, "name servers that do not answer");
+  if (command === undefined) return;
+  const startMs = performance.now();
+  const { code, stderr } = await runProgram(
+    ["wait", "--timeout", "600ms", "1=nosuch.example:80"],
+    { command },
+  );
+  assertEquals(
+    stderr,
+    "ambassador: no connection within 600ms: nosuch.example:80 (no answer within 600ms)\n",
+  );
+  assertEquals(code, 1);
+  const tookMs = performance.now() - startMs;
+  assert(tookMs < 5000, `${tookMs} ms`);
+});
+
+Deno.test("a name that nobody resolves does not keep the others from being resolved", async () => {
+  const command = inNetwork(NAMES_HANG, "a dead name beside a good one");
+  if (command === undefined) return;
+  // More than Deno has threads for lookups. Each is tried again after its limit, while the lookups of
+  // the first tries still go on.
+  const dead = Array.from({ length: 64 }, (_, i) => `${i + 1}=nosuch.example:${i + 1}`);
+  const { stderr } = await runProgram(
+    ["wait", "--timeout", "2s", "--connect-timeout", "300ms", ...dead, "99=localhost:9"],
+    { command },
+  );
+  assertMatch(stderr, /localhost:9 \(connection refused\)/);
+  assertMatch(stderr, /nosuch\.example:64 \(no answer within 300ms\)/);
+});
+
+Deno.test("ambassador wait does not take a connection to itself for an upstream", async () => {
+  const command = inNetwork(FEW_PORTS, "connections to themselves");
+  if (command === undefined) return;
+  const { code, stderr } = await runProgram(
+    ["wait", "--timeout", "3s", ...[1, 2, 3, 4].map((i) => `${i}=127.0.0.1:4000${i}`)],
+    { command },
+  );
+  assertEquals(code, 1);
+  assertMatch(stderr, /127\.0\.0\.1:40004 \(connection refused\)/);
+});

@@ -1,0 +1,220 @@
+// The files under examples/ and the blocks of README.md that show them: each ambassador in them is
+// read by the parser that the program itself uses.
+
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { type Command, parseCommand } from "../../src/config/command_line.ts";
+import { ROOT } from "../helpers/mod.ts";
+import { parseYaml, type Yaml, type YamlMap } from "../helpers/yaml.ts";
+
+/** The variables of the image, under those of a container. */
+const IMAGE_ENV = { AMBASSADOR_STATUS: "127.0.0.1:9797" };
+
+function readText(path: string): string {
+  return Deno.readTextFileSync(new URL(path, ROOT));
+}
+
+function readExample(name: string): Yaml[] {
+  return parseYaml(readText(`examples/${name}`));
+}
+
+/** The value at a path such as `spec.containers.0.env`. */
+function at(value: Yaml | undefined, path: string): Yaml {
+  let found: Yaml | undefined = value;
+  for (const key of path.split(".")) {
+    found = (found as Readonly<Record<string, Yaml>> | undefined)?.[key];
+  }
+  if (found === undefined) throw new Error(`nothing at ${path}`);
+  return found;
+}
+
+function list(value: Yaml | undefined, path: string): readonly YamlMap[] {
+  return at(value, path) as readonly YamlMap[];
+}
+
+/** The container's command, as the program reads it; a setting without effect fails. */
+function settingsOf(env: Readonly<Record<string, string>>, args: readonly string[] = []): Command {
+  const command = parseCommand(args, { ...IMAGE_ENV, ...env });
+  assertEquals(command.warnings, []);
+  assertEquals(command.ignored, []);
+  return command;
+}
+
+function envOf(container: YamlMap): Record<string, string> {
+  const pairs = list(container, "env").map(({ name, value }) => [name, value]);
+  return Object.fromEntries(pairs);
+}
+
+function formatRoutes({ routes }: Command): string[] {
+  return routes.map(({ listen, target }) => `${listen.port}=${target.hostname}:${target.port}`);
+}
+
+/** What every ambassador in a pod has to have. */
+function checkContainer(container: YamlMap): Command {
+  const command = settingsOf(envOf(container));
+  const { status } = command.options;
+  assert(status !== undefined && status.hostname === "::", "the kubelet comes from outside");
+  const ports = new Map(list(container, "ports").map((port) => [port["name"], port]));
+  assertEquals(ports.get("status")?.["containerPort"], status.port);
+  for (const [probe, path] of [["livenessProbe", "/healthz"], ["readinessProbe", "/readyz"]]) {
+    const settings = container[probe ?? ""] ?? container["startupProbe"];
+    assertEquals(at(settings, "httpGet.path"), path ?? "");
+    assertEquals(at(settings, "httpGet.port"), "status");
+  }
+  const security = container["securityContext"];
+  assertEquals(at(security, "runAsNonRoot"), true);
+  assertEquals(at(security, "runAsUser"), 65532);
+  assertEquals(at(security, "readOnlyRootFilesystem"), true);
+  assertEquals(at(security, "allowPrivilegeEscalation"), false);
+  assertEquals(at(security, "capabilities.drop"), ["ALL"]);
+  return command;
+}
+
+Deno.test("examples/docker-run.sh starts ambassadors with settings that are understood", () => {
+  const text = readText("examples/docker-run.sh").replaceAll("\\\n", " ");
+  const found = text.split("\n").filter((line) => line.startsWith("docker run")).flatMap((line) => {
+    const words = line.trim().split(/\s+/);
+    const image = words.indexOf("ambassador");
+    if (image < 0) return [];
+    const env = words.slice(0, image).flatMap((word, index) =>
+      words[index - 1] === "-e" ? [word.split("=", 2)] : []
+    );
+    const command = settingsOf(Object.fromEntries(env), words.slice(image + 1));
+    const published = words.flatMap((word, index) => words[index - 1] === "-p" ? [word] : []);
+    for (const port of published) {
+      const inner = Number(port.split(":").at(-1));
+      assert(command.routes.some(({ listen }) => listen.port === inner), `${line}: ${port}`);
+    }
+    return [formatRoutes(command).join(" ")];
+  });
+  assertEquals(found, [
+    "6379=192.0.2.10:6379",
+    "6379=redis:6379",
+    "6379=192.0.2.10:6379",
+    "5432=db.example.com:5432 6379=192.0.2.10:6379",
+    "6379=192.0.2.10:6379",
+  ]);
+});
+
+Deno.test("examples/docker-compose.yaml gives its ambassador settings that are understood", () => {
+  const [file, ...more] = readExample("docker-compose.yaml");
+  assertEquals(more, []);
+  const service = at(file, "services.redis") as YamlMap;
+  assertEquals(service["image"], "ambassador");
+  const command = settingsOf(service["environment"] as Record<string, string>);
+  assertEquals(formatRoutes(command), ["6379=redis.example.com:6379"]);
+  // Compose kills ten seconds after it has told to stop, and the file asks for no longer.
+  assertEquals(service["stop_grace_period"], undefined);
+  const { drainDelayMs, drainTimeoutMs } = command.options;
+  assert(drainDelayMs + drainTimeoutMs < 10_000);
+});
+
+Deno.test("examples/kubernetes-sidecar.yaml gives its ambassador settings that are understood", () => {
+  const [pod, ...more] = readExample("kubernetes-sidecar.yaml");
+  assertEquals(more, []);
+  assertEquals(at(pod, "spec.enableServiceLinks"), false);
+  const container = list(pod, "spec.initContainers")[0] ?? {};
+  assertEquals(container["restartPolicy"], "Always");
+  const command = checkContainer(container);
+  assertEquals(formatRoutes(command), ["6379=redis.example.com:6379"]);
+  assertEquals(command.options.bind, "127.0.0.1");
+});
+
+Deno.test("examples/kubernetes-deployment.yaml gives its ambassador settings that are understood", () => {
+  const [service, deployment, ...more] = readExample("kubernetes-deployment.yaml");
+  assertEquals(more, []);
+  const pod = at(deployment, "spec.template");
+  const label = at(pod, "metadata.labels.app");
+  assertEquals(at(service, "spec.selector.app"), label);
+  assertEquals(at(deployment, "spec.selector.matchLabels.app"), label);
+  assertEquals(at(pod, "spec.enableServiceLinks"), false);
+  const container = list(pod, "spec.containers")[0] ?? {};
+  const command = checkContainer(container);
+  assertEquals(formatRoutes(command), ["6379=redis.example.com:6379"]);
+  const names = new Map(list(container, "ports").map((port) => [port["name"], port]));
+  const listens = command.routes.map(({ listen }) => listen.port);
+  for (const { targetPort } of list(service, "spec.ports")) {
+    const port = names.get(targetPort ?? null)?.["containerPort"];
+    assert(listens.some((listen) => listen === port), `${targetPort} is not listened on`);
+  }
+  const { drainDelayMs, drainTimeoutMs } = command.options;
+  const graceMs = Number(at(pod, "spec.terminationGracePeriodSeconds")) * 1000;
+  assert(drainDelayMs > 0 && drainDelayMs + drainTimeoutMs < graceMs);
+});
+
+Deno.test("README.md shows the files of examples/ as they are", () => {
+  const readme = readText("README.md");
+  const names = [...Deno.readDirSync(new URL("examples", ROOT))].map(({ name }) => name).sort();
+  assertEquals(names, [
+    "docker-compose.yaml",
+    "docker-run.sh",
+    "kubernetes-deployment.yaml",
+    "kubernetes-sidecar.yaml",
+  ]);
+  for (const name of names) {
+    const block = readText(`examples/${name}`).trimEnd().split("\n")
+      .map((line) => line === "" ? "" : `    ${line}`).join("\n");
+    assert(readme.includes(`\n${block}\n`), `README.md does not show examples/${name} as it is`);
+    assertStringIncludes(readme, `](examples/${name})`);
+  }
+});
+
+Deno.test("the Dockerfile sets the variables that these tests suppose, for both images", () => {
+  const lines = readText("Dockerfile").split("\n").filter((line) => line.startsWith("ENV "));
+  const expected = Object.entries(IMAGE_ENV).map(([name, value]) => `ENV ${name}=${value}`);
+  assertEquals(lines, [...expected, ...expected]);
+});
+
+Deno.test("parseYaml() reads maps, lists, text and numbers", () => {
+  const text = [
+    "# a comment",
+    "a: some text",
+    "b:",
+    "  - c: 1",
+    '    d: [x, "y: z", true]',
+    "  - plain",
+    "e:",
+    "- at the same depth",
+    "f: |",
+    "  two",
+    "   lines",
+    'g: "quo\\"ted"',
+    "h:",
+    "---",
+    "i: tcp://host:1",
+  ].join("\n");
+  assertEquals(parseYaml(text), [
+    {
+      a: "some text",
+      b: [{ c: 1, d: ["x", "y: z", true] }, "plain"],
+      e: ["at the same depth"],
+      f: "two\n lines\n",
+      g: 'quo"ted',
+      h: null,
+    },
+    { i: "tcp://host:1" },
+  ]);
+});
+
+Deno.test("parseYaml() refuses what it does not know", () => {
+  for (
+    const text of [
+      "a: &anchor x",
+      "a: *alias",
+      "a: !tag x",
+      "a: { b: c }",
+      "a: [b, [c]]",
+      "a: >",
+      "a: 'b'",
+      "a: b: c",
+      "a: b # comment",
+      "a: 1\na: 2",
+      "a: x\n  b: y",
+      "\ta: x",
+      "a: yes",
+      "just text",
+      "a: [b,\n  c]",
+    ]
+  ) {
+    assertThrows(() => parseYaml(text), SyntaxError, "line ");
+  }
+});

@@ -1,0 +1,139 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { type BrowserPage, openBrowser } from "../helpers/chromium.ts";
+import {
+  findProgram,
+  freePort,
+  type Program,
+  readExactly,
+  startEcho,
+  startProgram,
+  until,
+  writeAll,
+} from "../helpers/mod.ts";
+
+const HOSTILE = "</td><script>document.write('run')</script><img src onerror>";
+
+/** The program with a status page, and an upstream. */
+async function startScene(): Promise<
+  AsyncDisposable & { program: Program; port: number; url: string }
+> {
+  await using opened = new AsyncDisposableStack();
+  const upstream = opened.use(startEcho());
+  const [port, status] = [freePort(), freePort()];
+  const program = opened.use(startProgram(
+    ["--bind", "127.0.0.1", "--status", `127.0.0.1:${status}`],
+    {
+      env: {
+        [`${HOSTILE}_PORT_${port}_TCP`]: `tcp://127.0.0.1:${upstream.address.port}`,
+        [`${HOSTILE}_PORT_1_UDP`]: "udp://192.0.2.1:1",
+      },
+    },
+  ));
+  await program.line(/ ready /);
+  const rest = opened.move();
+  return {
+    program,
+    port,
+    url: `http://127.0.0.1:${status}/`,
+    [Symbol.asyncDispose]: () => rest.disposeAsync(),
+  };
+}
+
+/** The text of the cell with this label in the first row that has one. */
+function cell(page: BrowserPage, label: string): Promise<string> {
+  return page.evaluate(`document.querySelector('td[data-label="${label}"]').innerText`);
+}
+
+async function openAt(page: BrowserPage, url: string): Promise<void> {
+  await page.open(url);
+  assertEquals(await cell(page, "Open"), "0");
+}
+
+Deno.test("in a browser, the status page shows a connection that was just opened and closed", async () => {
+  const chromium = findProgram("chromium", "the status page in a browser");
+  if (chromium === undefined) return;
+  await using scene = await startScene();
+  await using page = await openBrowser(chromium);
+  await openAt(page, scene.url);
+  // What is not replaced does not flicker, and stays selected.
+  await page.evaluate("window.row = document.querySelector('tbody tr'); 1");
+  {
+    using client = await Deno.connect({ hostname: "127.0.0.1", port: scene.port });
+    await writeAll(client, "12345");
+    await readExactly(client, 5);
+    await until(async () => await cell(page, "Open") === "1", "the page shows the connection");
+    assertEquals(await cell(page, "Up"), "5 B");
+    assertEquals(await page.evaluate("document.title"), "Ambassador: ready, 1 open");
+  }
+  await until(async () => await cell(page, "Open") === "0", "the page shows its end");
+  assertEquals(await cell(page, "Total"), "1");
+  assertEquals(await page.evaluate("row === document.querySelector('tbody tr')"), true);
+  assertEquals(page.complaints, []);
+});
+
+Deno.test("in a browser, a hostile alias is shown and not run", async () => {
+  const chromium = findProgram("chromium", "a hostile alias in a browser");
+  if (chromium === undefined) return;
+  await using scene = await startScene();
+  await using page = await openBrowser(chromium);
+  await openAt(page, scene.url);
+  assertEquals(await cell(page, "Route"), HOSTILE.toUpperCase());
+  // Nor does the refresh make it HTML.
+  using _client = await Deno.connect({ hostname: "127.0.0.1", port: scene.port });
+  await until(async () => await cell(page, "Open") === "1", "the page is refreshed");
+  assertEquals(await cell(page, "Route"), HOSTILE.toUpperCase());
+  assertEquals(await cell(page, "Variable"), `${HOSTILE}_PORT_1_UDP`);
+  assertEquals(await page.evaluate("document.images.length"), 0);
+  assertEquals(await page.evaluate("document.scripts.length"), 1);
+  assertMatch(await page.evaluate("document.title"), /^Ambassador: ready/);
+  assertEquals(page.complaints, []);
+});
+
+Deno.test("in a browser with scripts off, the status page still shows and refreshes itself", async () => {
+  const chromium = findProgram("chromium", "the status page with scripts off");
+  if (chromium === undefined) return;
+  await using scene = await startScene();
+  await using page = await openBrowser(chromium);
+  await page.call("Emulation.setScriptExecutionDisabled", { value: true });
+  await openAt(page, scene.url);
+  using _client = await Deno.connect({ hostname: "127.0.0.1", port: scene.port });
+  await until(
+    () => cell(page, "Open").then((open) => open === "1", () => false),
+    "the page is loaded again",
+  );
+});
+
+Deno.test("in a browser, the status page says when the ambassador no longer answers", async () => {
+  const chromium = findProgram("chromium", "the status page of one that is gone");
+  if (chromium === undefined) return;
+  await using scene = await startScene();
+  await using page = await openBrowser(chromium);
+  await openAt(page, scene.url);
+  assertEquals(await page.evaluate("document.getElementById('stale').hidden"), true);
+  scene.program.kill("SIGTERM");
+  await scene.program.status;
+  const isStale = (): Promise<boolean> => page.evaluate("!document.getElementById('stale').hidden");
+  await until(isStale, "it says so");
+  assertEquals(await cell(page, "Open"), "0");
+});
+
+Deno.test("in a browser, the status page fits a phone and follows dark mode", async () => {
+  const chromium = findProgram("chromium", "the status page on a phone");
+  if (chromium === undefined) return;
+  await using scene = await startScene();
+  await using page = await openBrowser(chromium);
+  const size = { width: 360, height: 640, deviceScaleFactor: 1, mobile: true };
+  await page.call("Emulation.setDeviceMetricsOverride", size);
+  await openAt(page, scene.url);
+  assertEquals(await page.evaluate("document.documentElement.scrollWidth"), 360);
+  const background = (): Promise<string> =>
+    page.evaluate("getComputedStyle(document.body).backgroundColor");
+  const prefer = (value: string): Promise<unknown> =>
+    page.call("Emulation.setEmulatedMedia", {
+      features: [{ name: "prefers-color-scheme", value }],
+    });
+  await prefer("light");
+  assertEquals(await background(), "rgb(245, 246, 248)");
+  await prefer("dark");
+  assertEquals(await background(), "rgb(18, 21, 27)");
+});

@@ -1,0 +1,127 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { RouteCounts } from "../../src/forward/counts.ts";
+import { formatBytes, formatPage, formatSpan, pagePolicy } from "../../src/status/page.ts";
+import { newTraffic } from "../../src/net/relay.ts";
+import type { Report } from "../../src/forward/report.ts";
+import "../helpers/mod.ts";
+
+const NOW = Date.UTC(2026, 10, 22, 18, 20, 0);
+
+function report({ aliases = ["REDIS"], ready = true } = {}): Report {
+  const counts = new RouteCounts();
+  const traffic = newTraffic();
+  [traffic.up.bytes, traffic.down.bytes] = [1536, 2_000_000];
+  counts.opened(traffic);
+  counts.connections = 12_345;
+  counts.connectErrors = 7;
+  counts.lastConnectError = { at: NOW - 61_000, message: "connection <refused>" };
+  const route = {
+    aliases,
+    listen: { hostname: "::", port: 6379 },
+    target: { hostname: "192.0.2.10", port: 6380 },
+  };
+  const variable = "X<b>_PORT_1_UDP";
+  return {
+    version: "1.2.3",
+    startedAt: NOW - 100_000_000,
+    ready,
+    routes: [{ route, counts }],
+    ignored: [{ variable, reason: "UDP & SCTP", asked: false }],
+  };
+}
+
+/** What a reader sees: without tags, style and script. */
+function textOf(html: string): string {
+  return html.replace(/<(style|script)>.*?<\/\1>/gs, "").replace(/<[^>]*>/g, " ")
+    .replace(/\s+/g, " ");
+}
+
+Deno.test("formatPage() shows the routes, their numbers and last error, and what is ignored", () => {
+  const text = textOf(formatPage(report({ aliases: ["REDIS", "REDIS_1"] }), NOW));
+  assertStringIncludes(text, "Ambassador ready version 1.2.3, up 1 d 3 h");
+  assertStringIncludes(
+    text,
+    "REDIS, REDIS_1 [::]:6379 192.0.2.10:6380 1 12,345 1.50 KiB 1.91 MiB 7 " +
+      "connection &lt;refused&gt; 2026-11-22 18:18:59 UTC, 1 min 1 s ago",
+  );
+  assertStringIncludes(text, "X&lt;b&gt;_PORT_1_UDP UDP &amp; SCTP");
+  assertStringIncludes(text, "As of 2026-11-22 18:20:00 UTC");
+  // The bytes themselves are there for who points at them.
+  assertStringIncludes(formatPage(report(), NOW), 'title="2,000,000"');
+});
+
+Deno.test("formatPage() says when it drains", () => {
+  const page = formatPage(report({ ready: false }), NOW);
+  assertStringIncludes(textOf(page), "Ambassador draining version");
+  assertStringIncludes(page, "<title>Ambassador: draining, 1 open</title>");
+});
+
+Deno.test("formatPage() calls a route without an alias by its port", () => {
+  assertMatch(formatPage(report({ aliases: [] }), NOW), /<bdi>6379<\/bdi>/);
+});
+
+Deno.test("formatPage() lets no alias become HTML", () => {
+  const hostile = `<script>alert(1)</script>'"&<img src=x onerror=alert(1)>\${1}\`</main>`;
+  const page = formatPage(report({ aliases: [hostile] }), NOW);
+  assertEquals(page.split("<script>").length, 2);
+  assertEquals(page.split("</main>").length, 2);
+  assertEquals(page.includes("<img"), false);
+  assertStringIncludes(page, "&lt;script&gt;alert(1)&lt;/script&gt;&#39;&quot;&amp;&lt;img src=x");
+});
+
+Deno.test("formatPage() holds nothing that a terminal acts on", () => {
+  const page = formatPage(report({ aliases: ["\x1b[2J\u202e\x9b\né"] }), NOW);
+  assertStringIncludes(page, "<bdi>&#27;[2J&#8238;&#155;&#10;é</bdi>");
+});
+
+Deno.test("formatPage() loads nothing from anywhere", () => {
+  const page = formatPage(report(), NOW);
+  const links = [...page.matchAll(/\b(?:src|href|action)="([^"]*)"/g)].map((match) => match[1]);
+  assertEquals(links, ["data:,", "metrics", "readyz", "healthz"]);
+  assertEquals(/https?:|@import|url\(/.test(page), false);
+});
+
+Deno.test("formatPage() refreshes itself where scripts are off", () => {
+  assertStringIncludes(
+    formatPage(report(), NOW),
+    '<noscript><meta http-equiv="refresh" content="5"></noscript>',
+  );
+});
+
+Deno.test("pagePolicy() allows the page's own style and script and no other", async () => {
+  const page = formatPage(report(), NOW);
+  const policy = await pagePolicy();
+  assertStringIncludes(policy, "default-src 'none'");
+  assertEquals(policy.includes("unsafe"), false);
+  for (const element of ["style", "script"]) {
+    const content = new RegExp(`<${element}>(.*?)</${element}>`, "s").exec(page)?.[1];
+    assert(content !== undefined, element);
+    const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(content));
+    const base64 = btoa(String.fromCharCode(...new Uint8Array(hash)));
+    assertStringIncludes(policy, `${element}-src 'sha256-${base64}'`);
+  }
+});
+
+Deno.test("formatBytes() shows bytes as they are and more in three digits", () => {
+  const cases: [number, string][] = [
+    [0, "0 B"],
+    [999, "999 B"],
+    [1000, "0.98 KiB"],
+    [10_240, "10.0 KiB"],
+    [1_048_576, "1.00 MiB"],
+    [5_000_000_000, "4.66 GiB"],
+    [Number.MAX_SAFE_INTEGER, "8.00 PiB"],
+  ];
+  for (const [bytes, text] of cases) assertEquals(formatBytes(bytes), text);
+});
+
+Deno.test("formatSpan() shows the two largest units", () => {
+  const cases: [number, string][] = [
+    [-5, "0 s"],
+    [59_999, "59 s"],
+    [60_000, "1 min 0 s"],
+    [7_500_000, "2 h 5 min"],
+    [86_400_000 * 3 + 3_600_000 * 4, "3 d 4 h"],
+  ];
+  for (const [ms, text] of cases) assertEquals(formatSpan(ms), text);
+});

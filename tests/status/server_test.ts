@@ -1,0 +1,381 @@
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { RouteCounts } from "../../src/forward/counts.ts";
+import { BindError } from "../../src/base/errors.ts";
+import { newTraffic } from "../../src/net/relay.ts";
+import type { Report } from "../../src/forward/report.ts";
+import { answer, StatusServer } from "../../src/status/server.ts";
+import {
+  freePort,
+  type Program,
+  programCommand,
+  readExactly,
+  readText,
+  runProgram,
+  startEcho,
+  startForwarder,
+  startProgram,
+  until,
+  type Upstream,
+  within,
+  writeAll,
+} from "../helpers/mod.ts";
+import { descriptorsOf, startRoute } from "../helpers/process.ts";
+
+const LOCAL = { hostname: "127.0.0.1", port: 0 } as const;
+
+function report({ ready = true } = {}): Report {
+  const counts = new RouteCounts();
+  counts.opened(newTraffic());
+  counts.connectFailed("connection refused");
+  const route = {
+    aliases: ["REDIS", "REDIS_1"],
+    listen: { hostname: "::", port: 6379 },
+    target: { hostname: "192.0.2.10", port: 6379 },
+  };
+  return { version: "1.2.3", startedAt: 0, ready, routes: [{ route, counts }], ignored: [] };
+}
+
+async function ask(path: string, method = "GET", from = report()): Promise<Response> {
+  return await answer(new Request(`http://status.invalid${path}`, { method }), from);
+}
+
+Deno.test("answer() says ok to /healthz, ready or not", async () => {
+  for (const ready of [true, false]) {
+    const response = await ask("/healthz", "GET", report({ ready }));
+    assertEquals([response.status, await response.text()], [200, "ok\n"]);
+  }
+});
+
+Deno.test("answer() gives /readyz each route's addresses, open connections and last error", async () => {
+  const response = await ask("/readyz?verbose");
+  assertEquals(response.status, 200);
+  assertEquals(response.headers.get("content-type"), "application/json");
+  const body = await response.json();
+  const time = body.routes[0].last_connect_error.time;
+  assertMatch(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  assertEquals(body, {
+    status: "ready",
+    routes: [{
+      aliases: ["REDIS", "REDIS_1"],
+      listen: { hostname: "::", port: 6379 },
+      target: { hostname: "192.0.2.10", port: 6379 },
+      open_connections: 1,
+      last_connect_error: { time, error: "connection refused" },
+    }],
+  });
+});
+
+Deno.test("answer() makes /readyz 503 once a stop has begun", async () => {
+  const response = await ask("/readyz", "GET", report({ ready: false }));
+  assertEquals([response.status, (await response.json()).status], [503, "draining"]);
+});
+
+Deno.test("answer() knows no other path and no other method", async () => {
+  assertEquals((await ask("/nothing")).status, 404);
+  assertEquals((await ask("/metrics/")).status, 404);
+  for (const method of ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"]) {
+    const response = await ask("/healthz", method);
+    assertEquals([response.status, response.headers.get("allow")], [405, "GET, HEAD"], method);
+  }
+});
+
+Deno.test("answer() lets nobody keep or guess what it says", async () => {
+  for (const path of ["/", "/healthz", "/readyz", "/metrics", "/nothing"]) {
+    const { headers } = await ask(path);
+    assertEquals(headers.get("cache-control"), "no-store", path);
+    assertEquals(headers.get("x-content-type-options"), "nosniff", path);
+  }
+  assertEquals(
+    (await ask("/metrics")).headers.get("content-type"),
+    "text/plain; version=0.0.4; charset=utf-8",
+  );
+});
+
+/** Sends a request as it is and reads to the end. */
+async function raw(address: Deno.ConnectOptions, request: string): Promise<string> {
+  using conn = await Deno.connect(address);
+  await writeAll(conn, request);
+  return await readText(conn);
+}
+
+Deno.test("StatusServer answers whatever host is asked for", async () => {
+  using server = new StatusServer(LOCAL, report);
+  for (const host of ["[", "a b", "x:99999999", "", "a,b", "%", "x/", "?", "#"]) {
+    for (const path of ["/healthz", "/healthz?a=b"]) {
+      const request = `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+      const status = (await raw(server.address, request)).split(" ")[1];
+      // A host that looks like a path or a query may be taken for one.
+      assert(status === "200" || (status === "404" && /[/?#]/.test(host)), `${host}: ${status}`);
+    }
+  }
+});
+
+Deno.test("StatusServer prints nothing about an answer that fails", async () => {
+  const { error } = console;
+  const printed: unknown[] = [];
+  console.error = (...words) => void printed.push(words);
+  try {
+    using server = new StatusServer(LOCAL, () => {
+      throw new Error("no report");
+    });
+    const request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assertMatch(await raw(server.address, request), /^HTTP\/1\.1 500 /);
+  } finally {
+    console.error = error;
+  }
+  assertEquals(printed, []);
+});
+
+Deno.test("StatusServer answers HEAD with the length and without the body", async () => {
+  using server = new StatusServer(LOCAL, report);
+  const text = await raw(
+    server.address,
+    "HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+  );
+  assertMatch(text, /^HTTP\/1\.1 200 /);
+  assertMatch(text, /\ncontent-length: 3\r\n/i);
+  assert(text.endsWith("\r\n\r\n"), text);
+});
+
+Deno.test("StatusServer shows an IPv6 address as it can be asked", async () => {
+  using server = new StatusServer({ hostname: "::", port: 0 }, report);
+  const text = await raw(
+    { hostname: "127.0.0.1", port: server.address.port },
+    "GET /healthz HTTP/1.0\r\n\r\n",
+  );
+  assertMatch(text, / 200 OK\r\n/);
+});
+
+Deno.test("StatusServer.shed() closes idle connections and goes on answering", async () => {
+  using server = new StatusServer(LOCAL, report);
+  using idle = await Deno.connect(server.address);
+  await writeAll(idle, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+  await readExactly(idle, "HTTP/1.1 200 OK".length);
+  server.shed();
+  await readText(idle).catch((error) => assertStringIncludes(String(error), "reset"));
+  const url = `http://127.0.0.1:${server.address.port}/healthz`;
+  await until(() => fetch(url).then((r) => r.text()).then(() => true, () => false), "an answer");
+});
+
+Deno.test("serve() leaves nothing open when the status page can't be bound", async () => {
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const port = freePort();
+  const { code, stdout, stderr } = await runProgram([
+    ...["--status", `127.0.0.1:${taken.addr.port}`],
+    `127.0.0.1:${port}=127.0.0.1:9`,
+  ]);
+  assertEquals([code, stdout], [1, ""]);
+  assertStringIncludes(
+    stderr,
+    `ambassador: cannot listen on 127.0.0.1:${taken.addr.port} for --status: address in use\n`,
+  );
+  const target = { hostname: "127.0.0.1", port: 9 };
+  const error = await assertRejects(
+    () => startForwarder([target, target], { status: { ...LOCAL, port: taken.addr.port } }),
+    BindError,
+  );
+  assertStringIncludes(error.message, "for --status");
+});
+
+Deno.test("serve() binds no status page when a route can't be bound", async () => {
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const status = freePort();
+  const { code, stderr } = await runProgram([
+    ...["--status", `127.0.0.1:${status}`],
+    `127.0.0.1:${taken.addr.port}=127.0.0.1:9`,
+  ]);
+  assertEquals(code, 1);
+  assertStringIncludes(stderr, "for route");
+});
+
+Deno.test("ambassador is not ready from the first stop signal on, and still serves meanwhile", async () => {
+  await using upstream = startEcho();
+  const [port, status] = [freePort(), freePort()];
+  await using program = startProgram([
+    ...["--status", `127.0.0.1:${status}`, "--drain-delay", "30s"],
+    `127.0.0.1:${port}=127.0.0.1:${upstream.address.port}`,
+  ]);
+  const readiness = async (): Promise<string> => {
+    const response = await within(fetch(`http://127.0.0.1:${status}/readyz`), "/readyz");
+    return `${response.status} ${(await response.json()).status}`;
+  };
+  await program.line(/ ready routes=1 status=127\.0\.0\.1:\d+\n/);
+  assertEquals(await readiness(), "200 ready");
+  program.kill("SIGTERM");
+  await program.line(/ draining /);
+  assertEquals(await readiness(), "503 draining");
+  {
+    using client = await Deno.connect({ hostname: "127.0.0.1", port });
+    await writeAll(client, "still");
+    assertEquals(await readExactly(client, 5), "still");
+  }
+  assertEquals(await fetch(`http://127.0.0.1:${status}/healthz`).then((r) => r.text()), "ok\n");
+  program.kill("SIGTERM");
+  assertEquals((await within(program.status, "the end")).code, 143);
+  assertEquals(program.stdout, "");
+});
+
+/** Opens connections that want nothing, too much, or all there is without ever reading it. */
+async function besiege(port: number): Promise<Disposable> {
+  const connections = new DisposableStack();
+  const open = async (): Promise<Deno.TcpConn> =>
+    connections.use(await Deno.connect({ hostname: "127.0.0.1", port }));
+  for (let i = 0; i < 200; i++) await open();
+  const huge = `GET / HTTP/1.1\r\nHost: x\r\nX-Huge: ${"x".repeat(1024 * 1024)}`;
+  for (let i = 0; i < 20; i++) {
+    const conn = await open();
+    void writeAll(conn, huge).catch(() => {});
+  }
+  const many = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2000);
+  for (let i = 0; i < 20; i++) {
+    const conn = await open();
+    void writeAll(conn, many).catch(() => {});
+  }
+  return connections;
+}
+
+Deno.test("idle connections, huge headers and slow readers touch neither forwarding nor the stop", async () => {
+  await using upstream = startEcho();
+  const [port, status] = [freePort(), freePort()];
+  await using program = startProgram([
+    ...["--status", `127.0.0.1:${status}`],
+    `127.0.0.1:${port}=127.0.0.1:${upstream.address.port}`,
+  ]);
+  await program.line(/ ready /);
+  using _siege = await within(besiege(status), "the siege");
+  for (let i = 0; i < 50; i++) {
+    using client = await within(Deno.connect({ hostname: "127.0.0.1", port }), "a connection");
+    await writeAll(client, "PING");
+    assertEquals(await within(readExactly(client, 4), "PING", 5000), "PING");
+  }
+  const health = await within(fetch(`http://127.0.0.1:${status}/healthz`), "/healthz");
+  assertEquals(await health.text(), "ok\n");
+  const startMs = performance.now();
+  program.kill("SIGTERM");
+  assertEquals((await within(program.status, "the end")).code, 0);
+  const tookMs = performance.now() - startMs;
+  assert(tookMs < 4000, `the stop took ${tookMs} ms`);
+});
+
+Deno.test("StatusServer does not say on its own that it listens", async () => {
+  await using program = startProgram(
+    ["--status", `127.0.0.1:${freePort()}`, `127.0.0.1:${freePort()}=127.0.0.1:9`],
+    { command: programCommand().filter((word) => word !== "-q") },
+  );
+  await program.line(/ ready /);
+  program.kill("SIGTERM");
+  await within(program.status, "the end");
+  assertEquals([program.stdout, program.stderr.includes("Listening on")], ["", false]);
+});
+
+/** The program with a route to the upstream, 64 descriptors and a status page. */
+async function startShort(
+  { address: target }: Upstream,
+): Promise<{ program: Program; port: number; status: number }> {
+  const status = freePort();
+  const args = ["--status", `127.0.0.1:${status}`];
+  const { program, address } = await startRoute(target, { args, maxDescriptors: 64 });
+  return { program, port: address.port, status };
+}
+
+Deno.test("the status page is where --status says, whatever Deno's own variable says", async () => {
+  const [status, other] = [freePort(), freePort()];
+  const route = `127.0.0.1:${freePort()}=127.0.0.1:1`;
+  await using program = startProgram(["--status", `127.0.0.1:${status}`, route], {
+    env: { DENO_SERVE_ADDRESS: `tcp:127.0.0.1:${other}` },
+  });
+  await program.line(/ ready /);
+  const response = await fetch(`http://127.0.0.1:${status}/healthz`);
+  assertEquals(await response.text(), "ok\n");
+});
+
+Deno.test({
+  name: "out of descriptors, the status page gives way to forwarding and comes back",
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  await using upstream = startEcho();
+  const { program, port, status } = await startShort(upstream);
+  await using _program = program;
+  using idle = new DisposableStack();
+  for (let i = 0; i < 100; i++) {
+    try {
+      idle.use(await Deno.connect({ hostname: "127.0.0.1", port: status }));
+    } catch {
+      // It is being started again at this moment.
+    }
+  }
+  for (let i = 0; i < 5; i++) {
+    using client = await within(Deno.connect({ hostname: "127.0.0.1", port }), "a connection");
+    await writeAll(client, "PING");
+    assertEquals(await within(readExactly(client, 4), "PING"), "PING");
+  }
+  const url = `http://127.0.0.1:${status}/healthz`;
+  await until(() => fetch(url).then((r) => r.text()).then(() => true, () => false), "an answer");
+  program.kill("SIGTERM");
+  assertEquals((await within(program.status, "the end")).code, 0);
+});
+
+Deno.test({
+  name: "serve() takes the descriptors back that idle connections to the status page hold",
+  ignore: Deno.build.os !== "linux",
+}, async () => {
+  await using upstream = startEcho();
+  const { program, port, status } = await startShort(upstream);
+  await using _program = program;
+  const descriptors = (): number => descriptorsOf(program.pid);
+  using idle = new DisposableStack();
+  // The server ends when it looks for the next connection and there is no descriptor: it is to hold
+  // all but one.
+  for (let count = descriptors(); count < 63; count++) {
+    idle.use(await Deno.connect({ hostname: "127.0.0.1", port: status }));
+    await until(() => descriptors() > count, "the connection is accepted");
+  }
+  using client = await within(Deno.connect({ hostname: "127.0.0.1", port }), "a connection");
+  await writeAll(client, "PING");
+  assertEquals(await within(readExactly(client, 4), "PING"), "PING");
+});
+
+Deno.test({
+  name: "StatusServer answers while forwarded connections hold nearly every descriptor",
+  ignore: Deno.build.os !== "linux",
+}, async () => {
+  await using upstream = startEcho();
+  const { program, port, status } = await startShort(upstream);
+  await using _program = program;
+  const answers = (): Promise<boolean> =>
+    fetch(`http://127.0.0.1:${status}/healthz`, { signal: AbortSignal.timeout(1000) })
+      .then((response) => response.text()).then(() => true, () => false);
+  using clients = new DisposableStack();
+  const served: Deno.TcpConn[] = [];
+  const visits = Array.from({ length: 40 }, async () => {
+    const client = clients.use(await Deno.connect({ hostname: "127.0.0.1", port }));
+    await writeAll(client, "PING");
+    assertEquals(await readExactly(client, 4), "PING");
+    served.push(client);
+  });
+  const all = Promise.all(visits);
+  all.catch(() => {});
+  await program.line(/ accept_failed /);
+  await until(() => served.length >= 10, "those who fit are served");
+  // The page gets what the first who leave give back, and keeps it while many still wait.
+  for (let i = 0; i < 4; i++) served.shift()?.close();
+  await until(answers, "the status page answers");
+  for (let i = 0; i < 8; i++) {
+    served.shift()?.close();
+    assert(await answers(), `no answer after ${i} more have left`);
+  }
+  assert(upstream.clients < 40, "nobody had to wait");
+  await until(() => {
+    served.shift()?.close();
+    return upstream.clients === 40;
+  }, "everybody has been here");
+  await within(all, "everybody to be served");
+  assertEquals(program.stderr.match(/ accept_failed /g)?.length, 1);
+  assertEquals(program.stderr.match(/ connect_failed /g), null);
+});
