@@ -9,6 +9,15 @@ export interface Address {
   readonly port: number;
 }
 
+/** How bytes travel between two addresses. */
+export type Protocol = "tcp";
+
+/** An address and how it is spoken to. */
+export interface Endpoint extends Address {
+  /** How. */
+  readonly protocol: Protocol;
+}
+
 /**
  * A port from 1 to 65535, in decimal digits without leading zeros.
  *
@@ -109,6 +118,16 @@ export function parseAddress(text: string): Address {
 /** `192.0.2.1:6379`, `[2001:db8::1]:6379`, `redis:6379`: what `parseAddress` reads back. */
 export function formatAddress(address: Address): string {
   return `${formatHost(address.hostname)}:${address.port}`;
+}
+
+/** Where a route listens, as it is written: `[::]:6379`. TCP goes without saying. */
+export function formatListen(listen: Endpoint): string {
+  return formatAddress(listen);
+}
+
+/** The targets of a route as they are written: `192.0.2.1:6379`, several joined by commas. */
+export function formatTargets(targets: readonly Endpoint[]): string {
+  return targets.map(formatAddress).join(",");
 }
 
 /** The host as it stands before a colon: IPv6 in brackets. */

@@ -1,7 +1,14 @@
 // What `check` prints: the routes and what is ignored, as a table, as JSON or as socat command lines.
 // Pure: the same routes always print the same.
 
-import { formatAddress, formatHost, isIpv4, isIpv6, isUnspecified } from "../base/address.ts";
+import {
+  formatAddress,
+  formatHost,
+  formatTargets,
+  isIpv4,
+  isIpv6,
+  isUnspecified,
+} from "../base/address.ts";
 import type { CheckFormat } from "../config/options.ts";
 import type { Route, Routes } from "../config/routes.ts";
 import { escapeInvisible, plain } from "../base/text.ts";
@@ -45,7 +52,7 @@ function formatTable({ routes, ignored }: Routes, paint: Paint): string {
   const rows = routes.map((route) => [
     route.aliases.map(plain).join(",") || "-",
     formatAddress(route.listen),
-    formatAddress(route.target),
+    formatTargets(route.targets),
   ]);
   const lines = table(["ROUTE", "LISTEN", "TARGET"], rows, "route", paint);
   if (ignored.length > 0) {
@@ -84,7 +91,12 @@ function count(number: number, noun: string): string {
 
 function formatJson({ routes, ignored }: Routes): string {
   const shown = {
-    routes: routes.map(({ aliases, listen, target }) => ({ aliases, listen, target })),
+    routes: routes.map(({ aliases, listen, targets }) => ({
+      aliases,
+      listen,
+      targets,
+      settings: {},
+    })),
     ignored: ignored.map(({ variable, reason }) => ({ variable, reason })),
   };
   return escapeInvisible(JSON.stringify(shown, null, 2));
@@ -93,7 +105,8 @@ function formatJson({ routes, ignored }: Routes): string {
 /** The time that a half-closed connection is kept, in seconds: three years, as good as for ever. */
 const SOCAT_HALF_CLOSE_SECONDS = 100_000_000;
 
-function formatSocat({ listen, target }: Route): string {
+function formatSocat({ listen, targets: [target] }: Route): string {
+  if (target === undefined) return "";
   const both = "nodelay,keepalive";
   const from = [
     `${socatProtocol(listen.hostname)}-LISTEN:${listen.port}`,

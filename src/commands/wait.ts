@@ -40,7 +40,9 @@ export async function waitForUpstreams(
   routes: readonly Route[],
   { timeoutMs, connectTimeoutMs, onTry }: WaitOptions,
 ): Promise<readonly AwaitedUpstream[]> {
-  const targets = new Map(routes.map(({ target }) => [formatAddress(target), target]));
+  const targets = new Map(
+    routes.flatMap((route) => route.targets).map((target) => [formatAddress(target), target]),
+  );
   const awaited = [...targets].map(([target, address]) => {
     const upstream: AwaitedUpstream = { target, accepts: false, error: undefined };
     return { address, upstream };

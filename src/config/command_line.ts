@@ -10,6 +10,7 @@ import {
   parseRouteArguments,
   parseRoutes,
   type Routes,
+  settingsOf,
 } from "./routes.ts";
 import { nearest, plain, prefixFinder, quoteInput } from "../base/text.ts";
 
@@ -56,12 +57,16 @@ export function parseCommand(args: readonly string[], environment: Environment):
     return { name, options, routes: [], ignored: [], warnings: [] };
   }
   const options = readOptions(line, environment, problems);
+  const settings = settingsOf(options);
   const routes = attempt(() => {
     if (line.command === "healthcheck") return { routes: [], ignored: [] };
     if (line.routes.length > 0) {
-      return { routes: parseRouteArguments(line.routes, options.bind), ignored: [] };
+      return {
+        routes: parseRouteArguments(line.routes, { bind: options.bind, settings }),
+        ignored: [],
+      };
     }
-    return parseRoutes(environment, options);
+    return parseRoutes(environment, { ...options, settings });
   }, problems);
   // On its own this does not stop `check`: it still has to print what is ignored, and why.
   const isFatal = line.command !== "healthcheck" &&

@@ -6,7 +6,9 @@
 
 import {
   type Address,
+  type Endpoint,
   formatAddress,
+  formatTargets,
   isIp,
   isLoopback,
   isUnspecified,
@@ -21,9 +23,40 @@ export interface Route {
   /** The names it goes by, in upper case, sorted; none if it was given as an argument. */
   readonly aliases: readonly string[];
   /** Where clients connect. */
-  readonly listen: Address;
-  /** What the upstream is. */
-  readonly target: Address;
+  readonly listen: Endpoint;
+  /** Where the upstream is; at least one. */
+  readonly targets: readonly Endpoint[];
+  /** What holds for this route. */
+  readonly settings: RouteSettings;
+}
+
+/** What holds for one route; see the options of the same names. Times in milliseconds, 0 is no limit. */
+export interface RouteSettings {
+  /** Limit for resolving and connecting to a target. */
+  readonly connectTimeoutMs: number;
+  /** How long to keep trying while no target can be reached. */
+  readonly retryMs: number;
+  /** Once one side has finished sending, close when no byte has moved for this long. */
+  readonly halfCloseTimeoutMs: number;
+  /** Close when no byte has moved either way for this long. */
+  readonly idleTimeoutMs: number;
+  /** At this many of this route, further clients stay in the listen queue. */
+  readonly maxConnections: number;
+}
+
+/** What holds where nothing is said. */
+export const DEFAULT_SETTINGS: RouteSettings = {
+  connectTimeoutMs: 10_000,
+  retryMs: 0,
+  halfCloseTimeoutMs: 0,
+  idleTimeoutMs: 0,
+  maxConnections: 0,
+};
+
+/** The settings of a route that says nothing of its own. */
+export function settingsOf(options: Omit<RouteSettings, "maxConnections">): RouteSettings {
+  const { connectTimeoutMs, retryMs, halfCloseTimeoutMs, idleTimeoutMs } = options;
+  return { connectTimeoutMs, retryMs, halfCloseTimeoutMs, idleTimeoutMs, maxConnections: 0 };
 }
 
 /** A variable that looks like a route and is not forwarded. */
@@ -48,6 +81,8 @@ export interface Routes {
 export interface ParseRoutesOptions {
   /** Where the routes listen. */
   readonly bind: string;
+  /** What holds for a route that says nothing of its own. */
+  readonly settings?: RouteSettings;
   /** Read only these aliases, in upper case; undefined reads all. */
   readonly only?: ReadonlySet<string> | undefined;
   /** Leave these aliases out, in upper case. */
@@ -96,7 +131,13 @@ export function parseRoutes(environment: Environment, options: ParseRoutesOption
       const listen = { hostname: options.bind, port: parsePort(port) };
       const target = parseTarget(value, { scheme: "required" });
       refuseSelf(listen, target);
-      found.push({ source: plain(variable), alias: alias.toUpperCase(), listen, target });
+      found.push({
+        source: plain(variable),
+        alias: alias.toUpperCase(),
+        listen: { protocol: "tcp", ...listen },
+        targets: [{ protocol: "tcp", ...target }],
+        settings: options.settings ?? DEFAULT_SETTINGS,
+      });
     } catch (error) {
       problems.push({
         message: `${plain(variable)}=${quoteValue(value)}: ${reasonOf(error)}`,
@@ -111,10 +152,12 @@ export function parseRoutes(environment: Environment, options: ParseRoutesOption
 /**
  * The routes of `LISTEN=TARGET` arguments, such as `6379=redis:6379`.
  *
- * @param bind Where routes without an address listen.
  * @throws {ConfigError} with every argument that can't be used
  */
-export function parseRouteArguments(args: readonly string[], bind: string): readonly Route[] {
+export function parseRouteArguments(
+  args: readonly string[],
+  { bind, settings = DEFAULT_SETTINGS }: Pick<ParseRoutesOptions, "bind" | "settings">,
+): readonly Route[] {
   const problems: Problem[] = [];
   const found: Candidate[] = [];
   for (const argument of args) {
@@ -130,7 +173,12 @@ export function parseRouteArguments(args: readonly string[], bind: string): read
       }
       const target = parseTarget(targetText, { scheme: "optional" });
       refuseSelf(listen, target);
-      found.push({ source: `argument ${quoteInput(argument)}`, listen, target });
+      found.push({
+        source: `argument ${quoteInput(argument)}`,
+        listen: { protocol: "tcp", ...listen },
+        targets: [{ protocol: "tcp", ...target }],
+        settings,
+      });
     } catch (error) {
       problems.push({
         message: `${quoteInput(argument)}: ${reasonOf(error)}`,
@@ -156,8 +204,9 @@ interface Candidate {
   /** The variable or the argument, as it is shown. */
   readonly source: string;
   readonly alias?: string;
-  readonly listen: Address;
-  readonly target: Address;
+  readonly listen: Endpoint;
+  readonly targets: readonly Endpoint[];
+  readonly settings: RouteSettings;
 }
 
 function byCodeUnit(a: string, b: string): number {
@@ -236,9 +285,9 @@ function merge(found: readonly Candidate[], problems: Problem[]): readonly Route
   for (const [listenText, candidates] of byListen) {
     const [first] = candidates;
     if (first === undefined) continue;
-    const targets = new Set(candidates.map(({ target }) => formatAddress(target)));
+    const targets = new Set(candidates.map((candidate) => formatTargets(candidate.targets)));
     if (targets.size > 1) {
-      const claims = candidates.map(({ source, target }) => `${source} (${formatAddress(target)})`);
+      const claims = candidates.map((one) => `${one.source} (${formatTargets(one.targets)})`);
       problems.push({
         message: `${listenText}: several targets for one listen port: ${claims.join(", ")}`,
         hint: "choose with --only or --ignore, or set the wrong variable to an empty value",
@@ -248,7 +297,8 @@ function merge(found: readonly Candidate[], problems: Problem[]): readonly Route
     routes.push({
       aliases: [...new Set(aliases)].sort(byCodeUnit),
       listen: first.listen,
-      target: first.target,
+      targets: first.targets,
+      settings: first.settings,
     });
   }
   if (problems.length > 0) throw new ConfigError(problems);

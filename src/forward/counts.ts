@@ -42,7 +42,31 @@ export interface ConnectError {
   readonly message: string;
 }
 
-/** The counts of one route. Numbers only grow, but for `open`. */
+/** What a route has done so far. Numbers only grow, but for `open`. */
+export interface Counts {
+  /** Connections that are open now. */
+  readonly open: number;
+  /** Clients accepted. */
+  readonly connections: number;
+  /** Connections closed, by reason. */
+  readonly closed: Readonly<Record<Reason, number>>;
+  /** Dials that failed. */
+  readonly connectErrors: number;
+  /** Accepts that failed. */
+  readonly acceptErrors: number;
+  /** The last dial that failed. */
+  readonly lastConnectError: ConnectError | undefined;
+  /** Dials that succeeded, by the first of {@linkcode CONNECT_SECONDS} that bounds them. */
+  readonly connectBuckets: readonly number[];
+  /** Seconds that the successful dials took in all. */
+  readonly connectSecondsSum: number;
+  /** Bytes moved client → upstream, by open and closed connections. */
+  readonly bytesUp: number;
+  /** Bytes moved upstream → client, by open and closed connections. */
+  readonly bytesDown: number;
+}
+
+/** Counts what a route does. */
 export class RouteCounts {
   /** Connections that are open now, by their traffic. */
   readonly open = new Set<Traffic>();
@@ -97,6 +121,23 @@ export class RouteCounts {
   connectFailed(message: string): void {
     this.connectErrors++;
     this.lastConnectError = { at: Date.now(), message };
+  }
+
+  /** The counts at this moment, as plain data. */
+  report(): Counts {
+    const { connections, connectErrors, acceptErrors, lastConnectError, connectSecondsSum } = this;
+    return {
+      open: this.open.size,
+      connections,
+      closed: { ...this.closed },
+      connectErrors,
+      acceptErrors,
+      lastConnectError,
+      connectBuckets: [...this.connectBuckets],
+      connectSecondsSum,
+      bytesUp: this.bytesUp,
+      bytesDown: this.bytesDown,
+    };
   }
 
   /** Bytes moved client → upstream, by open and closed connections. */

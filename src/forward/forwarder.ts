@@ -1,6 +1,6 @@
 // Binds all routes, accepts clients until told to stop, and lets open connections finish.
 
-import { type Address, formatAddress, isIp } from "../base/address.ts";
+import { type Address, type Endpoint, formatAddress, isIp } from "../base/address.ts";
 import { bindRoutes, type BoundRoute } from "../net/bind.ts";
 import { Bursts } from "../base/burst.ts";
 import { Connection, type ConnectionContext, type ConnectionRoute } from "./connection.ts";
@@ -95,8 +95,8 @@ class Forwarder {
     this.#options = options;
     this.#log = options.log;
     this.#gate = new Gate(options.maxConnections);
-    const dialling = bound.map(({ route: { target } }) => ({
-      target,
+    const dialling = bound.map(({ route }) => ({
+      target: firstTarget(route),
       dials: new Set<Dial>(),
     }));
     const byTargetPort = Map.groupBy(dialling, ({ target }) => target.port);
@@ -104,11 +104,11 @@ class Forwarder {
       route,
       name: routeName(route),
       listen: formatAddress(route.listen),
-      target: route.target,
+      target: firstTarget(route),
       counts: new RouteCounts(),
       failures: new Bursts(options.log),
       listeners,
-      isNamed: !isIp(route.target.hostname),
+      isNamed: !isIp(firstTarget(route).hostname),
       dials: dialling[at]?.dials ?? new Set(),
       feeders: byTargetPort.get(route.listen.port) ?? [],
     }));
@@ -142,7 +142,8 @@ class Forwarder {
   #report(): Report {
     const { signal, version = "unknown", ignored = [] } = this.#options;
     const startedAt = performance.timeOrigin;
-    return { version, startedAt, ready: !signal.aborted, routes: this.#routes, ignored };
+    const routes = this.#routes.map(({ route, counts }) => ({ route, counts: counts.report() }));
+    return { version, startedAt, ready: !signal.aborted, routes, ignored };
   }
 
   async run(): Promise<Served> {
@@ -274,6 +275,11 @@ class Forwarder {
         : undefined,
     });
   }
+}
+
+function firstTarget({ targets: [target] }: Route): Endpoint {
+  if (target === undefined) throw new TypeError("a route without a target");
+  return target;
 }
 
 /** Resolves when the signal has aborted. */

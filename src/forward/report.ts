@@ -1,7 +1,7 @@
 // What the status page, `/readyz` and the metrics are made from: one look at the forwarder. It knows
-// nothing of HTTP, and nothing is copied: whoever renders it does so at once.
+// nothing of HTTP, and is plain data: whoever renders it may take its time.
 
-import type { RouteCounts } from "./counts.ts";
+import type { Counts } from "./counts.ts";
 import type { Ignored, Route } from "../config/routes.ts";
 
 /** A route and what it has done so far. */
@@ -9,7 +9,7 @@ export interface RouteReport {
   /** The route as it was bound. */
   readonly route: Route;
   /** Its numbers. */
-  readonly counts: RouteCounts;
+  readonly counts: Counts;
 }
 
 /** The forwarder at one moment. */

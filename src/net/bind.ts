@@ -25,7 +25,7 @@ export function bindRoutes(routes: readonly Route[]): BoundRoute[] {
       const listeners = listen(route.listen.hostname, route.listen.port);
       for (const listener of listeners) opened.use(listener);
       const { hostname = "", port = 0 } = listeners[0]?.addr ?? {};
-      return { route: { ...route, listen: { hostname, port } }, listeners };
+      return { route: { ...route, listen: { ...route.listen, hostname, port } }, listeners };
     } catch (cause) {
       throw bindError(route.listen, `route ${routeName(route, plain)}`, cause);
     }

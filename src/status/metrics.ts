@@ -2,7 +2,7 @@
 // https://prometheus.io/docs/instrumenting/exposition_formats/
 
 import { formatAddress } from "../base/address.ts";
-import { CONNECT_SECONDS, REASONS, type RouteCounts } from "../forward/counts.ts";
+import { CONNECT_SECONDS, type Counts, REASONS } from "../forward/counts.ts";
 import type { Report } from "../forward/report.ts";
 import { routeName } from "../config/routes.ts";
 
@@ -17,7 +17,7 @@ interface RouteMetric {
   readonly name: string;
   readonly type: "counter" | "gauge";
   readonly help: string;
-  readonly read: (counts: RouteCounts) => readonly Sample[];
+  readonly read: (counts: Counts) => readonly Sample[];
 }
 
 const ROUTE_METRICS: readonly RouteMetric[] = [
@@ -25,7 +25,7 @@ const ROUTE_METRICS: readonly RouteMetric[] = [
     name: "ambassador_connections_open",
     type: "gauge",
     help: "Connections that are open now.",
-    read: (counts) => [[counts.open.size]],
+    read: (counts) => [[counts.open]],
   },
   {
     name: "ambassador_connections_total",
@@ -102,7 +102,7 @@ function head(name: string, type: string, help: string): string[] {
   return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`];
 }
 
-function histogram(labels: string, counts: RouteCounts): string[] {
+function histogram(labels: string, counts: Counts): string[] {
   let below = 0;
   const buckets = counts.connectBuckets.map((count, index) => {
     below += count;

@@ -1,7 +1,7 @@
 // The status page for people: one HTML page that needs nothing else and works with scripts off. Pure:
 // a report in, HTML out. Everything that came from outside is escaped in `markup`, and nowhere else.
 
-import { formatAddress } from "../base/address.ts";
+import { formatAddress, formatTargets } from "../base/address.ts";
 import type { ConnectError } from "../forward/counts.ts";
 import { SCRIPT, STYLE } from "./page_assets.ts";
 import type { Report, RouteReport } from "../forward/report.ts";
@@ -42,7 +42,7 @@ export function formatPage(report: Report, now: number): string {
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Ambassador: ${state}, ${formatNumber(sum(routes, (c) => c.open.size))} open</title>
+<title>Ambassador: ${state}, ${formatNumber(sum(routes, (c) => c.open))} open</title>
 <link rel="icon" href="data:,">
 <noscript><meta http-equiv="refresh" content="5"></noscript>
 <style>${trusted(STYLE)}</style>
@@ -79,7 +79,7 @@ function summary(routes: readonly RouteReport[]): Markup {
   const down = sum(routes, (counts) => counts.bytesDown);
   const failed = sum(routes, (counts) => counts.connectErrors);
   return markup`<dl>
-<div><dt>Open connections</dt><dd>${formatNumber(sum(routes, (c) => c.open.size))}</dd></div>
+<div><dt>Open connections</dt><dd>${formatNumber(sum(routes, (c) => c.open))}</dd></div>
 <div><dt>Connections so far</dt><dd>${formatNumber(sum(routes, (c) => c.connections))}</dd></div>
 <div><dt>Bytes up</dt><dd title="${formatNumber(up)}">${formatBytes(up)}</dd></div>
 <div><dt>Bytes down</dt><dd title="${formatNumber(down)}">${formatBytes(down)}</dd></div>
@@ -90,7 +90,7 @@ function summary(routes: readonly RouteReport[]): Markup {
 }
 
 function routeRow({ route, counts }: RouteReport, now: number): Markup {
-  const { aliases, listen, target } = route;
+  const { aliases, listen, targets } = route;
   const { open, connections, bytesUp, bytesDown, connectErrors, lastConnectError } = counts;
   const bad = connectErrors > 0 ? "bad" : "";
   const last = lastConnectError === undefined
@@ -99,8 +99,8 @@ function routeRow({ route, counts }: RouteReport, now: number): Markup {
   return markup`
 <tr><td class="name" data-label="Route"><bdi>${aliases.join(", ") || listen.port}</bdi></td>
 <td class="address" data-label="Listen">${formatAddress(listen)}</td>
-<td class="address" data-label="Target">${formatAddress(target)}</td>
-<td class="number" data-label="Open">${formatNumber(open.size)}</td>
+<td class="address" data-label="Target">${formatTargets(targets)}</td>
+<td class="number" data-label="Open">${formatNumber(open)}</td>
 <td class="number" data-label="Total">${formatNumber(connections)}</td>
 <td class="number" data-label="Up" title="${formatNumber(bytesUp)}">${formatBytes(bytesUp)}</td>
 <td class="number" data-label="Down" title="${formatNumber(bytesDown)}">${

@@ -7,11 +7,11 @@ import { escapeInvisible } from "../base/text.ts";
 export function formatReadiness({ ready, routes }: Report): string {
   const body = {
     status: ready ? "ready" : "draining",
-    routes: routes.map(({ route: { aliases, listen, target }, counts }) => ({
+    routes: routes.map(({ route: { aliases, listen, targets }, counts }) => ({
       aliases,
       listen,
-      target,
-      open_connections: counts.open.size,
+      targets,
+      open_connections: counts.open,
       last_connect_error: counts.lastConnectError === undefined ? null : {
         time: new Date(counts.lastConnectError.at).toISOString(),
         error: counts.lastConnectError.message,

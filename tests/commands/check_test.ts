@@ -12,7 +12,7 @@ const ENVIRONMENT = {
 };
 
 function read(args: readonly string[], bind = "::"): Routes {
-  return { routes: parseRouteArguments(args, bind), ignored: [] };
+  return { routes: parseRouteArguments(args, { bind }), ignored: [] };
 }
 
 Deno.test("formatRoutes() prints a table of routes and of what is ignored and why", () => {
@@ -43,13 +43,15 @@ Deno.test("formatRoutes() prints the JSON of the contract", () => {
       routes: [
         {
           aliases: ["DB"],
-          listen: { hostname: "::", port: 80 },
-          target: { hostname: "2001:db8::7", port: 5432 },
+          listen: { protocol: "tcp", hostname: "::", port: 80 },
+          targets: [{ protocol: "tcp", hostname: "2001:db8::7", port: 5432 }],
+          settings: {},
         },
         {
           aliases: ["REDIS", "REDIS_1"],
-          listen: { hostname: "::", port: 6379 },
-          target: { hostname: "192.168.1.52", port: 6379 },
+          listen: { protocol: "tcp", hostname: "::", port: 6379 },
+          targets: [{ protocol: "tcp", hostname: "192.168.1.52", port: 6379 }],
+          settings: {},
         },
       ],
       ignored: [

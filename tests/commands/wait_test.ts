@@ -12,15 +12,12 @@ import {
   until,
   within,
 } from "../helpers/mod.ts";
+import { routeTo } from "../helpers/routes.ts";
 
 const LIMITS = { timeoutMs: 20_000, connectTimeoutMs: 5000 };
 
 function routesTo(...targets: readonly { hostname: string; port: number }[]): Route[] {
-  return targets.map(({ hostname, port }) => ({
-    aliases: [],
-    listen: { hostname: "::", port: 1 },
-    target: { hostname, port },
-  }));
+  return targets.map((target) => routeTo(target));
 }
 
 Deno.test("waitForUpstreams() ends as soon as every upstream has accepted", async () => {

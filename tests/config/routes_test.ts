@@ -1,9 +1,10 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { formatAddress } from "../../src/base/address.ts";
+import { formatAddress, formatTargets } from "../../src/base/address.ts";
 import { formatRoutes } from "../../src/commands/check.ts";
 import { ConfigError, type Problem } from "../../src/base/errors.ts";
 import {
   aliasOf,
+  DEFAULT_SETTINGS,
   type Environment,
   parseRouteArguments,
   parseRoutes,
@@ -14,6 +15,7 @@ import {
 } from "../../src/config/routes.ts";
 import { plain } from "../../src/base/text.ts";
 import { Random } from "../helpers/mod.ts";
+import { routeTo } from "../helpers/routes.ts";
 
 function parse(environment: Environment, options: Partial<ParseRoutesOptions> = {}): Routes {
   return parseRoutes(environment, { bind: "::", ...options });
@@ -31,7 +33,7 @@ function messages(environment: Environment, options?: Partial<ParseRoutesOptions
 /** Routes as one line each. */
 function show(routes: readonly Route[]): string[] {
   return routes.map((route) =>
-    `${routeName(route)} ${formatAddress(route.listen)} ${formatAddress(route.target)}`
+    `${routeName(route)} ${formatAddress(route.listen)} ${formatTargets(route.targets)}`
   );
 }
 
@@ -39,8 +41,9 @@ Deno.test("parseRoutes() listens on the port in the name and forwards to the val
   assertEquals(parse({ REDIS_PORT_6379_TCP: "tcp://192.0.2.10:16379" }), {
     routes: [{
       aliases: ["REDIS"],
-      listen: { hostname: "::", port: 6379 },
-      target: { hostname: "192.0.2.10", port: 16379 },
+      listen: { protocol: "tcp", hostname: "::", port: 6379 },
+      targets: [{ protocol: "tcp", hostname: "192.0.2.10", port: 16379 }],
+      settings: DEFAULT_SETTINGS,
     }],
     ignored: [],
   });
@@ -505,20 +508,20 @@ Deno.test("parseRoutes() reads back every route that is printed as a variable", 
     );
     const { routes } = parse(environment);
     const printed = Object.fromEntries(
-      routes.flatMap(({ aliases, listen, target }) =>
+      routes.flatMap(({ aliases, listen, targets }) =>
         aliases.map((alias) => [
           `${alias}_PORT_${listen.port}_TCP`,
-          `tcp://${formatAddress(target)}`,
+          `tcp://${formatTargets(targets)}`,
         ])
       ),
     );
     assertEquals(parse(printed).routes, routes);
     assertEquals(routes.length, Object.keys(environment).length);
-    const asArguments = routes.map(({ listen, target }) =>
-      `${formatAddress(listen)}=${formatAddress(target)}`
+    const asArguments = routes.map(({ listen, targets }) =>
+      `${formatAddress(listen)}=${formatTargets(targets)}`
     );
     assertEquals(
-      parseRouteArguments(asArguments, "127.0.0.1"),
+      parseRouteArguments(asArguments, { bind: "127.0.0.1" }),
       routes.map((route) => ({ ...route, aliases: [] })),
     );
   }
@@ -595,7 +598,7 @@ Deno.test("parseRouteArguments() reads each way to write a route", () => {
     "127.0.0.1:5432=tcp://[2001:db8::7]:15432",
     "[::1]:5433=TCP://192.0.2.1:5433",
     "localhost:81=a:80",
-  ], "0.0.0.0");
+  ], { bind: "0.0.0.0" });
   assertEquals(show(routes), [
     "81 localhost:81 a:80",
     "5432 127.0.0.1:5432 [2001:db8::7]:15432",
@@ -606,13 +609,16 @@ Deno.test("parseRouteArguments() reads each way to write a route", () => {
 });
 
 Deno.test("parseRouteArguments() listens on one port of several addresses", () => {
-  const routes = parseRouteArguments(["127.0.0.2:1=a:1", "127.0.0.1:1=b:1"], "::");
+  const routes = parseRouteArguments(["127.0.0.2:1=a:1", "127.0.0.1:1=b:1"], { bind: "::" });
   assertEquals(show(routes), ["1 127.0.0.1:1 b:1", "1 127.0.0.2:1 a:1"]);
 });
 
 Deno.test("parseRouteArguments() takes the same route twice as one, and two targets as an error", () => {
-  assertEquals(parseRouteArguments(["1=a:1", "1=A:1", "[::]:1=tcp://a:1"], "::").length, 1);
-  const [problem] = problems(() => parseRouteArguments(["1=a:1", "1=u:1"], "::"));
+  assertEquals(
+    parseRouteArguments(["1=a:1", "1=A:1", "[::]:1=tcp://a:1"], { bind: "::" }).length,
+    1,
+  );
+  const [problem] = problems(() => parseRouteArguments(["1=a:1", "1=u:1"], { bind: "::" }));
   assertEquals(
     problem?.message,
     '[::]:1: several targets for one listen port: argument "1=a:1" (a:1), argument "1=u:1" (u:1)',
@@ -637,7 +643,7 @@ Deno.test("parseRouteArguments() says of each bad argument what is wrong with it
     "::1:1=a:1": "an IPv6 address must stand in brackets",
     "1=2=a:1": "not a host name",
   };
-  const found = problems(() => parseRouteArguments(Object.keys(cases), "::"));
+  const found = problems(() => parseRouteArguments(Object.keys(cases), { bind: "::" }));
   assertEquals(
     found.map(({ message }) => message),
     Object.entries(cases).map(([text, why]) => `${JSON.stringify(text)}: ${why}`),
@@ -645,7 +651,7 @@ Deno.test("parseRouteArguments() says of each bad argument what is wrong with it
 });
 
 Deno.test("parseRouteArguments() shows nothing of a target that is no tcp:// one", () => {
-  const [problem] = problems(() => parseRouteArguments(["1=http://a:1/hunter2"], "::"));
+  const [problem] = problems(() => parseRouteArguments(["1=http://a:1/hunter2"], { bind: "::" }));
   assertEquals(problem?.message, "1=(not shown): only tcp:// can be forwarded");
 });
 
@@ -653,7 +659,7 @@ Deno.test("parseRouteArguments() shows nothing of what stands before an @", () =
   for (
     const text of ["1=u:hunter2@h:1", "1=tcp://hunter2=x@h:1", "hunter2=x@h:1", "1=x=hunter2@h"]
   ) {
-    for (const { message } of problems(() => parseRouteArguments([text], "::"))) {
+    for (const { message } of problems(() => parseRouteArguments([text], { bind: "::" }))) {
       assert(!message.includes("hunter2"), message);
     }
   }
@@ -667,7 +673,7 @@ Deno.test("aliasOf() gives the alias of a variable named like a route", () => {
 });
 
 Deno.test("routeName() is the aliases, or the port where there are none", () => {
-  const route = { listen: { hostname: "::", port: 1 }, target: { hostname: "a", port: 2 } };
+  const route = routeTo({ hostname: "a", port: 2 }, { listen: { hostname: "::", port: 1 } });
   assertEquals(routeName({ ...route, aliases: ["A", "B"] }), "A,B");
   assertEquals(routeName({ ...route, aliases: [] }), "1");
   assertEquals(routeName({ ...route, aliases: ["É\n", "B"] }), "É\n,B");

@@ -2,8 +2,9 @@
 // process, and a limit on every wait.
 
 import { hasPackages, sourceCommand } from "../../build/sources.ts";
-import { type Address, formatAddress } from "../../src/base/address.ts";
+import { type Address, formatAddress, formatTargets } from "../../src/base/address.ts";
 import { createLog } from "../../src/base/log.ts";
+import { routeTo } from "./routes.ts";
 import { type Route, routeName } from "../../src/config/routes.ts";
 import { serve, type Served, type ServeOptions } from "../../src/forward/forwarder.ts";
 
@@ -274,11 +275,12 @@ export async function startForwarder(
   const stop = new AbortController();
   const ready = Promise.withResolvers<{ routes: readonly Route[]; status: Address | undefined }>();
   const served = serve(
-    targets.map(({ hostname: name, port }, index) => ({
-      aliases: [`ROUTE${index}`],
-      listen: { hostname, port: 0 },
-      target: { hostname: name, port },
-    })),
+    targets.map(({ hostname: name, port }, index) =>
+      routeTo({ hostname: name, port }, {
+        aliases: [`ROUTE${index}`],
+        listen: { hostname, port: 0 },
+      })
+    ),
     {
       connectTimeoutMs: 5000,
       retryMs: 0,
@@ -320,7 +322,7 @@ function reachable({ listen }: Route): Deno.ConnectOptions {
 
 /** What a route is called in a failing test. */
 export function describeRoute(route: Route): string {
-  return `${routeName(route)} ${formatAddress(route.listen)} → ${formatAddress(route.target)}`;
+  return `${routeName(route)} ${formatAddress(route.listen)} → ${formatTargets(route.targets)}`;
 }
 
 /** The program and its first arguments: the executable of `AMBASSADOR_BIN`, or the sources. */

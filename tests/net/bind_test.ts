@@ -3,9 +3,10 @@ import { bindRoutes, type BoundRoute } from "../../src/net/bind.ts";
 import { BindError } from "../../src/base/errors.ts";
 import type { Route } from "../../src/config/routes.ts";
 import { freePort, hasIpv6, within } from "../helpers/mod.ts";
+import { routeTo } from "../helpers/routes.ts";
 
 function route(hostname: string, port: number, aliases: readonly string[] = ["REDIS"]): Route {
-  return { aliases, listen: { hostname, port }, target: { hostname: "192.0.2.1", port: 6379 } };
+  return routeTo({ hostname: "192.0.2.1", port: 6379 }, { aliases, listen: { hostname, port } });
 }
 
 function closeAll(bound: readonly BoundRoute[]): Disposable {

@@ -422,8 +422,9 @@ Deno.test("ambassador check prints the same for the same environment, on stdout 
   assertEquals(JSON.parse(json.stdout), {
     routes: [{
       aliases: ["REDIS", "REDIS_1"],
-      listen: { hostname: "::", port: 6379 },
-      target: { hostname: "192.168.1.52", port: 6379 },
+      listen: { protocol: "tcp", hostname: "::", port: 6379 },
+      targets: [{ protocol: "tcp", hostname: "192.168.1.52", port: 6379 }],
+      settings: {},
     }],
     ignored: [{
       variable: "KUBERNETES_PORT_443_TCP",

@@ -3,6 +3,7 @@
 
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { type Command, parseCommand } from "../../src/config/command_line.ts";
+import { formatTargets } from "../../src/base/address.ts";
 import { ROOT } from "../helpers/mod.ts";
 import { parseYaml, type Yaml, type YamlMap } from "../helpers/yaml.ts";
 
@@ -45,7 +46,7 @@ function envOf(container: YamlMap): Record<string, string> {
 }
 
 function formatRoutes({ routes }: Command): string[] {
-  return routes.map(({ listen, target }) => `${listen.port}=${target.hostname}:${target.port}`);
+  return routes.map(({ listen, targets }) => `${listen.port}=${formatTargets(targets)}`);
 }
 
 /** What every ambassador in a pod has to have. */

@@ -4,7 +4,7 @@
 // FUZZ_CASES says how long; `SEED=…` repeats a run.
 
 import { assert, assertEquals } from "@std/assert";
-import { formatAddress, parseAddress } from "../../src/base/address.ts";
+import { formatAddress, formatTargets, parseAddress } from "../../src/base/address.ts";
 import { formatRoutes } from "../../src/commands/check.ts";
 import { type Command, parseCommand } from "../../src/config/command_line.ts";
 import { formatDuration, parseDuration } from "../../src/base/duration.ts";
@@ -180,13 +180,13 @@ function checkCommand({ routes, ignored, options, warnings }: Command): void {
     assert(formatRoutes({ routes, ignored }, format) === text, text);
   }
   for (const { setting, reason } of warnings) assert(setting !== "" && reason !== "");
-  const written = routes.map(({ listen, target }) =>
-    `${formatAddress(listen)}=tcp://${formatAddress(target)}`
+  const written = routes.map(({ listen, targets }) =>
+    `${formatAddress(listen)}=tcp://${formatTargets(targets)}`
   );
-  const again = parseRouteArguments(written, options.bind);
+  const again = parseRouteArguments(written, options);
   assertEquals(
-    again.map(({ listen, target }) => ({ listen, target })),
-    routes.map(({ listen, target }) => ({ listen, target })),
+    again.map(({ listen, targets }) => ({ listen, targets })),
+    routes.map(({ listen, targets }) => ({ listen, targets })),
   );
 }
 

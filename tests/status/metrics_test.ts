@@ -23,18 +23,18 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { routeTo } from "../helpers/routes.ts";
 
 function reportOf(counts: RouteCounts, aliases: readonly string[] = ["REDIS"]): Report {
-  const route = {
+  const route = routeTo({ hostname: "192.0.2.10", port: 6379 }, {
     aliases,
     listen: { hostname: "::", port: 6379 },
-    target: { hostname: "192.0.2.10", port: 6379 },
-  };
+  });
   return {
     version: "1.2.3",
     startedAt: 1500,
     ready: true,
-    routes: [{ route, counts }],
+    routes: [{ route, counts: counts.report() }],
     ignored: [],
   };
 }
@@ -111,7 +111,7 @@ function labelOf(text: string, label: string): string | undefined {
 Deno.test("formatMetrics() lets no alias and no address end its label", () => {
   const report = reportOf(new RouteCounts(), [HOSTILE]);
   const routes = report.routes.map(({ route, counts }) => ({
-    route: { ...route, listen: { hostname: HOSTILE, port: 1 } },
+    route: { ...route, listen: { protocol: "tcp" as const, hostname: HOSTILE, port: 1 } },
     counts,
   }));
   const text = formatMetrics({ ...report, routes });

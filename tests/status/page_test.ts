@@ -4,6 +4,7 @@ import { formatBytes, formatPage, formatSpan, pagePolicy } from "../../src/statu
 import { newTraffic } from "../../src/net/relay.ts";
 import type { Report } from "../../src/forward/report.ts";
 import "../helpers/mod.ts";
+import { routeTo } from "../helpers/routes.ts";
 
 const NOW = Date.UTC(2026, 10, 22, 18, 20, 0);
 
@@ -15,17 +16,16 @@ function report({ aliases = ["REDIS"], ready = true } = {}): Report {
   counts.connections = 12_345;
   counts.connectErrors = 7;
   counts.lastConnectError = { at: NOW - 61_000, message: "connection <refused>" };
-  const route = {
+  const route = routeTo({ hostname: "192.0.2.10", port: 6380 }, {
     aliases,
     listen: { hostname: "::", port: 6379 },
-    target: { hostname: "192.0.2.10", port: 6380 },
-  };
+  });
   const variable = "X<b>_PORT_1_UDP";
   return {
     version: "1.2.3",
     startedAt: NOW - 100_000_000,
     ready,
-    routes: [{ route, counts }],
+    routes: [{ route, counts: counts.report() }],
     ignored: [{ variable, reason: "UDP & SCTP", asked: false }],
   };
 }

@@ -25,6 +25,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { routeTo } from "../helpers/routes.ts";
 import { descriptorsOf, startRoute } from "../helpers/process.ts";
 
 const LOCAL = { hostname: "127.0.0.1", port: 0 } as const;
@@ -33,12 +34,17 @@ function report({ ready = true } = {}): Report {
   const counts = new RouteCounts();
   counts.opened(newTraffic());
   counts.connectFailed("connection refused");
-  const route = {
+  const route = routeTo({ hostname: "192.0.2.10", port: 6379 }, {
     aliases: ["REDIS", "REDIS_1"],
     listen: { hostname: "::", port: 6379 },
-    target: { hostname: "192.0.2.10", port: 6379 },
+  });
+  return {
+    version: "1.2.3",
+    startedAt: 0,
+    ready,
+    routes: [{ route, counts: counts.report() }],
+    ignored: [],
   };
-  return { version: "1.2.3", startedAt: 0, ready, routes: [{ route, counts }], ignored: [] };
 }
 
 async function ask(path: string, method = "GET", from = report()): Promise<Response> {
@@ -63,8 +69,8 @@ Deno.test("answer() gives /readyz each route's addresses, open connections and l
     status: "ready",
     routes: [{
       aliases: ["REDIS", "REDIS_1"],
-      listen: { hostname: "::", port: 6379 },
-      target: { hostname: "192.0.2.10", port: 6379 },
+      listen: { protocol: "tcp", hostname: "::", port: 6379 },
+      targets: [{ protocol: "tcp", hostname: "192.0.2.10", port: 6379 }],
       open_connections: 1,
       last_connect_error: { time, error: "connection refused" },
     }],

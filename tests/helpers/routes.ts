@@ -1,0 +1,21 @@
+// Routes for tests.
+
+import type { Address } from "../../src/base/address.ts";
+import { DEFAULT_SETTINGS, type Route, type RouteSettings } from "../../src/config/routes.ts";
+
+/** A TCP route with one target, and with the defaults but for what is given. */
+export function routeTo(
+  target: Address,
+  { aliases = [], listen = { hostname: "127.0.0.1", port: 0 }, settings = {} }: {
+    readonly aliases?: readonly string[];
+    readonly listen?: Address;
+    readonly settings?: Partial<RouteSettings>;
+  } = {},
+): Route {
+  return {
+    aliases,
+    listen: { protocol: "tcp", hostname: listen.hostname, port: listen.port },
+    targets: [{ protocol: "tcp", hostname: target.hostname, port: target.port }],
+    settings: { ...DEFAULT_SETTINGS, ...settings },
+  };
+}
