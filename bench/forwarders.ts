@@ -26,9 +26,10 @@ export interface ForwarderSpec {
 /** More than the bench ever opens at once, and few enough for the usual limits on open files. */
 const MAX_CONNECTIONS = 6000;
 
-/** The ambassador: the sources with the Deno that runs the bench, or an executable. */
-export function ambassador(executable?: string): ForwarderSpec {
-  const program = executable === undefined ? sourceCommand() : [executable];
+/** The ambassador: sources with the Deno that runs the bench (these unless given), or an executable. */
+export function ambassador(path?: string): ForwarderSpec {
+  const isFolder = path !== undefined && Deno.statSync(path).isDirectory;
+  const program = path === undefined || isFolder ? sourceCommand(path) : [path];
   return {
     name: "ambassador",
     commands: (routes) => [[

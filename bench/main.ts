@@ -17,6 +17,7 @@ const USAGE = `deno task bench [OPTIONS]
   --only NAME[,...]  only these: ${MEASURES.map(({ name }) => name).join(", ")}
   --peers NAME[,...] only these peers, by the heads of their columns
   --bin FILE         measure this executable instead of the sources
+  --before PATH      an earlier version as one more peer: an executable, or a checkout's folder
   --effort SHARE     0.1 for a quick look: shorter runs [1]
   --status           the ambassador with its metrics read every second, as one more peer
   --growth           the cost of one more connection and of one more route instead
@@ -31,6 +32,7 @@ interface BenchOptions {
   /** What to say of peers that are not installed. */
   readonly missing: readonly string[];
   readonly bin: string | undefined;
+  readonly before: string | undefined;
   readonly status: boolean;
   readonly growth: boolean;
   readonly json: boolean;
@@ -47,6 +49,7 @@ function parseBenchCommand(args: readonly string[]): BenchOptions | undefined {
     only: { type: "string" },
     peers: { type: "string" },
     bin: { type: "string" },
+    before: { type: "string" },
     effort: { type: "string", default: "1" },
     status: { type: "boolean", default: false },
     growth: { type: "boolean", default: false },
@@ -54,7 +57,7 @@ function parseBenchCommand(args: readonly string[]): BenchOptions | undefined {
     help: { type: "boolean", short: "h" },
   });
   if (options.help) return undefined;
-  const { bin, status, growth, json } = options;
+  const { bin, before, status, growth, json } = options;
   if (growth && json) throw new SyntaxError("--growth: stands without --json");
   const measures = chosen(MEASURES, options.only);
   if (measures.length === 0) throw new SyntaxError(`--only "${options.only}": names nothing`);
@@ -65,7 +68,7 @@ function parseBenchCommand(args: readonly string[]): BenchOptions | undefined {
     measures,
     peers: chosen(peers, options.peers),
     missing,
-    ...{ bin, status, growth, json },
+    ...{ bin, before, status, growth, json },
   };
 }
 
@@ -76,6 +79,7 @@ async function run({ rounds, effort, measures, ...options }: BenchOptions): Prom
   const all = [
     ambassador(options.bin),
     ...(scraped === null ? [] : [scraped]),
+    ...(options.before === undefined ? [] : [{ ...ambassador(options.before), name: "before" }]),
     ...options.peers,
   ];
   const folder = await Deno.makeTempDir({ prefix: "ambassador_bench_" });

@@ -30,9 +30,13 @@ export function pathOf(name: string): string {
   return decodeURIComponent(new URL(name, ROOT).pathname);
 }
 
-/** The Deno that runs this, and the arguments that make it run the program. */
-export function sourceCommand(): string[] {
+/**
+ * The Deno that runs this, and the arguments that make it run the program.
+ *
+ * @param folder The checkout that the program is in; this one unless given.
+ */
+export function sourceCommand(folder = pathOf("").slice(0, -1)): string[] {
   const map = hasPackages() ? "deno.json" : "offline/import_map.json";
-  const options = ["-q", "-P", ...V8_FLAGS, `--config=${pathOf("deno.json")}`];
-  return [Deno.execPath(), "run", ...options, `--import-map=${pathOf(map)}`, pathOf("main.ts")];
+  const options = ["-q", "-P", ...V8_FLAGS, `--config=${folder}/deno.json`];
+  return [Deno.execPath(), "run", ...options, `--import-map=${folder}/${map}`, `${folder}/main.ts`];
 }

@@ -94,7 +94,8 @@ const PLAIN_WORDS: Readonly<Record<string, string>> = {
   ENETUNREACH: "network unreachable",
   ETIMEDOUT: "no answer",
   EADDRINUSE: "address in use",
-  EADDRNOTAVAIL: "not an address of this machine",
+  // Of a connect; what it means of a listener, `listenError` says.
+  EADDRNOTAVAIL: "no local address or port is left to connect from",
   EACCES: "permission denied",
   EPERM: "permission denied",
   EMFILE: "out of file descriptors",

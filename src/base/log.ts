@@ -10,6 +10,7 @@
 import { BaseHandler } from "@std/log/base-handler";
 import { type LevelName, LogLevels } from "@std/log/levels";
 import { Logger, type LogRecord } from "@std/log/logger";
+import { Bursts } from "./burst.ts";
 import { logToStderr } from "./stderr.ts";
 import { escapeInvisible, quoteWhole } from "./text.ts";
 
@@ -36,6 +37,8 @@ export interface Log {
   info(event: string, fields?: Fields): void;
   /** A client was not served. */
   warn(event: string, fields?: Fields): void;
+  /** A failure that may repeat under load. */
+  repeated(level: "warn" | "error", event: string, fields: Fields): void;
   /** Somebody has to act. */
   error(event: string, fields?: Fields): void;
 }
@@ -64,7 +67,15 @@ export function createLog({ level, format, write }: CreateLogOptions): Log {
   write ??= (line) => logToStderr(`${line}\n`, tellLost);
   const handler = new LineHandler(levelName, formatter, write);
   const logger = new Logger("ambassador", levelName, { handlers: [handler] });
+  const bursts = new Bursts({
+    get debugs() {
+      return logger.level <= LogLevels.DEBUG;
+    },
+    warn: (event: string, fields = {}) => void logger.warn(event, fields),
+    error: (event: string, fields = {}) => void logger.error(event, fields),
+  } as Log);
   return {
+    repeated: (level, event, fields) => bursts.note(level, event, fields),
     debugs: logger.level <= LogLevels.DEBUG,
     debug: (event, fields = {}) => void logger.debug(event, fields),
     info: (event, fields = {}) => void logger.info(event, fields),

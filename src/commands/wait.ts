@@ -4,7 +4,7 @@
 import { type Address, formatAddress } from "../base/address.ts";
 import { describeError } from "../base/errors.ts";
 import { Backoff, pause, TimeLimit } from "../base/time.ts";
-import { connectTo } from "../net/connect.ts";
+import { TRANSPORTS } from "../net/transports.ts";
 import type { Route } from "../config/routes.ts";
 
 /** How long to wait unless told otherwise, in milliseconds. */
@@ -70,7 +70,7 @@ async function tryOnce(
 ): Promise<void> {
   using limit = new TimeLimit(connectTimeoutMs, outer);
   try {
-    using _conn = await connectTo(address, limit.signal);
+    using _conn = await TRANSPORTS.tcp.connect(address, limit.signal);
     upstream.accepts = true;
   } catch (error) {
     // What the last whole try said tells more than that there was no time for another.

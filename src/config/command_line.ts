@@ -27,8 +27,8 @@ export interface Warning {
 
 /** What the program was asked to do. */
 export interface Command extends Routes {
-  /** `serve` where no command is named. */
-  readonly name: "serve" | "help" | "version" | typeof COMMANDS[number];
+  /** `forward` where no command is named. */
+  readonly name: "forward" | "help" | "version" | typeof COMMANDS[number];
   /** Every option, from its argument, its variable or its default. */
   readonly options: Options;
   /** Settings that have no effect. */
@@ -83,7 +83,7 @@ export function parseCommand(args: readonly string[], environment: Environment):
     // A setting without effect, such as a misspelt one, may be the cause of the rest.
     throw new ConfigError([...problems, ...warnings.map(problemOf)]);
   }
-  return { name: line.command ?? "serve", options, ...routes, warnings };
+  return { name: line.command ?? "forward", options, ...routes, warnings };
 }
 
 /** The command line, taken apart but not yet understood. */

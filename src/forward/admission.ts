@@ -1,126 +1,203 @@
-// Says when the next client may be accepted: below the limit on connections, and not while one that
-// was accepted already waits for a descriptor to reach its upstream with. One gate for all routes,
-// since the limits are those of the process.
+// Says who may go on while places or descriptors are scarce: the next client of a route, and the next
+// dial for one. One for all routes, since the limits are those of the process. It opens nothing.
+//
+// How many descriptors there are can't be asked for; it is learned when one is missing. For a while
+// that number is the limit then, and one rule shares what is left: what a route holds of something may
+// not exceed what is still free of it. So whatever one route's target does, others find some.
 
-import { isShortage } from "../base/errors.ts";
 import { startPause } from "../base/time.ts";
 
-/** A shortage that has not shown for so long is over. */
-export const SHORTAGE_OVER_MS = 10_000;
+/** How long a shortage is remembered after it has last shown. */
+const SHORTAGE_MS = 60_000;
 
-/** Where descriptors are short, so many stay free of forwarded connections. */
-const ROOM = 8;
+/** Where descriptors are short, this many stay free of clients: for lookups, dials, the status page. */
+const RESERVED = 8;
 
-/** Counts connections and those that wait for something to be given back. */
-export class Gate {
+/** A client's own descriptor, and the one that its upstream will need. */
+const PER_CONNECTION = 2;
+
+/** How long a dial is left alone: an upstream that can be reached has answered by then. */
+const PATIENCE_MS = 250;
+
+/** What one route holds. */
+export class Share {
+  /** Maximum connections of the route. */
+  readonly max: number;
+  /** Clients that are accepted and have not ended. */
+  open = 0;
+  /** Those of them that have no upstream yet. */
+  held = 0;
+  /** The dials under way, the oldest first. */
+  readonly dials = new Set<StartedDial>();
+
+  /** @param max Maximum connections of the route; 0 is no limit. */
+  constructor(max: number) {
+    this.max = max > 0 ? max : Infinity;
+  }
+}
+
+/** A dial under way. */
+export interface StartedDial {
+  /** When it began, as `performance.now()` tells it. */
+  readonly sinceMs: number;
+  /** Makes it give its descriptor back, and try again when there is one. */
+  giveWay(): void;
+}
+
+/** Counts connections and descriptors. */
+export class Admission {
   readonly #max: number;
-  #connections = 0;
-  #starving = 0;
-  #lastShortageMs = -Infinity;
-  readonly #dials: Wake[] = [];
-  readonly #accepts: Wake[] = [];
+  readonly #shares: Iterable<Share>;
+  #open = 0;
+  #descriptors = 0;
+  /** How many descriptors forwarding can have; Infinity as long as none has been missing. */
+  #ceiling = Infinity;
+  #shortUntilMs = 0;
+  readonly #dials = new Set<() => void>();
+  readonly #accepts = new Set<() => void>();
 
   /**
-   * An open gate.
+   * Nothing is open yet.
    *
-   * @param max Connections at once; 0 is no limit.
+   * @param max Maximum connections of all routes together; 0 is no limit.
+   * @param shares Those of all routes, as they are at each time.
    */
-  constructor(max: number) {
+  constructor(max: number, shares: Iterable<Share>) {
     this.#max = max > 0 ? max : Infinity;
+    this.#shares = shares;
   }
 
-  /** Connections that are open. */
-  get connections(): number {
-    return this.#connections;
+  /** Clients that are accepted and have not ended. */
+  get open(): number {
+    return this.#open;
   }
 
-  /** Whether the next client may be accepted now. */
-  get isOpen(): boolean {
-    return this.#connections < this.#max && this.#starving === 0;
-  }
-
-  /** Whether a descriptor was missing not long ago, so that other failures may come from that. */
+  /** Whether so few descriptors are left that other failures may come from that. */
   get isShort(): boolean {
-    return performance.now() - this.#lastShortageMs < SHORTAGE_OVER_MS;
+    return this.#remembersShortage() && this.#ceiling - this.#descriptors < RESERVED;
   }
 
   /** Takes note that a descriptor was missing; whether that is news. */
   noteShortage(): boolean {
-    const isNews = !this.isShort;
-    this.#lastShortageMs = performance.now();
+    const isNews = !this.#remembersShortage();
+    this.#ceiling = Math.min(this.#ceiling, this.#descriptors);
+    this.#shortUntilMs = performance.now() + SHORTAGE_MS;
+    this.#makeRoom();
     return isNews;
   }
 
-  /**
-   * Whether others, like the status page, have descriptors left if a client is accepted now. Found out
-   * by taking them for a moment, and only for as long as they are short.
-   */
-  hasRoom(): boolean {
-    if (!this.isShort || this.#connections === 0 || areFree(ROOM)) return true;
-    this.#lastShortageMs = performance.now();
-    return false;
+  /** Whether the next client of a route may be accepted now. */
+  mayAccept(share: Share): boolean {
+    if (this.#open >= this.#max || share.open >= share.max) return false;
+    // Somebody has to be served, however few descriptors there are.
+    if (this.#open === 0 || !this.#remembersShortage()) return true;
+    const free = this.#ceiling - RESERVED - this.#descriptors;
+    return free >= PER_CONNECTION && share.held < free;
   }
 
-  /** Counts a connection that has begun. */
-  enter(): void {
-    this.#connections++;
+  /** Whether a dial for a route may have a descriptor now. */
+  mayDial({ dials }: Share): boolean {
+    return !this.#remembersShortage() ||
+      dials.size < Math.max(1, this.#ceiling - this.#descriptors);
   }
 
-  /** Counts a connection that has ended, and wakes those who can go on for it. */
-  leave(): void {
-    this.#connections--;
-    // It has given back two descriptors. Dials go first: their clients are already here.
-    this.#dials.shift()?.();
-    this.#dials.shift()?.();
-    this.#wakeAccepts();
-  }
-
-  /** Runs `act` while no further client is accepted, since it waits for a descriptor. */
-  async starve<T>(act: () => Promise<T>): Promise<T> {
-    this.#starving++;
-    try {
-      return await act();
-    } finally {
-      this.#starving--;
-      this.#wakeAccepts();
+  /** Resolves when the next client of a route may be accepted, or the signal has aborted. */
+  async untilMayAccept(share: Share, signal: AbortSignal): Promise<void> {
+    while (!this.mayAccept(share) && !signal.aborted) {
+      this.#makeRoom();
+      await this.#wait(this.#accepts, this.#pollMs(), signal);
     }
   }
 
-  /** For a dial that wants a descriptor: resolves when one may be free, or the time is over. */
-  async untilDescriptor(withinMs: number, signal: AbortSignal): Promise<void> {
-    await this.#wait(this.#dials, withinMs, signal);
-  }
-
-  /** For an accept: resolves when the gate may have opened, or the time is over. */
+  /** For an accept that failed: resolves when a connection has ended, or the time is over. */
   async untilChange(withinMs: number, signal: AbortSignal): Promise<void> {
     await this.#wait(this.#accepts, withinMs, signal);
   }
 
-  #wakeAccepts(): void {
-    for (const wake of this.#accepts.splice(0)) wake();
+  /** Resolves when a dial for a route may have a descriptor, or the signal has aborted. */
+  async untilMayDial(share: Share, signal: AbortSignal): Promise<void> {
+    do await this.#wait(this.#dials, this.#pollMs(), signal); while (
+      !this.mayDial(share) && !signal.aborted
+    );
   }
 
-  // Not by AbortSignal.any(): Deno 2.7 forgets such a signal, and with it who waits, if its memory is
-  // collected in the meantime.
-  async #wait(queue: Wake[], withinMs: number, signal: AbortSignal): Promise<void> {
+  /** Counts a client that was accepted. */
+  accepted(share: Share): void {
+    this.#open++;
+    this.#descriptors++;
+    share.open++;
+    share.held++;
+  }
+
+  /** Counts a dial that begins. */
+  dialBegins(share: Share, dial: StartedDial): void {
+    this.#descriptors++;
+    share.dials.add(dial);
+  }
+
+  /** Counts a dial that has ended, and whether its descriptor stays in use. */
+  dialEnded(share: Share, dial: StartedDial, isConnected: boolean): void {
+    share.dials.delete(dial);
+    if (isConnected) return;
+    this.#descriptors--;
+    this.#wake();
+  }
+
+  /** Counts a client that has no longer to wait for its upstream. */
+  reached(share: Share): void {
+    share.held--;
+  }
+
+  /** Counts a connection that has ended, with its upstream if it had one. */
+  left(share: Share, hadUpstream: boolean): void {
+    this.#open--;
+    this.#descriptors -= hadUpstream ? 2 : 1;
+    share.open--;
+    if (!hadUpstream) share.held--;
+    this.#wake();
+  }
+
+  /** Takes descriptors back from dials that hold more than their share and have had their time. */
+  #makeRoom(): void {
+    if (!this.#remembersShortage()) return;
+    const beganBeforeMs = performance.now() - PATIENCE_MS;
+    let free = this.#ceiling - this.#descriptors;
+    for (const { dials } of this.#shares) {
+      let holds = dials.size;
+      for (const dial of dials) {
+        if (holds <= free || dial.sinceMs > beganBeforeMs) break;
+        dial.giveWay();
+        holds--;
+        free++;
+      }
+    }
+  }
+
+  /** Dials go first: their clients are already here. */
+  #wake(): void {
+    for (const waiting of [this.#dials, this.#accepts]) {
+      const all = [...waiting];
+      waiting.clear();
+      for (const end of all) end();
+    }
+  }
+
+  #remembersShortage(): boolean {
+    if (this.#ceiling === Infinity) return false;
+    if (performance.now() < this.#shortUntilMs) return true;
+    this.#ceiling = Infinity;
+    return false;
+  }
+
+  /** A shortage ends without anybody's doing: others than forwarding hold descriptors too. */
+  #pollMs(): number {
+    return this.#remembersShortage() ? PATIENCE_MS : Infinity;
+  }
+
+  async #wait(waiting: Set<() => void>, withinMs: number, signal: AbortSignal): Promise<void> {
     const { over, end } = startPause(withinMs, signal);
-    queue.push(end);
+    waiting.add(end);
     await over;
-    const at = queue.indexOf(end);
-    if (at >= 0) queue.splice(at, 1);
-  }
-}
-
-/** Ends one wait. */
-type Wake = () => void;
-
-/** Whether so many descriptors could be opened. */
-function areFree(count: number): boolean {
-  using opened = new DisposableStack();
-  try {
-    for (let i = 0; i < count; i++) opened.use(Deno.listen({ hostname: "127.0.0.1", port: 0 }));
-    return true;
-  } catch (error) {
-    return !isShortage(error);
+    waiting.delete(end);
   }
 }

@@ -29,17 +29,16 @@ const LONGEST_MS = 500;
  */
 export function watchLimits(
   connections: ReadonlySet<Connection>,
-  { idleTimeoutMs, halfCloseTimeoutMs }: WatchLimitsOptions,
 ): Disposable {
-  const limits = [idleTimeoutMs, halfCloseTimeoutMs].filter((limit) => limit > 0);
   const seen = new WeakMap<Connection, Seen>();
   // What happened between two looks is seen at the second one, and its age at a third: two a tenth.
-  const everyMs = Math.max(10, Math.min(LONGEST_MS, ...limits.map((limit) => limit / 20)));
+  const everyMs = 10;
   const timer = setInterval(() => {
     const nowMs = performance.now();
     for (const connection of connections) {
-      connection.probe(nowMs);
-      if (!connection.isRelaying || limits.length === 0) continue;
+      connection.checkForReset(nowMs);
+      const { idleTimeoutMs, halfCloseTimeoutMs } = connection.settings;
+      if (!connection.isRelaying) continue;
       const { up, down } = connection.traffic;
       const bytes = up.bytes + down.bytes;
       const halfClosed = up.finished !== down.finished;

@@ -4,6 +4,7 @@
 
 import { errorCode } from "../base/errors.ts";
 import type { Direction } from "../net/relay.ts";
+import type { Stream } from "../net/stream.ts";
 
 /** For so long what was sent before a reset is kept for a reader that takes nothing of it. */
 const UNTAKEN_MS = 10_000;
@@ -11,8 +12,8 @@ const UNTAKEN_MS = 10_000;
 const NOTHING = new Uint8Array(0);
 
 /** Watches one side of a connection. */
-export class Probe {
-  readonly #socket: Pick<Deno.TcpConn, "write">;
+export class ResetDetector {
+  readonly #socket: Pick<Stream, "write">;
   readonly #onGone: () => void;
   #isUnderWay = false;
   #bytes = 0;
@@ -25,7 +26,7 @@ export class Probe {
    * @param socket The side.
    * @param onGone Called when it has been reset and nobody takes what it had sent.
    */
-  constructor(socket: Pick<Deno.TcpConn, "write">, onGone: () => void) {
+  constructor(socket: Pick<Stream, "write">, onGone: () => void) {
     this.#socket = socket;
     this.#onGone = onGone;
   }
@@ -42,7 +43,7 @@ export class Probe {
    * @param received What goes to it.
    * @param nowMs The time, from any beginning.
    */
-  look(sent: Direction | undefined, received: Direction, nowMs: number): void {
+  check(sent: Direction | undefined, received: Direction, nowMs: number): void {
     const isUntaken = sent !== undefined && !sent.finished;
     if (isUntaken && sent.bytes !== this.#bytes) {
       // Whoever takes what came before a reset gets all of it.

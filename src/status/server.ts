@@ -6,7 +6,8 @@
 // first to go, and a server that has ended is started again.
 
 import type { Address } from "../base/address.ts";
-import { bindError, lacksFamily } from "../net/bind.ts";
+import { listenError } from "../net/listen_error.ts";
+import { lacksFamily } from "../net/tcp.ts";
 import { formatMetrics, METRICS_TYPE } from "./metrics.ts";
 import { formatPage, pagePolicy } from "./page.ts";
 import { Backoff, pause } from "../base/time.ts";
@@ -35,17 +36,20 @@ export class StatusServer implements Disposable {
    */
   constructor(address: Address, report: () => Report) {
     this.#report = report;
+    // The page would be served where this says, not where --status does.
+    Deno.env.delete("DENO_SERVE_ADDRESS");
     const server = this.#listenFirst(address);
     this.address = { hostname: server.addr.hostname, port: server.addr.port };
     void this.#keep(server);
   }
 
-  /** Gives the descriptors of all its connections back, since forwarding is short of them. */
-  shed(): void {
+  /** Gives the descriptors of all its connections back, since forwarding is short of them; or not. */
+  shed(): boolean {
     const nowMs = performance.now();
-    if (nowMs - this.#lastShedMs < SHED_AT_MOST_EVERY_MS) return;
+    if (nowMs - this.#lastShedMs < SHED_AT_MOST_EVERY_MS) return false;
     this.#lastShedMs = nowMs;
     this.#restart.abort();
+    return true;
   }
 
   /** Ends at once, whatever is still being asked. */
@@ -63,7 +67,7 @@ export class StatusServer implements Disposable {
         return this.#listen({ ...address, hostname: "0.0.0.0" });
       }
     } catch (cause) {
-      throw bindError(address, "--status", cause);
+      throw listenError(address, "--status", cause);
     }
   }
 

@@ -23,7 +23,7 @@ function settings({ warnings }: Command): string[] {
 
 Deno.test("parseCommand() forwards what the environment says where nothing is asked for", () => {
   const command = parseCommand([], LINK);
-  assertEquals(command.name, "serve");
+  assertEquals(command.name, "forward");
   assertEquals(command.routes.map(({ aliases }) => aliases), [["REDIS"]]);
   assertEquals(command.warnings, []);
   assertEquals(command.options, {
@@ -78,8 +78,8 @@ Deno.test("parseCommand() shows help and version whatever else is there", () => 
   }
   assertEquals(parseCommand(["--version"], broken).name, "version");
   assertEquals(parseCommand(["--version", "--help"], broken).name, "help");
-  assertEquals(parseCommand(["--help=false", ROUTE], {}).name, "serve");
-  assertEquals(parseCommand(["--", ROUTE], {}).name, "serve");
+  assertEquals(parseCommand(["--help=false", ROUTE], {}).name, "forward");
+  assertEquals(parseCommand(["--", ROUTE], {}).name, "forward");
 });
 
 /** For each option that the environment knows: a text, another one, and their values. */
@@ -153,7 +153,7 @@ Deno.test("parseCommand() names the argument or the variable whose value is wron
     assertEquals(messages([ROUTE], { [variable]: text }), [`${variable} ${shown}`]);
     // A wrong variable does not matter where an argument is there.
     const [good = ""] = VALUES[keyOf(name)] ?? [];
-    assertEquals(parseCommand([ROUTE, `--${name}`, good], { [variable]: text }).name, "serve");
+    assertEquals(parseCommand([ROUTE, `--${name}`, good], { [variable]: text }).name, "forward");
   }
 });
 

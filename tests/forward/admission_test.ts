@@ -1,7 +1,7 @@
-// Who may go on when, while connections or descriptors are scarce.
+// Who may go on when, while places or descriptors are scarce.
 
 import { assert, assertEquals } from "@std/assert";
-import { Gate } from "../../src/forward/admission.ts";
+import { Admission, Share, type StartedDial } from "../../src/forward/admission.ts";
 import { within } from "../helpers/mod.ts";
 
 const never = new AbortController().signal;
@@ -14,96 +14,160 @@ async function isDone(promise: Promise<void>): Promise<boolean> {
   return done;
 }
 
-Deno.test("Gate is closed at its maximum and open again when a connection ends", () => {
-  const gate = new Gate(2);
-  gate.enter();
-  assert(gate.isOpen);
-  gate.enter();
-  assert(!gate.isOpen);
-  gate.leave();
-  assert(gate.isOpen);
-  assertEquals(gate.connections, 1);
-});
+/** An admission with so many routes. */
+function admissionOf(max: number, ...routeMaxes: number[]): [Admission, ...Share[]] {
+  const shares = routeMaxes.map((routeMax) => new Share(routeMax));
+  return [new Admission(max, shares), ...shares];
+}
 
-Deno.test("Gate has no maximum if that is 0", () => {
-  const gate = new Gate(0);
-  for (let i = 0; i < 10_000; i++) gate.enter();
-  assert(gate.isOpen);
-});
+/** A dial that began so long ago, and whether it has been told to give way. */
+class TestDial implements StartedDial {
+  readonly sinceMs: number;
+  gaveWay = false;
 
-Deno.test("Gate.leave() wakes two dials in their order, and all accepts", async () => {
-  const gate = new Gate(0);
-  gate.enter();
-  const dials = [1, 2, 3].map(() => gate.untilDescriptor(Infinity, never));
-  const accepts = [1, 2].map(() => gate.untilChange(Infinity, never));
-  gate.leave();
-  await within(Promise.all([dials[0], dials[1], ...accepts]), "those that are woken");
-  assertEquals(await isDone(dials[2] as Promise<void>), false);
-  gate.enter();
-  gate.leave();
-  await within(dials[2] as Promise<void>, "the third dial");
-});
-
-Deno.test("Gate waits end with their time and with their signal", async () => {
-  const gate = new Gate(0);
-  await within(gate.untilChange(5, never), "5 ms to pass");
-  const stop = new AbortController();
-  const waiting = gate.untilDescriptor(Infinity, stop.signal);
-  assertEquals(await isDone(waiting), false);
-  stop.abort();
-  await within(waiting, "the signal");
-  await within(gate.untilDescriptor(Infinity, stop.signal), "a signal that has aborted");
-});
-
-Deno.test("Gate.starve() keeps the gate closed until the last one has what it needs", async () => {
-  const gate = new Gate(0);
-  const [first, second] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  const starving = [gate.starve(() => first.promise), gate.starve(() => second.promise)];
-  assert(!gate.isOpen);
-  first.resolve();
-  await starving[0];
-  assert(!gate.isOpen);
-  const accept = gate.untilChange(Infinity, never);
-  second.resolve();
-  await starving[1];
-  assert(gate.isOpen);
-  await within(accept, "the accept to be woken");
-});
-
-Deno.test("Gate.noteShortage() is news once", () => {
-  const gate = new Gate(0);
-  assert(!gate.isShort);
-  assert(gate.noteShortage());
-  assert(gate.isShort);
-  assert(!gate.noteShortage());
-});
-
-Deno.test("Gate.hasRoom() is true where descriptors are free", () => {
-  const gate = new Gate(0);
-  assert(gate.hasRoom());
-  gate.noteShortage();
-  assert(gate.hasRoom());
-  gate.enter();
-  assert(gate.hasRoom());
-});
-
-Deno.test("Gate.hasRoom() is false where a few descriptors are missing, but for the only connection", () => {
-  const { listen } = Deno;
-  let left = 7;
-  const scarce = (options: Deno.TcpListenOptions): Deno.TcpListener => {
-    if (left-- > 0) return listen(options);
-    throw Object.assign(new Error("EMFILE"), { code: "EMFILE" });
-  };
-  Deno.listen = scarce as typeof listen;
-  try {
-    const gate = new Gate(0);
-    gate.enter();
-    assert(gate.hasRoom(), "nothing was short so far");
-    gate.noteShortage();
-    assert(!gate.hasRoom());
-    gate.leave();
-    assert(gate.hasRoom(), "somebody has to be served");
-  } finally {
-    Deno.listen = listen;
+  constructor(ageMs = 0) {
+    this.sinceMs = performance.now() - ageMs;
   }
+
+  giveWay(): void {
+    this.gaveWay = true;
+  }
+}
+
+/** Accepts so many clients, each with a dial under way. */
+function dialAll(admission: Admission, share: Share, count: number, ageMs = 0): TestDial[] {
+  return Array.from({ length: count }, () => {
+    const dial = new TestDial(ageMs);
+    admission.accepted(share);
+    admission.dialBegins(share, dial);
+    return dial;
+  });
+}
+
+/** Accepts so many clients that reach their upstreams. */
+function connectAll(admission: Admission, share: Share, count: number): void {
+  for (const dial of dialAll(admission, share, count)) {
+    admission.dialEnded(share, dial, true);
+    admission.reached(share);
+  }
+}
+
+Deno.test("Admission lets nobody in at its maximum, of all routes or of one", () => {
+  const [admission, one, other] = admissionOf(3, 2, 0);
+  assert(one && other);
+  connectAll(admission, one, 2);
+  assertEquals([admission.mayAccept(one), admission.mayAccept(other)], [false, true]);
+  connectAll(admission, other, 1);
+  assertEquals([admission.mayAccept(one), admission.mayAccept(other)], [false, false]);
+  admission.left(one, true);
+  assertEquals([admission.mayAccept(one), admission.mayAccept(other)], [true, true]);
+  assertEquals(admission.open, 2);
+});
+
+Deno.test("Admission has no maximum if that is 0", () => {
+  const [admission, share] = admissionOf(0, 0);
+  assert(share);
+  connectAll(admission, share, 10_000);
+  assert(admission.mayAccept(share));
+});
+
+Deno.test("Admission.noteShortage() is news once", () => {
+  const [admission, share] = admissionOf(0, 0);
+  assert(share);
+  connectAll(admission, share, 10);
+  assert(!admission.isShort);
+  assert(admission.noteShortage());
+  assert(admission.isShort);
+  assert(!admission.noteShortage());
+});
+
+Deno.test("Admission keeps eight descriptors free of clients once there was none", () => {
+  const [admission, share] = admissionOf(0, 0);
+  assert(share);
+  connectAll(admission, share, 20);
+  admission.noteShortage();
+  for (let left = 1; left <= 4; left++) {
+    assertEquals(admission.mayAccept(share), false);
+    admission.left(share, true);
+  }
+  assertEquals(admission.mayAccept(share), false, "a client and its upstream take two");
+  admission.left(share, true);
+  assert(admission.mayAccept(share));
+});
+
+Deno.test("Admission lets one client in however few descriptors there are", () => {
+  const [admission, share] = admissionOf(0, 0);
+  assert(share);
+  admission.noteShortage();
+  assert(admission.mayAccept(share));
+});
+
+Deno.test("Admission takes half of the dials of a dead target back at a shortage, the oldest first", () => {
+  const [admission, dead, healthy] = admissionOf(0, 0, 0);
+  assert(dead && healthy);
+  const dials = dialAll(admission, dead, 20, 1000);
+  admission.noteShortage();
+  assertEquals(dials.map(({ gaveWay }) => gaveWay), [
+    ...Array(10).fill(true),
+    ...Array(10).fill(false),
+  ]);
+  for (const dial of dials.filter(({ gaveWay }) => gaveWay)) admission.dialEnded(dead, dial, false);
+  assert(admission.mayAccept(healthy));
+  assert(admission.mayDial(healthy));
+  assert(!admission.mayAccept(dead), "it holds more clients than there is room for others");
+  assert(!admission.mayDial(dead));
+});
+
+Deno.test("Admission leaves dials alone that may just be about to connect", () => {
+  const [admission, share] = admissionOf(0, 0);
+  assert(share);
+  const dials = dialAll(admission, share, 20);
+  admission.noteShortage();
+  assert(dials.every(({ gaveWay }) => !gaveWay));
+});
+
+Deno.test("Admission takes dials back for a route that waits, once they have had their time", async () => {
+  const [admission, dead, healthy] = admissionOf(0, 0, 0);
+  assert(dead && healthy);
+  const dials = dialAll(admission, dead, 20);
+  admission.noteShortage();
+  const waiting = admission.untilMayAccept(healthy, never);
+  while (!dials.some(({ gaveWay }) => gaveWay)) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  for (const dial of dials.filter(({ gaveWay }) => gaveWay)) admission.dialEnded(dead, dial, false);
+  await within(waiting, "the healthy route to go on");
+});
+
+Deno.test("Admission wakes dials in their order and then accepts when a connection ends", async () => {
+  const [admission, share] = admissionOf(1, 0);
+  assert(share);
+  connectAll(admission, share, 1);
+  const order: string[] = [];
+  const wait = (name: string, waiting: Promise<void>): Promise<void> =>
+    waiting.then(() => void order.push(name));
+  const all = [
+    wait("accept", admission.untilMayAccept(share, never)),
+    wait("dial 1", admission.untilMayDial(share, never)),
+    wait("dial 2", admission.untilMayDial(share, never)),
+  ];
+  admission.left(share, true);
+  await within(Promise.all(all), "all to be woken");
+  assertEquals(order, ["dial 1", "dial 2", "accept"]);
+});
+
+Deno.test("Admission waits end with their time and with their signal", async () => {
+  const [admission, share] = admissionOf(1, 0);
+  assert(share);
+  connectAll(admission, share, 1);
+  await within(admission.untilChange(5, never), "5 ms to pass");
+  const stop = new AbortController();
+  const waiting = [
+    admission.untilMayAccept(share, stop.signal),
+    admission.untilMayDial(share, stop.signal),
+  ];
+  for (const each of waiting) assertEquals(await isDone(each), false);
+  stop.abort();
+  await within(Promise.all(waiting), "the signal");
+  await within(admission.untilMayDial(share, stop.signal), "a signal that has aborted");
 });

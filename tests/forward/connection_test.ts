@@ -2,16 +2,7 @@
 // long that is kept. The time is the test's own, since these limits are long.
 
 import { assert, assertEquals } from "@std/assert";
-import { Bursts } from "../../src/base/burst.ts";
-import {
-  Connection,
-  type ConnectionContext,
-  type ConnectionRoute,
-} from "../../src/forward/connection.ts";
-import { type Reason, REASONS, RouteCounts } from "../../src/forward/counts.ts";
-import { Ends } from "../../src/forward/ends.ts";
-import { Gate } from "../../src/forward/admission.ts";
-import { createLog } from "../../src/base/log.ts";
+import type { Connection } from "../../src/forward/connection.ts";
 import type { Direction } from "../../src/net/relay.ts";
 import {
   discard,
@@ -23,6 +14,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { serveClient, type Served } from "../helpers/connections.ts";
 
 /**
  * A process that connects or accepts, writes for as long as it can and reads nothing. When it is killed
@@ -56,42 +48,6 @@ async function kill(flooder: Deno.ChildProcess): Promise<void> {
   await flooder.stdout.cancel();
 }
 
-/** A connection at work. */
-interface Served {
-  readonly connection: Connection;
-  /** Why it has ended; undefined as long as it has not. */
-  reason(): Reason | undefined;
-  /** Resolves to the reason when it ends. */
-  readonly end: Promise<Reason | undefined>;
-}
-
-/** Serves a client whose upstream listens on the port. */
-function serve(client: Deno.TcpConn, port: number): Served {
-  const log = createLog({ level: "error", format: "text" });
-  const counts = new RouteCounts();
-  const route: ConnectionRoute = {
-    name: "ROUTE",
-    listen: "127.0.0.1:1",
-    target: { hostname: "127.0.0.1", port },
-    counts,
-    failures: new Bursts(log),
-    dials: new Set(),
-    feeders: [],
-  };
-  const context: ConnectionContext = {
-    connectTimeoutMs: 5000,
-    retryMs: 0,
-    gate: new Gate(0),
-    onShortage: () => {},
-    log,
-    clients: new Ends(),
-    upstreams: new Ends(),
-  };
-  const connection = new Connection(client, route, context);
-  const reason = (): Reason | undefined => REASONS.find((one) => counts.closed[one] === 1);
-  return { connection, reason, end: connection.serve().then(reason) };
-}
-
 /** Waits until the receiver's system takes no more. */
 async function untilStuck(direction: Direction): Promise<void> {
   let last = -1;
@@ -105,7 +61,7 @@ async function untilStuck(direction: Direction): Promise<void> {
 /** Probes at these times, each with its answer before the next. */
 async function probe(connection: Connection, ...timesMs: number[]): Promise<void> {
   for (const timeMs of timesMs) {
-    connection.probe(timeMs);
+    connection.checkForReset(timeMs);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
@@ -120,7 +76,8 @@ async function startDownload(): Promise<
   reader.releaseLock();
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const client = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
-  const served = serve(await listener.accept(), Number(new TextDecoder().decode(value)));
+  const target = { hostname: "127.0.0.1", port: Number(new TextDecoder().decode(value)) };
+  const served = serveClient(await listener.accept(), target);
   await writeAll(client, "unread");
   await untilStuck(served.connection.traffic.down);
   return { flooder, client, ...served };
@@ -164,7 +121,7 @@ Deno.test("Connection ends when its client resets and its upstream takes nothing
   });
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const flooder = startFlooder(String(listener.addr.port));
-  const { connection, reason, end } = serve(await listener.accept(), upstream.address.port);
+  const { connection, reason, end } = serveClient(await listener.accept(), upstream.address);
   await untilStuck(connection.traffic.up);
   await until(() => connection.traffic.down.bytes === 6, "the client has an answer");
   await probe(connection, 0, 500, 20_000);
@@ -185,7 +142,7 @@ Deno.test("Connection keeps a client that nobody reads for a while after the ups
   });
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   using client = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
-  const { connection, reason, end } = serve(await listener.accept(), upstream.address.port);
+  const { connection, reason, end } = serveClient(await listener.accept(), upstream.address);
   assertEquals(await readText(client), "");
   const { up, down } = connection.traffic;
   let sent = 0;

@@ -333,8 +333,8 @@ for (
       await within(program.status, "the end");
       const ends = linesOf(program, "connection_closed");
       const accepted = linesOf(program, "connection_opened").length;
-      // Each of the 20 clients is accepted once itself, and comes back a time or two.
-      assert(accepted >= 40 && accepted <= 100, `${accepted} connections of 20 clients`);
+      // Each of the 20 clients is accepted once itself, and the first comes back a time or two.
+      assert(accepted >= 20 && accepted <= 60, `${accepted} connections of 20 clients`);
       assertEquals(ends.length, accepted);
       assert(linesOf(program, "loop_detected").length >= 20, program.stderr);
       assertMatch(program.stderr, /loop_detected .*point the route at the last target"\n/);

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Probe } from "../../src/forward/reset_detector.ts";
+import { ResetDetector } from "../../src/forward/reset_detector.ts";
 import "../helpers/mod.ts";
 
 /** A side that has been reset. */
@@ -16,12 +16,12 @@ function untaken(bytes: number): { bytes: number; finished: boolean; writing: bo
 /** A direction in which nothing has moved. */
 const QUIET = { bytes: 0, finished: false, writing: false };
 
-Deno.test("Probe keeps what came before a reset for as long as some of it is taken in ten seconds", async () => {
+Deno.test("ResetDetector keeps what came before a reset for as long as some of it is taken in ten seconds", async () => {
   let gone = false;
-  const probe = new Probe(reset, () => gone = true);
+  const probe = new ResetDetector(reset, () => gone = true);
   async function look(bytes: number, ...timesMs: number[]): Promise<void> {
     for (const timeMs of timesMs) {
-      probe.look(untaken(bytes), QUIET, timeMs);
+      probe.check(untaken(bytes), QUIET, timeMs);
       // The answer of the socket, and what is done about it.
       for (let i = 0; i < 5; i++) await undefined;
     }
@@ -34,25 +34,25 @@ Deno.test("Probe keeps what came before a reset for as long as some of it is tak
   assertEquals(gone, true);
 });
 
-Deno.test("Probe finds out by the second look about a reset of a side that is held", async () => {
+Deno.test("ResetDetector finds out by the second look about a reset of a side that is held", async () => {
   let gone = false;
-  const probe = new Probe(reset, () => gone = true);
+  const probe = new ResetDetector(reset, () => gone = true);
   for (const [timeMs, isGone] of [[0, false], [500, true]] as const) {
-    probe.look(undefined, QUIET, timeMs);
+    probe.check(undefined, QUIET, timeMs);
     for (let i = 0; i < 5; i++) await undefined;
     assertEquals(gone, isGone);
   }
 });
 
-Deno.test("Probe asks nothing of a side that is written to, or has been told the end", () => {
+Deno.test("ResetDetector asks nothing of a side that is written to, or has been told the end", () => {
   const unasked = {
     write: (): never => {
       throw new Error("asked");
     },
   };
-  const probe = new Probe(unasked, () => {});
-  probe.look(untaken(0), { ...QUIET, writing: true }, 0);
-  probe.look(untaken(0), { ...QUIET, finished: true }, 500);
-  probe.look({ ...QUIET, bytes: 0 }, QUIET, 1000);
+  const probe = new ResetDetector(unasked, () => {});
+  probe.check(untaken(0), { ...QUIET, writing: true }, 0);
+  probe.check(untaken(0), { ...QUIET, finished: true }, 500);
+  probe.check({ ...QUIET, bytes: 0 }, QUIET, 1000);
   assertEquals(probe.wasReset, false);
 });

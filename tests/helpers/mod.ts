@@ -5,8 +5,9 @@ import { hasPackages, sourceCommand } from "../../build/sources.ts";
 import { type Address, formatAddress, formatTargets } from "../../src/base/address.ts";
 import { createLog } from "../../src/base/log.ts";
 import { routeTo } from "./routes.ts";
-import { type Route, routeName } from "../../src/config/routes.ts";
-import { serve, type Served, type ServeOptions } from "../../src/forward/forwarder.ts";
+import { type Route, routeName, type RouteSettings } from "../../src/config/routes.ts";
+import { serve, type ServeOptions } from "../../src/commands/forward.ts";
+import type { Forwarded } from "../../src/forward/forwarder.ts";
 
 // A test that leaves a socket or a timer behind fails. Since 2.8 Deno has to be asked for it; earlier
 // versions do it unasked and know neither this function nor the setting for it in deno.json.
@@ -257,11 +258,12 @@ export interface Forwarder extends AsyncDisposable {
   /** Every line that it has logged, all levels. */
   readonly lines: readonly string[];
   /** Begins the stop and waits for its end. */
-  stop(): Promise<Served>;
+  stop(): Promise<Forwarded>;
 }
 
 /** Options for {@linkcode startForwarder}. */
-export interface StartForwarderOptions extends Partial<ServeOptions> {
+export interface StartForwarderOptions
+  extends Partial<ServeOptions & Omit<RouteSettings, "maxConnections">> {
   /** Where to listen; 127.0.0.1 unless given. */
   readonly hostname?: string;
 }
@@ -269,7 +271,14 @@ export interface StartForwarderOptions extends Partial<ServeOptions> {
 /** Forwards a free port to each target, in this process; 200 ms to drain unless given. */
 export async function startForwarder(
   targets: readonly { hostname: string; port: number }[],
-  { hostname = "127.0.0.1", ...options }: StartForwarderOptions = {},
+  {
+    hostname = "127.0.0.1",
+    connectTimeoutMs = 5000,
+    retryMs = 0,
+    halfCloseTimeoutMs = 0,
+    idleTimeoutMs = 0,
+    ...options
+  }: StartForwarderOptions = {},
 ): Promise<Forwarder> {
   const lines: string[] = [];
   const stop = new AbortController();
@@ -279,13 +288,10 @@ export async function startForwarder(
       routeTo({ hostname: name, port }, {
         aliases: [`ROUTE${index}`],
         listen: { hostname, port: 0 },
+        settings: { connectTimeoutMs, retryMs, halfCloseTimeoutMs, idleTimeoutMs },
       })
     ),
     {
-      connectTimeoutMs: 5000,
-      retryMs: 0,
-      halfCloseTimeoutMs: 0,
-      idleTimeoutMs: 0,
       maxConnections: 0,
       drainTimeoutMs: 200,
       drainDelayMs: 0,
@@ -299,7 +305,7 @@ export async function startForwarder(
   const { routes, status } = await within(ready.promise, "all routes to be bound");
   const [first] = routes;
   if (first === undefined) throw new Error("no route");
-  function end(): Promise<Served> {
+  function end(): Promise<Forwarded> {
     stop.abort();
     return within(served, "the forwarder to stop");
   }

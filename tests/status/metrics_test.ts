@@ -1,12 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import * as net from "node:net";
-import type { Dial } from "../../src/forward/dial.ts";
-import { Bursts } from "../../src/base/burst.ts";
-import { Connection, type ConnectionContext } from "../../src/forward/connection.ts";
 import { CONNECT_SECONDS, REASONS, RouteCounts } from "../../src/forward/counts.ts";
-import { Ends } from "../../src/forward/ends.ts";
-import { Gate } from "../../src/forward/admission.ts";
-import { createLog } from "../../src/base/log.ts";
 import { formatMetrics } from "../../src/status/metrics.ts";
 import { newTraffic } from "../../src/net/relay.ts";
 import type { Report } from "../../src/forward/report.ts";
@@ -23,6 +17,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { serveClient } from "../helpers/connections.ts";
 import { routeTo } from "../helpers/routes.ts";
 
 function reportOf(counts: RouteCounts, aliases: readonly string[] = ["REDIS"]): Report {
@@ -238,34 +233,13 @@ Deno.test("metrics are true to the last byte after resets of either side", async
 
 Deno.test("metrics count what a connection had moved when a drain cut it off", async () => {
   await using upstream = startEcho();
-  const log = createLog({ level: "error", format: "text" });
-  const counts = new RouteCounts();
-  const route = {
-    name: "CUT",
-    listen: "127.0.0.1:1",
-    target: upstream.address,
-    counts,
-    failures: new Bursts(log),
-    dials: new Set<Dial>(),
-    feeders: [],
-  };
-  const context: ConnectionContext = {
-    connectTimeoutMs: 5000,
-    retryMs: 0,
-    gate: new Gate(0),
-    onShortage: () => {},
-    log,
-    clients: new Ends(),
-    upstreams: new Ends(),
-  };
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   using client = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
-  const connection = new Connection(await listener.accept(), route, context);
-  const served = connection.serve();
+  const { connection, counts, end } = serveClient(await listener.accept(), upstream.address);
   await writeAll(client, "12345");
   await readExactly(client, 5);
   connection.end("drain_timeout");
-  await within(served, "the connection to end");
+  await within(end, "the connection to end");
   const text = formatMetrics(reportOf(counts));
   assertEquals(valueOf(text, "ambassador_connections_open"), 0);
   assertEquals(valueOf(text, "ambassador_connections_closed_total", '"drain_timeout"'), 1);

@@ -14,7 +14,6 @@ function report({ aliases = ["REDIS"], ready = true } = {}): Report {
   [traffic.up.bytes, traffic.down.bytes] = [1536, 2_000_000];
   counts.opened(traffic);
   counts.connections = 12_345;
-  counts.connectErrors = 7;
   counts.lastConnectError = { at: NOW - 61_000, message: "connection <refused>" };
   const route = routeTo({ hostname: "192.0.2.10", port: 6380 }, {
     aliases,
@@ -25,7 +24,7 @@ function report({ aliases = ["REDIS"], ready = true } = {}): Report {
     version: "1.2.3",
     startedAt: NOW - 100_000_000,
     ready,
-    routes: [{ route, counts: counts.report() }],
+    routes: [{ route, counts: { ...counts.report(), connectErrors: 7 } }],
     ignored: [{ variable, reason: "UDP & SCTP", asked: false }],
   };
 }

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { bindRoutes, type BoundRoute } from "../../src/net/bind.ts";
+import { type ActiveRoute, bindRoutes as bind, leadsTo } from "../../src/forward/active_route.ts";
+import { TRANSPORTS } from "../../src/net/transports.ts";
 import { BindError } from "../../src/base/errors.ts";
 import type { Route } from "../../src/config/routes.ts";
 import { freePort, hasIpv6, within } from "../helpers/mod.ts";
@@ -9,7 +10,11 @@ function route(hostname: string, port: number, aliases: readonly string[] = ["RE
   return routeTo({ hostname: "192.0.2.1", port: 6379 }, { aliases, listen: { hostname, port } });
 }
 
-function closeAll(bound: readonly BoundRoute[]): Disposable {
+function bindRoutes(routes: readonly Route[]): readonly ActiveRoute[] {
+  return bind(routes, TRANSPORTS);
+}
+
+function closeAll(bound: readonly ActiveRoute[]): Disposable {
   return {
     [Symbol.dispose](): void {
       for (const { listeners } of bound) for (const listener of listeners) listener.close();
@@ -129,4 +134,32 @@ Deno.test("bindRoutes() keeps a hostile alias in one line", () => {
   const hostile = route("127.0.0.1", taken.addr.port, ["A\nINFO  ready"]);
   const { message } = assertThrows(() => bindRoutes([hostile]), BindError);
   assertStringIncludes(message, 'for route "A\\nINFO  ready": address in use');
+});
+
+const streamOf = (local: string, remote: string, port: number): Parameters<typeof leadsTo>[0] => ({
+  localAddr: { hostname: local, port: 40_000 },
+  remoteAddr: { hostname: remote, port },
+});
+
+Deno.test("leadsTo() recognises this machine's own address and loopback at a port that is listened on", () => {
+  const cases: [local: string, remote: string, listen: string, leads: boolean][] = [
+    ["127.0.0.1", "127.0.0.1", "127.0.0.1", true],
+    ["127.0.0.1", "127.0.0.1", "::", true],
+    ["127.0.0.1", "127.1.2.3", "0.0.0.0", true],
+    ["127.0.0.1", "127.1.2.3", "127.0.0.1", false],
+    ["::1", "::1", "::", true],
+    ["::1", "::1", "0.0.0.0", false],
+    ["192.0.2.1", "192.0.2.1", "::", true],
+    ["192.0.2.1", "192.0.2.1", "192.0.2.1", true],
+    ["192.0.2.1", "192.0.2.1", "127.0.0.1", false],
+    ["192.0.2.1", "192.0.2.2", "::", false],
+    ["::ffff:192.0.2.1", "::ffff:192.0.2.1", "0.0.0.0", true],
+    ["::ffff:127.0.0.1", "::ffff:127.0.0.1", "127.0.0.1", true],
+  ];
+  for (const [local, remote, listen, leads] of cases) {
+    const listeners = [{ addr: { hostname: listen, port: 6379 } }];
+    const what = `${local} → ${remote}, listening on ${listen}`;
+    assertEquals(leadsTo(streamOf(local, remote, 6379), listeners), leads, what);
+    assertEquals(leadsTo(streamOf(local, remote, 6380), listeners), false, what);
+  }
 });

@@ -2,7 +2,8 @@
 // nobody but those who want it.
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { connectTo, connectToFirst } from "../../src/net/connect.ts";
+import { connectTcp, connectToFirst } from "../../src/net/tcp.ts";
+import type { Stream } from "../../src/net/stream.ts";
 import { freePort, runProgram, startEcho, within } from "../helpers/mod.ts";
 import { FEW_PORTS, inNetwork, NAMES_HANG } from "../helpers/namespace.ts";
 import { startSilent } from "../helpers/process.ts";
@@ -54,37 +55,37 @@ Deno.test("connectToFirst() gives all addresses up when its signal aborts", asyn
   await assertRejects(() => within(connecting, "the abort", 5000), RangeError, "over");
 });
 
-Deno.test("connectTo() connects all who want one name at once", async () => {
+Deno.test("connectTcp() connects all who want one name at once", async () => {
   const [hostname = ""] = await localhost();
   await using upstream = startEcho({ hostname });
   const { port } = upstream.address;
-  const all = Array.from({ length: 50 }, () => connectTo({ hostname: "localhost", port }, never));
+  const all = Array.from({ length: 50 }, () => connectTcp({ hostname: "localhost", port }, never));
   for (const conn of await within(Promise.all(all), "all connections")) {
     assertEquals(conn.remoteAddr.port, port);
-    conn.close();
+    conn[Symbol.dispose]();
   }
 });
 
-Deno.test("connectTo() tells all who want one name that it does not resolve", async () => {
+Deno.test("connectTcp() tells all who want one name that it does not resolve", async () => {
   // Refused by every resolver without asking anybody: a label of 64 characters.
   const address = { hostname: "x".repeat(64), port: 1 };
-  const all = Array.from({ length: 50 }, () => connectTo(address, never));
+  const all = Array.from({ length: 50 }, () => connectTcp(address, never));
   for (const { status, reason } of await failures(all)) {
     assertEquals(status, "rejected");
     assertMatch(String(reason), /failed to lookup address information: Name or service not known/);
   }
 });
 
-Deno.test("connectTo() ends as soon as its signal aborts, and leaves nothing open", async () => {
+Deno.test("connectTcp() ends as soon as its signal aborts, and leaves nothing open", async () => {
   const [hostname = ""] = await localhost();
   await using upstream = startEcho({ hostname });
   const address = { hostname: "localhost", port: upstream.address.port };
   const over = new AbortController();
-  const all = Array.from({ length: 20 }, () => connectTo(address, over.signal));
+  const all = Array.from({ length: 20 }, () => connectTcp(address, over.signal));
   over.abort(new RangeError("over"));
   for (const { reason } of await failures(all)) assertEquals(String(reason), "RangeError: over");
   // The lookup that nobody waited for any more has also ended after this.
-  using _conn = await within(connectTo(address, never), "a connection");
+  using _conn = await within(connectTcp(address, never), "a connection");
 });
 
 /** The addresses of this machine's own name. */
@@ -94,7 +95,7 @@ async function localhost(): Promise<string[]> {
 }
 
 async function failures(
-  all: readonly Promise<Deno.TcpConn>[],
+  all: readonly Promise<Stream>[],
 ): Promise<readonly { status: string; reason?: unknown }[]> {
   return await within(Promise.allSettled(all), "all of them");
 }

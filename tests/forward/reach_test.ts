@@ -1,8 +1,10 @@
 // Reaching the upstream: time limits, tries that are repeated, and clients that are held meanwhile.
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { Dial } from "../../src/forward/dial.ts";
-import { Gate } from "../../src/forward/admission.ts";
+import { Admission } from "../../src/forward/admission.ts";
+import { activate } from "../../src/forward/active_route.ts";
+import { Reach } from "../../src/forward/reach.ts";
+import { TRANSPORTS } from "../../src/net/transports.ts";
 import {
   discard,
   echo,
@@ -14,14 +16,22 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { routeTo } from "../helpers/routes.ts";
 import { canReset, connectAndReset, startSilent } from "../helpers/process.ts";
 
-function dial(
+function reach(
   target: { hostname: string; port: number },
   { connectTimeoutMs = 5000, retryMs = 0 } = {},
-): Dial {
-  const onShortage = (): void => {};
-  return new Dial(target, { connectTimeoutMs, retryMs, gate: new Gate(0), onShortage });
+): Reach {
+  const route = activate(
+    routeTo(target, { settings: { connectTimeoutMs, retryMs } }),
+    [],
+    TRANSPORTS.tcp,
+  );
+  return new Reach(route, {
+    admission: new Admission(0, [route.share]),
+    onShortage: () => {},
+  });
 }
 
 function refusing(): { hostname: string; port: number } {
@@ -29,74 +39,74 @@ function refusing(): { hostname: string; port: number } {
 }
 
 /** Rejects, and says after how many milliseconds. */
-async function failure(one: Dial): Promise<{ error: Error; tookMs: number }> {
+async function failure(one: Reach): Promise<{ error: Error; tookMs: number }> {
   const startMs = performance.now();
   const error = await assertRejects(() => within(one.connect(), "the dial"), Error);
   return { error, tookMs: performance.now() - startMs };
 }
 
-Deno.test("Dial fails at once where the upstream refuses", async () => {
-  const { error, tookMs } = await failure(dial(refusing()));
+Deno.test("Reach fails at once where the upstream refuses", async () => {
+  const { error, tookMs } = await failure(reach(refusing()));
   assert(error instanceof Deno.errors.ConnectionRefused, String(error));
   assert(tookMs < 1000, `${tookMs} ms`);
 });
 
-Deno.test("Dial gives up after connectTimeoutMs on an upstream that never answers", async () => {
+Deno.test("Reach gives up after connectTimeoutMs on an upstream that never answers", async () => {
   await using silent = await startSilent();
-  const { error, tookMs } = await failure(dial(silent.address, { connectTimeoutMs: 150 }));
+  const { error, tookMs } = await failure(reach(silent.address, { connectTimeoutMs: 150 }));
   assertMatch(error.message, /no answer within 150ms/);
   assert(tookMs >= 149 && tookMs < 2000, `${tookMs} ms`);
 });
 
-Deno.test("Dial says that a name does not resolve", async () => {
+Deno.test("Reach says that a name does not resolve", async () => {
   // Refused by every resolver without asking anybody: a label of 64 characters.
-  const { error } = await failure(dial({ hostname: "x".repeat(64), port: 1 }));
+  const { error } = await failure(reach({ hostname: "x".repeat(64), port: 1 }));
   assertMatch(error.message, /lookup|resolve|name/i);
 });
 
-Deno.test("Dial retries until the upstream is there", async () => {
+Deno.test("Reach retries until the upstream is there", async () => {
   const address = refusing();
-  const connecting = dial(address, { retryMs: 20_000 }).connect();
+  const connecting = reach(address, { retryMs: 20_000 }).connect();
   await new Promise((resolve) => setTimeout(resolve, 50));
   await using _upstream = startUpstream(discard, address);
   using conn = await within(connecting, "the dial");
   assertEquals(conn.remoteAddr.port, address.port);
 });
 
-Deno.test("Dial begins no try after retryMs", async () => {
-  const { error, tookMs } = await failure(dial(refusing(), { retryMs: 200 }));
+Deno.test("Reach begins no try after retryMs", async () => {
+  const { error, tookMs } = await failure(reach(refusing(), { retryMs: 200 }));
   assert(error instanceof Deno.errors.ConnectionRefused, String(error));
   assert(tookMs >= 199 && tookMs < 2000, `${tookMs} ms`);
 });
 
-Deno.test("Dial gives each try its own connectTimeoutMs", async () => {
+Deno.test("Reach gives each try its own connectTimeoutMs", async () => {
   await using silent = await startSilent();
-  const { tookMs } = await failure(dial(silent.address, { connectTimeoutMs: 100, retryMs: 350 }));
+  const { tookMs } = await failure(reach(silent.address, { connectTimeoutMs: 100, retryMs: 350 }));
   assert(tookMs >= 350 && tookMs < 2000, `${tookMs} ms`);
 });
 
-Deno.test("Dial ends the last try with retryMs where tries have no limit", async () => {
+Deno.test("Reach ends the last try with retryMs where tries have no limit", async () => {
   await using silent = await startSilent();
   const { error, tookMs } = await failure(
-    dial(silent.address, { connectTimeoutMs: 0, retryMs: 200 }),
+    reach(silent.address, { connectTimeoutMs: 0, retryMs: 200 }),
   );
   assertMatch(error.message, /no answer within 200ms/);
   assert(tookMs >= 199 && tookMs < 2000, `${tookMs} ms`);
-  const refused = await failure(dial(refusing(), { connectTimeoutMs: 0, retryMs: 200 }));
+  const refused = await failure(reach(refusing(), { connectTimeoutMs: 0, retryMs: 200 }));
   assert(refused.tookMs >= 199 && refused.tookMs < 2000, `${refused.tookMs} ms`);
 });
 
-Deno.test("Dial tells once why its first try failed, if another follows", async () => {
+Deno.test("Reach tells once why its first try failed, if another follows", async () => {
   for (const [retryMs, calls] of [[300, 1], [0, 0]] as const) {
     const told: unknown[] = [];
-    const connecting = dial(refusing(), { retryMs }).connect((error) => void told.push(error));
+    const connecting = reach(refusing(), { retryMs }).connect((error) => void told.push(error));
     await assertRejects(() => within(connecting, "the dial"), Deno.errors.ConnectionRefused);
     assertEquals(told.length, calls);
     for (const error of told) assert(error instanceof Deno.errors.ConnectionRefused, String(error));
   }
 });
 
-Deno.test("Dial does not try again where the upstream was there and has reset", async () => {
+Deno.test("Reach does not try again where the upstream was there and has reset", async () => {
   const { connect } = Deno;
   // Which of the two it is, and whether it fails at all, is a matter of microseconds.
   for (const code of ["ECONNRESET", "ENOTCONN"]) {
@@ -106,7 +116,7 @@ Deno.test("Dial does not try again where the upstream was there and has reset", 
       return Promise.reject(Object.assign(new Error(code), { code }));
     };
     try {
-      const { error } = await failure(dial(refusing(), { retryMs: 60_000 }));
+      const { error } = await failure(reach(refusing(), { retryMs: 60_000 }));
       assertEquals([error.message, tries], [code, 1]);
     } finally {
       Deno.connect = connect;
@@ -114,10 +124,10 @@ Deno.test("Dial does not try again where the upstream was there and has reset", 
   }
 });
 
-Deno.test("Dial.cancel() ends a try and the wait for the next one", async () => {
+Deno.test("Reach.cancel() ends a try and the wait for the next one", async () => {
   await using silent = await startSilent();
   for (const target of [silent.address, refusing()]) {
-    const one = dial(target, { connectTimeoutMs: 0, retryMs: 60_000 });
+    const one = reach(target, { connectTimeoutMs: 0, retryMs: 60_000 });
     const failing = failure(one);
     await new Promise((resolve) => setTimeout(resolve, 30));
     one.cancel();

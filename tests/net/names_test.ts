@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { SharedLookup } from "../../src/net/shared_lookup.ts";
+import { SharedLookup } from "../../src/net/names.ts";
 import { within } from "../helpers/mod.ts";
 
 /** A shared lookup whose answers the test gives. */

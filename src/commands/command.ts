@@ -1,0 +1,36 @@
+// What every command is given, what it gives back, and what is said of one that fails.
+
+import { BindError, ConfigError, PERMISSION_HINT } from "../base/errors.ts";
+import { complain } from "../base/stdio.ts";
+import type { Environment } from "../config/routes.ts";
+
+/** Exit statuses; a signal that ends the program at once is 128 and its number. */
+export const EXIT = { finished: 0, failed: 1, usage: 2 } as const;
+
+/** What a command is given beside what it was asked. */
+export interface CommandContext {
+  /** The environment, for what terminals say there. */
+  readonly environment: Environment;
+  /** Aborts at a stop signal. */
+  readonly signal: AbortSignal;
+  /** The program's version. */
+  readonly version: string;
+}
+
+/** Says why a command failed, one line a problem, and gives the exit status. */
+export function fail(error: unknown): number {
+  if (error instanceof ConfigError) {
+    error.problems.forEach(({ message, hint }, index) => {
+      // Several that go wrong in the same way get one hint, after the last.
+      const isRepeated = error.problems[index + 1]?.hint === hint;
+      complain({ message, hint: isRepeated ? undefined : hint });
+    });
+    return EXIT.usage;
+  }
+  if (error instanceof BindError) complain(error);
+  else {
+    const hint = error instanceof Deno.errors.NotCapable ? PERMISSION_HINT : undefined;
+    complain({ message: error instanceof Error ? error.message : String(error), hint });
+  }
+  return EXIT.failed;
+}

@@ -1,0 +1,79 @@
+// `ambassador`: puts the forwarder, the log and the status page together.
+
+import { type Address, formatAddress, formatListen, formatTargets } from "../base/address.ts";
+import { createLog, type Log } from "../base/log.ts";
+import type { Command } from "../config/command_line.ts";
+import { type Ignored, type Route, routeName } from "../config/routes.ts";
+import type { Report } from "../forward/report.ts";
+import { type Forwarded, Forwarder, type ForwarderOptions } from "../forward/forwarder.ts";
+import { TRANSPORTS } from "../net/transports.ts";
+import { StatusServer } from "../status/server.ts";
+import { type CommandContext, EXIT } from "./command.ts";
+
+/** Forwards until the signal aborts. */
+export async function forward(
+  { routes, ignored, warnings, options }: Command,
+  { signal, version }: CommandContext,
+): Promise<number> {
+  const log = createLog({ level: options.logLevel, format: options.logFormat });
+  logSettings(log, { ignored, warnings });
+  const { cutOff } = await serve(routes, { ...options, ignored, version, log, signal });
+  return cutOff > 0 ? EXIT.failed : EXIT.finished;
+}
+
+/** Options for {@linkcode serve}. */
+export interface ServeOptions extends Omit<ForwarderOptions, "transports" | "onShortage"> {
+  /** Begins the stop when it aborts. */
+  readonly signal: AbortSignal;
+  /** Told the addresses that were really bound, when all are. */
+  readonly onReady?: (routes: readonly Route[], status: Address | undefined) => void;
+  /** Where to serve the status page; nowhere unless given. */
+  readonly status?: Address | undefined;
+  /** The program's version, for the status page. */
+  readonly version?: string;
+  /** What is not forwarded, for the status page. */
+  readonly ignored?: readonly Ignored[];
+}
+
+/**
+ * Forwards all routes, with a status page where that is wanted, until the signal aborts and the
+ * connections have ended.
+ *
+ * @throws {BindError} if a route or the status page can't be bound; nothing is then
+ */
+export async function serve(
+  routes: readonly Route[],
+  { signal, onReady, status, version = "unknown", ignored = [], ...options }: ServeOptions,
+): Promise<Forwarded> {
+  using forwarder = new Forwarder(routes, {
+    ...options,
+    transports: TRANSPORTS,
+    onShortage: (): boolean => page?.shed() ?? false,
+  });
+  using page = status === undefined ? undefined : new StatusServer(status, (): Report => ({
+    version,
+    startedAt: performance.timeOrigin,
+    ignored,
+    ...forwarder.report(),
+  }));
+  const { log } = options;
+  for (const route of forwarder.routes) {
+    const { listen, targets } = route;
+    log.info("listening", {
+      route: routeName(route),
+      listen: formatListen(listen),
+      target: formatTargets(targets),
+    });
+  }
+  log.info("ready", { routes: routes.length, status: page && formatAddress(page.address) });
+  onReady?.(forwarder.routes, page?.address);
+  return await forwarder.run(signal);
+}
+
+function logSettings(log: Log, { ignored, warnings }: Pick<Command, "ignored" | "warnings">): void {
+  for (const { setting, reason } of warnings) log.warn("ignored", { setting, reason });
+  for (const { variable, reason, asked } of ignored) {
+    if (asked) log.debug("ignored", { variable, reason });
+    else log.info("ignored", { variable, reason });
+  }
+}

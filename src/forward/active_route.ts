@@ -1,0 +1,121 @@
+// A route at work: what was bound for it, what it holds and what it has done.
+
+import {
+  type Address,
+  type Endpoint,
+  formatListen,
+  formatTargets,
+  isIpv4,
+  isLoopback,
+  unmapped,
+} from "../base/address.ts";
+import { plain } from "../base/text.ts";
+import { type Route, routeName, type RouteSettings } from "../config/routes.ts";
+import { listenError } from "../net/listen_error.ts";
+import type { Listener, Stream } from "../net/stream.ts";
+import type { Transport, Transports } from "../net/transports.ts";
+import { Share } from "./admission.ts";
+import { RouteCounts } from "./counts.ts";
+
+/** A route at work. */
+export interface ActiveRoute {
+  /** The route, with the port that was really bound. */
+  readonly route: Route;
+  /** Its name in logs and metrics. */
+  readonly name: string;
+  /** Its listen address as text. */
+  readonly listen: string;
+  /** Its targets as text. */
+  readonly targets: string;
+  /** Where to connect. */
+  readonly target: Endpoint;
+  /** How. */
+  readonly transport: Pick<Transport, "connect">;
+  /** What holds for it. */
+  readonly settings: RouteSettings;
+  /** One, or two where IPv6 and IPv4 need one each. */
+  readonly listeners: readonly Listener[];
+  /** What it holds. */
+  readonly share: Share;
+  /** What it has done so far. */
+  readonly counts: RouteCounts;
+  /** Until when its clients from this machine are taken for its own connections coming round. */
+  loopsUntilMs: number;
+}
+
+/**
+ * Binds every route. If one can't be bound, those before it are closed again.
+ *
+ * @throws {BindError} naming the route, the address and the reason
+ */
+export function bindRoutes(
+  routes: readonly Route[],
+  transports: Transports,
+): readonly ActiveRoute[] {
+  using opened = new DisposableStack();
+  const bound = routes.map((route) => {
+    try {
+      const listeners = transports[route.listen.protocol].listen(route.listen);
+      for (const listener of listeners) opened.defer(() => listener.close());
+      const protocol = route.targets[0]?.protocol ?? "tcp";
+      return activate(route, listeners, transports[protocol]);
+    } catch (cause) {
+      throw listenError(route.listen, `route ${routeName(route, plain)}`, cause);
+    }
+  });
+  opened.move();
+  return bound;
+}
+
+/** Puts a bound route to work. */
+export function activate(
+  route: Route,
+  listeners: readonly Listener[],
+  transport: Pick<Transport, "connect">,
+): ActiveRoute {
+  const { listen, targets: [target], settings } = route;
+  if (target === undefined) throw new TypeError("a route without a target");
+  // A port of 0 is the system's choice. The host stays as it was written: Deno drops its zone.
+  const port = listeners[0]?.addr.port ?? listen.port;
+  const bound = { ...route, listen: { ...listen, port } };
+  return {
+    route: bound,
+    name: routeName(bound),
+    listen: formatListen(bound.listen),
+    targets: formatTargets(route.targets),
+    target,
+    transport,
+    settings,
+    listeners,
+    share: new Share(settings.maxConnections),
+    counts: new RouteCounts(),
+    loopsUntilMs: -Infinity,
+  };
+}
+
+/**
+ * Whether a stream was connected to one of the listeners. It was if its far end is where one of them
+ * listens, and on this machine: only one program can listen there. A NAT that sends this machine's own
+ * address elsewhere can't be seen.
+ */
+export function leadsTo(
+  { localAddr, remoteAddr }: Pick<Stream, "localAddr" | "remoteAddr">,
+  listeners: Iterable<Pick<Listener, "addr">>,
+): boolean {
+  if (!isSameMachine(localAddr, remoteAddr)) return false;
+  const remote = unmapped(remoteAddr.hostname);
+  for (const { addr: { hostname, port } } of listeners) {
+    if (port === remoteAddr.port && covers(unmapped(hostname), remote)) return true;
+  }
+  return false;
+}
+
+/** Whether a stream has both ends on this machine: the system gives it the address that is dialled. */
+export function isSameMachine(local: Address, remote: Address): boolean {
+  return local.hostname === remote.hostname || isLoopback(unmapped(remote.hostname));
+}
+
+/** Whether a listener on one address is reached by another. */
+function covers(listens: string, address: string): boolean {
+  return listens === address || listens === "::" || (listens === "0.0.0.0" && isIpv4(address));
+}

@@ -1,0 +1,34 @@
+// Says why an address can't be listened on, and what to do about it.
+
+import { type Address, formatAddress } from "../base/address.ts";
+import { BindError, describeError, errorCode, PERMISSION_HINT } from "../base/errors.ts";
+
+/** Says that an address can't be bound, for whom (`route REDIS`, `--status`), why, and a way out. */
+export function listenError(listen: Address, user: string, cause: unknown): BindError {
+  const message = `cannot listen on ${formatAddress(listen)} for ${user}: ${describe(cause)}`;
+  return new BindError(message, { cause, hint: hintFor(listen, cause) });
+}
+
+function describe(cause: unknown): string {
+  return isNotHere(cause) ? "not an address of this machine" : describeError(cause);
+}
+
+function isNotHere(cause: unknown): boolean {
+  return cause instanceof Deno.errors.AddrNotAvailable || errorCode(cause) === "EADDRNOTAVAIL";
+}
+
+function hintFor(listen: Address, cause: unknown): string | undefined {
+  if (cause instanceof Deno.errors.AddrInUse) {
+    return `another program, or another route, has port ${listen.port}; stop it or listen elsewhere`;
+  }
+  if (cause instanceof Deno.errors.NotCapable) return PERMISSION_HINT;
+  if (cause instanceof Deno.errors.PermissionDenied || errorCode(cause) === "EACCES") {
+    return listen.port < 1024
+      ? "ports below 1024 need a right: run with --sysctl net.ipv4.ip_unprivileged_port_start=0 " +
+        "(docker) or CAP_NET_BIND_SERVICE, or listen on a higher port"
+      : undefined;
+  }
+  return isNotHere(cause)
+    ? "choose an address that this machine has, or leave --bind out to listen on all"
+    : undefined;
+}

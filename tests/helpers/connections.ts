@@ -1,0 +1,42 @@
+// One connection of the forwarder, without its listeners.
+
+import type { Address } from "../../src/base/address.ts";
+import { createLog } from "../../src/base/log.ts";
+import type { RouteSettings } from "../../src/config/routes.ts";
+import { activate } from "../../src/forward/active_route.ts";
+import { Admission } from "../../src/forward/admission.ts";
+import { Connection } from "../../src/forward/connection.ts";
+import { type Reason, REASONS, type RouteCounts } from "../../src/forward/counts.ts";
+import type { Stream } from "../../src/net/stream.ts";
+import { TRANSPORTS } from "../../src/net/transports.ts";
+import { routeTo } from "./routes.ts";
+
+/** A connection at work. */
+export interface Served {
+  /** The connection. */
+  readonly connection: Connection;
+  /** What its route has done. */
+  readonly counts: RouteCounts;
+  /** Why it has ended; undefined as long as it has not. */
+  reason(): Reason | undefined;
+  /** Resolves to the reason when it ends. */
+  readonly end: Promise<Reason | undefined>;
+}
+
+/** Serves a client whose upstream is at the target. */
+export function serveClient(
+  client: Stream,
+  target: Address,
+  settings: Partial<RouteSettings> = {},
+): Served {
+  const route = activate(routeTo(target, { settings }), [], TRANSPORTS.tcp);
+  const connection = new Connection(client, route, {
+    log: createLog({ level: "error", format: "text" }),
+    admission: new Admission(0, [route.share]),
+    onShortage: () => {},
+    listenersAt: () => [],
+  });
+  const { counts } = route;
+  const reason = (): Reason | undefined => REASONS.find((one) => counts.closed[one] === 1);
+  return { connection, counts, reason, end: connection.serve().then(reason) };
+}
