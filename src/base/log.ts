@@ -11,7 +11,7 @@ import { BaseHandler } from "@std/log/base-handler";
 import { type LevelName, LogLevels } from "@std/log/levels";
 import { Logger, type LogRecord } from "@std/log/logger";
 import { Bursts } from "./burst.ts";
-import { logToStderr } from "./stderr.ts";
+import { beforeOutputEnds, logToStderr } from "./stdio.ts";
 import { escapeInvisible, quoteWhole } from "./text.ts";
 
 /** How much is logged: this level and those after it. */
@@ -37,10 +37,13 @@ export interface Log {
   info(event: string, fields?: Fields): void;
   /** A client was not served. */
   warn(event: string, fields?: Fields): void;
-  /** A failure that may repeat under load. */
-  repeated(level: "warn" | "error", event: string, fields: Fields): void;
   /** Somebody has to act. */
   error(event: string, fields?: Fields): void;
+  /**
+   * What clients can repeat: the first line at once, then at most one a second with a `count`, but
+   * every one at debug. Two failures with the same event, `route` and `error` are the same failure.
+   */
+  repeated(level: "warn" | "error", event: string, fields: Fields): void;
 }
 
 /** Options for {@linkcode createLog}. */
@@ -56,49 +59,37 @@ export interface CreateLogOptions {
 /** What a formatter looks at. */
 type Line = Pick<LogRecord, "datetime" | "levelName" | "msg" | "args">;
 
-const LINES_LOST = { levelName: "WARN", msg: "lines_lost" } as const;
-
 /** A log that writes to stderr. */
 export function createLog({ level, format, write }: CreateLogOptions): Log {
   const levelName = level.toUpperCase() as LevelName;
   const formatter = format === "json" ? formatJson : formatText;
-  const tellLost = (count: number): string =>
-    `${formatter({ ...LINES_LOST, datetime: new Date(), args: [{ count }] })}\n`;
-  write ??= (line) => logToStderr(`${line}\n`, tellLost);
-  const handler = new LineHandler(levelName, formatter, write);
-  const logger = new Logger("ambassador", levelName, { handlers: [handler] });
-  const bursts = new Bursts({
-    get debugs() {
-      return logger.level <= LogLevels.DEBUG;
-    },
-    warn: (event: string, fields = {}) => void logger.warn(event, fields),
-    error: (event: string, fields = {}) => void logger.error(event, fields),
-  } as Log);
+  function tellLost(count: number): string {
+    const lost = { levelName: "WARN", msg: "lines_lost", args: [{ count }] };
+    return `${formatter({ ...lost, datetime: new Date() })}\n`;
+  }
+  const writeLine = write ?? ((line: string) => logToStderr(`${line}\n`, tellLost));
+  class LineHandler extends BaseHandler {
+    override log(line: string): void {
+      writeLine(line);
+    }
+  }
+  const handlers = [new LineHandler(levelName, { formatter })];
+  const logger = new Logger("ambassador", levelName, { handlers });
+  const debugs = logger.level <= LogLevels.DEBUG;
+  const bursts = new Bursts();
+  beforeOutputEnds(() => bursts.flush());
   return {
-    repeated: (level, event, fields) => bursts.note(level, event, fields),
-    debugs: logger.level <= LogLevels.DEBUG,
+    debugs,
     debug: (event, fields = {}) => void logger.debug(event, fields),
     info: (event, fields = {}) => void logger.info(event, fields),
     warn: (event, fields = {}) => void logger.warn(event, fields),
     error: (event, fields = {}) => void logger.error(event, fields),
+    repeated(level, event, fields): void {
+      const log = (count?: number): void => void logger[level](event, { ...fields, count });
+      if (debugs) log();
+      else bursts.note([event, fields["route"], fields["error"]].join(" "), log);
+    },
   };
-}
-
-class LineHandler extends BaseHandler {
-  readonly #write: (line: string) => void;
-
-  constructor(
-    level: LevelName,
-    formatter: (record: LogRecord) => string,
-    write: (line: string) => void,
-  ) {
-    super(level, { formatter });
-    this.#write = write;
-  }
-
-  override log(line: string): void {
-    this.#write(line);
-  }
 }
 
 function formatText(record: Line): string {

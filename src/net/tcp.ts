@@ -64,7 +64,7 @@ function takesIpv4(): boolean {
 }
 
 /** Whether an error means that the machine has no IPv6, or no IPv4, at all. */
-export function lacksFamily(error: unknown): boolean {
+function lacksFamily(error: unknown): boolean {
   const code = errorCode(error);
   return code === "EAFNOSUPPORT" || code === "EADDRNOTAVAIL" ||
     (error instanceof Error && /os error (?:97|99)\b/.test(error.message));

@@ -1,123 +1,134 @@
-// The counts in the Prometheus text format, version 0.0.4. Pure: a report in, text out.
+// The counts in the Prometheus text format, version 0.0.4. Pure: a report in, text out, in pieces.
 // https://prometheus.io/docs/instrumenting/exposition_formats/
 
-import { formatAddress } from "../base/address.ts";
+import { formatListen } from "../base/address.ts";
 import { CONNECT_SECONDS, type Counts, REASONS } from "../forward/counts.ts";
-import type { Report } from "../forward/report.ts";
-import { routeName } from "../config/routes.ts";
+import type { Report, RouteReport } from "../forward/report.ts";
+import { type Route, routeName } from "../config/routes.ts";
 
 /** The media type of {@linkcode formatMetrics}. */
 export const METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-/** A number of a route, with the label that it has beside the route's own. */
-type Sample = readonly [value: number, label?: string];
+/** A number with the labels of its own, and what stands behind its metric's name in a histogram. */
+type Sample = readonly [value: number, labels?: string, suffix?: string];
 
-/** A metric that every route has. */
-interface RouteMetric {
+/** A metric: of every route, or of the program. */
+interface Metric<Source> {
   readonly name: string;
-  readonly type: "counter" | "gauge";
+  readonly type: "counter" | "gauge" | "histogram";
   readonly help: string;
-  readonly read: (counts: Counts) => readonly Sample[];
+  readonly read: (source: Source) => readonly Sample[];
 }
 
-const ROUTE_METRICS: readonly RouteMetric[] = [
+const REASON_LABELS = REASONS.map((reason) => [reason, label("reason", reason)] as const);
+const UP = label("direction", "up");
+const DOWN = label("direction", "down");
+const BUCKET_LABELS = [...CONNECT_SECONDS, "+Inf"].map((bound) => label("le", String(bound)));
+
+const ROUTE_METRICS: readonly Metric<RouteReport>[] = [
   {
     name: "ambassador_connections_open",
     type: "gauge",
     help: "Connections that are open now.",
-    read: (counts) => [[counts.open]],
+    read: ({ counts }) => [[counts.open]],
   },
   {
     name: "ambassador_connections_total",
     type: "counter",
     help: "Clients accepted.",
-    read: (counts) => [[counts.connections]],
+    read: ({ counts }) => [[counts.connections]],
   },
   {
     name: "ambassador_connections_closed_total",
     type: "counter",
     help: "Connections closed, by who or what ended them.",
-    read: (counts) => REASONS.map((reason) => [counts.closed[reason], label("reason", reason)]),
+    read: ({ counts }) => REASON_LABELS.map(([reason, own]) => [counts.closed[reason], own]),
   },
   {
     name: "ambassador_bytes_total",
     type: "counter",
     help: "Bytes delivered: up is client to upstream, down is upstream to client.",
-    read: (counts) => [
-      [counts.bytesUp, label("direction", "up")],
-      [counts.bytesDown, label("direction", "down")],
-    ],
+    read: ({ counts }) => [[counts.bytesUp, UP], [counts.bytesDown, DOWN]],
   },
   {
     name: "ambassador_connect_errors_total",
     type: "counter",
     help: "Clients whose upstream could not be reached.",
-    read: (counts) => [[counts.connectErrors]],
+    read: ({ counts }) => [[counts.connectErrors]],
   },
   {
     name: "ambassador_accept_errors_total",
     type: "counter",
     help: "Accepts that failed, clients that had already gone included.",
-    read: (counts) => [[counts.acceptErrors]],
+    read: ({ counts }) => [[counts.acceptErrors]],
+  },
+  {
+    name: "ambassador_connect_duration_seconds",
+    type: "histogram",
+    help:
+      "Time from accepting a client to reaching its upstream, name lookup and retries included.",
+    read: ({ counts }) => histogram(counts),
   },
 ];
 
-const CONNECT_DURATION = "ambassador_connect_duration_seconds";
+const PROGRAM_METRICS: readonly Metric<Report>[] = [
+  {
+    name: "ambassador_build_info",
+    type: "gauge",
+    help: "Always 1; the version is in the label.",
+    read: ({ version }) => [[1, label("version", version)]],
+  },
+  {
+    name: "process_start_time_seconds",
+    type: "gauge",
+    help: "Start time of the process since unix epoch in seconds.",
+    read: ({ startedAt }) => [[startedAt / 1000]],
+  },
+];
 
-/** The text that `/metrics` answers. */
-export function formatMetrics({ version, startedAt, routes }: Report): string {
-  const labelled = routes.map(({ route, counts }) => {
-    const name = label("route", routeName(route));
-    return { labels: `${name},${label("listen", formatAddress(route.listen))}`, counts };
-  });
-  const lines: string[] = [];
-  for (const { name, type, help, read } of ROUTE_METRICS) {
-    lines.push(...head(name, type, help));
-    for (const { labels, counts } of labelled) {
-      for (const [value, own] of read(counts)) {
-        lines.push(sample(name, own === undefined ? labels : `${labels},${own}`, value));
-      }
-    }
+/** The text that `/metrics` answers, in pieces of a few lines. */
+export function* formatMetrics(report: Report): Generator<string> {
+  for (const metric of ROUTE_METRICS) {
+    yield head(metric);
+    for (const route of report.routes) yield format(metric, route, labelsOf(route.route));
   }
-  lines.push(...head(
-    CONNECT_DURATION,
-    "histogram",
-    "Time from accepting a client to reaching its upstream, name lookup and retries included.",
-  ));
-  for (const { labels, counts } of labelled) lines.push(...histogram(labels, counts));
-  lines.push(
-    ...head("ambassador_build_info", "gauge", "Always 1; the version is in the label."),
-    sample("ambassador_build_info", label("version", version), 1),
-    ...head(
-      "process_start_time_seconds",
-      "gauge",
-      "Start time of the process since unix epoch in seconds.",
-    ),
-    `process_start_time_seconds ${startedAt / 1000}`,
-  );
-  return `${lines.join("\n")}\n`;
+  for (const metric of PROGRAM_METRICS) yield head(metric) + format(metric, report, "");
 }
 
-function head(name: string, type: string, help: string): string[] {
-  return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`];
+function head({ name, type, help }: Metric<never>): string {
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
 }
 
-function histogram(labels: string, counts: Counts): string[] {
+/** A line for each sample of a metric. */
+function format<Source>({ name, read }: Metric<Source>, source: Source, labels: string): string {
+  let lines = "";
+  for (const [value, own = "", suffix = ""] of read(source)) {
+    const all = labels !== "" && own !== "" ? `${labels},${own}` : labels + own;
+    lines += all === "" ? `${name}${suffix} ${value}\n` : `${name}${suffix}{${all}} ${value}\n`;
+  }
+  return lines;
+}
+
+function histogram({ connectBuckets, connectSecondsSum }: Counts): Sample[] {
   let below = 0;
-  const buckets = counts.connectBuckets.map((count, index) => {
-    below += count;
-    const bound = label("le", String(CONNECT_SECONDS[index] ?? "+Inf"));
-    return sample(`${CONNECT_DURATION}_bucket`, `${labels},${bound}`, below);
+  const samples = BUCKET_LABELS.map((bound, index): Sample => {
+    below += connectBuckets[index] ?? 0;
+    return [below, bound, "_bucket"];
   });
-  return [
-    ...buckets,
-    sample(`${CONNECT_DURATION}_sum`, labels, counts.connectSecondsSum),
-    sample(`${CONNECT_DURATION}_count`, labels, below),
-  ];
+  samples.push([connectSecondsSum, "", "_sum"], [below, "", "_count"]);
+  return samples;
 }
 
-function sample(name: string, labels: string, value: number): string {
-  return `${name}{${labels}} ${value}`;
+const routeLabels = new WeakMap<Route, string>();
+
+/** The labels of all samples of a route, made once. */
+function labelsOf(route: Route): string {
+  let labels = routeLabels.get(route);
+  if (labels === undefined) {
+    labels = `${label("route", routeName(route))},${label("listen", formatListen(route.listen))}`;
+    routeLabels.set(route, labels);
+  }
+  return labels;
 }
 
 function label(name: string, value: string): string {

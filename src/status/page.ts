@@ -29,15 +29,15 @@ async function hashOf(text: string): Promise<string> {
 }
 
 /**
- * The page.
+ * The page, in pieces.
  *
  * @param report What it shows.
  * @param now The present, in milliseconds since the epoch.
  */
-export function formatPage(report: Report, now: number): string {
+export function* formatPage(report: Report, now: number): Generator<string> {
   const { version, startedAt, ready, routes, ignored } = report;
   const state = ready ? "ready" : "draining";
-  return markup`<!DOCTYPE html>
+  yield markup`<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -61,10 +61,13 @@ ${summary(routes)}
 <thead><tr><th>Route</th><th>Listen</th><th>Target</th><th class="number">Open</th>
 <th class="number">Total</th><th class="number">Up</th><th class="number">Down</th>
 <th class="number">Failed</th><th>Last connect error</th></tr></thead>
-<tbody>${routes.map((route) => routeRow(route, now))}</tbody>
-</table>
-${ignored.length === 0 ? "" : ignoredTable(ignored)}
-<footer>Up is client to upstream, down is upstream to client. As of ${formatTime(now)}. For
+<tbody>`.html;
+  for (const route of routes) yield routeRow(route, now).html;
+  yield "</tbody>\n</table>\n";
+  if (ignored.length > 0) yield* ignoredTable(ignored);
+  yield markup`<footer>Up is client to upstream, down is upstream to client. As of ${
+    formatTime(now)
+  }. For
 machines: <a href="metrics">metrics</a>, <a href="readyz">readyz</a>,
 <a href="healthz">healthz</a>.</footer>
 </main>
@@ -115,17 +118,14 @@ function errorCell({ at, message }: ConnectError, now: number): Markup {
 <span class="when">${formatTime(at)}, ${formatSpan(now - at)} ago</span></span></td>`;
 }
 
-function ignoredTable(ignored: readonly Ignored[]): Markup {
-  const rows = ignored.map(({ variable, reason }) =>
-    markup`
+function* ignoredTable(ignored: readonly Ignored[]): Generator<string> {
+  yield "<h2>Ignored</h2>\n<table>\n<thead><tr><th>Variable</th><th>Reason</th></tr></thead>\n<tbody>";
+  for (const { variable, reason } of ignored) {
+    yield markup`
 <tr><td class="name" data-label="Variable"><bdi>${variable}</bdi></td>
-<td data-label="Reason">${reason}</td></tr>`
-  );
-  return markup`<h2>Ignored</h2>
-<table>
-<thead><tr><th>Variable</th><th>Reason</th></tr></thead>
-<tbody>${rows}</tbody>
-</table>`;
+<td data-label="Reason">${reason}</td></tr>`.html;
+  }
+  yield "</tbody>\n</table>\n";
 }
 
 function sum(
@@ -174,7 +174,7 @@ interface Markup {
   readonly html: string;
 }
 
-type Part = string | number | Markup | readonly Markup[];
+type Part = string | number | Markup;
 
 /** Only for what this program itself has written. */
 function trusted(html: string): Markup {
@@ -193,7 +193,7 @@ function markup(literals: TemplateStringsArray, ...parts: readonly Part[]): Mark
 
 function render(part: Part): string {
   if (typeof part === "string" || typeof part === "number") return escape(String(part));
-  return "html" in part ? part.html : part.map(({ html }) => html).join("");
+  return part.html;
 }
 
 const ESCAPES: Readonly<Record<string, string>> = {

@@ -1,22 +1,29 @@
 // The body of `/readyz`: whether clients are welcome, and how each route fares. Pure.
 
-import type { Report } from "../forward/report.ts";
+import type { Report, RouteReport } from "../forward/report.ts";
 import { escapeInvisible } from "../base/text.ts";
 
-/** The report as JSON, with a line's end. */
-export function formatReadiness({ ready, routes }: Report): string {
-  const body = {
-    status: ready ? "ready" : "draining",
-    routes: routes.map(({ route: { aliases, listen, targets }, counts }) => ({
-      aliases,
-      listen,
-      targets,
-      open_connections: counts.open,
-      last_connect_error: counts.lastConnectError === undefined ? null : {
-        time: new Date(counts.lastConnectError.at).toISOString(),
-        error: counts.lastConnectError.message,
-      },
-    })),
+/** The report as JSON, with a line's end, in pieces. */
+export function* formatReadiness({ ready, routes }: Report): Generator<string> {
+  yield `{\n  "status": "${ready ? "ready" : "draining"}",\n  "routes": [`;
+  let separator = "\n";
+  for (const route of routes) {
+    const json = escapeInvisible(JSON.stringify(readinessOf(route), null, 2));
+    yield `${separator}    ${json.replaceAll("\n", "\n    ")}`;
+    separator = ",\n";
+  }
+  yield routes.length === 0 ? "]\n}\n" : "\n  ]\n}\n";
+}
+
+function readinessOf({ route: { aliases, listen, targets }, counts }: RouteReport): unknown {
+  const { open, lastConnectError: error } = counts;
+  return {
+    aliases,
+    listen,
+    targets,
+    open_connections: open,
+    last_connect_error: error === undefined
+      ? null
+      : { time: new Date(error.at).toISOString(), error: error.message },
   };
-  return `${escapeInvisible(JSON.stringify(body, null, 2))}\n`;
 }

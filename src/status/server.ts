@@ -1,20 +1,22 @@
-// Serves the status page, the probes and the metrics. It knows HTTP and a report; who makes the
-// report, and what it says, is not its business.
-//
-// Deno's HTTP server holds idle connections for ever, and ends when it can't accept for want of a
-// descriptor. Neither may touch the forwarding: when descriptors are short its connections are the
-// first to go, and a server that has ended is started again.
+// Serves the status page, the probes and the metrics: the paths and what stands behind them. Who makes
+// the report, and what it says, is not its business.
 
 import type { Address } from "../base/address.ts";
+import { isPeerGone } from "../base/errors.ts";
+import { Backoff, pause } from "../base/time.ts";
 import { listenError } from "../net/listen_error.ts";
-import { lacksFamily } from "../net/tcp.ts";
+import type { Listener, Stream } from "../net/stream.ts";
+import { listenTcp } from "../net/tcp.ts";
+import type { Report } from "../forward/report.ts";
+import { type HttpAnswer, serveHttp } from "./http.ts";
 import { formatMetrics, METRICS_TYPE } from "./metrics.ts";
 import { formatPage, pagePolicy } from "./page.ts";
-import { Backoff, pause } from "../base/time.ts";
 import { formatReadiness } from "./readiness.ts";
-import type { Report } from "../forward/report.ts";
 
-/** However long descriptors are short, a probe between two of these gets its answer. */
+/** Maximum number of clients at once; the oldest gives way to one more. */
+const MAX_CLIENTS = 48;
+
+/** How long a probe has to get its answer while descriptors are short. */
 const SHED_AT_MOST_EVERY_MS = 10_000;
 
 /** The status page at work. */
@@ -22,142 +24,115 @@ export class StatusServer implements Disposable {
   /** Where it really listens. */
   readonly address: Address;
   readonly #report: () => Report;
+  readonly #listeners: readonly Listener[];
+  readonly #clients = new Set<Stream>();
   readonly #stop = new AbortController();
-  /** Ends the server and its connections; there is a new one after each restart. */
-  #restart = new AbortController();
   #lastShedMs = -Infinity;
 
   /**
    * Listens and answers.
    *
    * @param address Where to listen.
-   * @param report Asked at each request.
+   * @param report Asked at each request that shows it.
    * @throws {BindError} if the address can't be bound
    */
   constructor(address: Address, report: () => Report) {
     this.#report = report;
-    // The page would be served where this says, not where --status does.
-    Deno.env.delete("DENO_SERVE_ADDRESS");
-    const server = this.#listenFirst(address);
-    this.address = { hostname: server.addr.hostname, port: server.addr.port };
-    void this.#keep(server);
+    try {
+      this.#listeners = listenTcp(address);
+    } catch (cause) {
+      throw listenError(address, "--status", cause);
+    }
+    const { hostname, port } = this.#listeners[0]?.addr ?? address;
+    this.address = { hostname, port };
+    for (const listener of this.#listeners) void this.#accept(listener);
   }
 
-  /** Gives the descriptors of all its connections back, since forwarding is short of them; or not. */
+  /** Gives the descriptors of all its clients back, since forwarding is short of them; if there are any. */
   shed(): boolean {
     const nowMs = performance.now();
     if (nowMs - this.#lastShedMs < SHED_AT_MOST_EVERY_MS) return false;
     this.#lastShedMs = nowMs;
-    this.#restart.abort();
-    return true;
+    const hasClients = this.#clients.size > 0;
+    this.#closeClients();
+    return hasClients;
   }
 
   /** Ends at once, whatever is still being asked. */
   [Symbol.dispose](): void {
     this.#stop.abort();
-    this.#restart.abort();
+    for (const listener of this.#listeners) listener.close();
+    this.#closeClients();
   }
 
-  #listenFirst(address: Address): Deno.HttpServer<Deno.NetAddr> {
-    try {
-      try {
-        return this.#listen(address);
-      } catch (error) {
-        if (address.hostname !== "::" || !lacksFamily(error)) throw error;
-        return this.#listen({ ...address, hostname: "0.0.0.0" });
-      }
-    } catch (cause) {
-      throw listenError(address, "--status", cause);
-    }
-  }
-
-  #listen({ hostname, port }: Address): Deno.HttpServer<Deno.NetAddr> {
-    this.#restart = new AbortController();
-    return Deno.serve({
-      hostname,
-      port,
-      signal: this.#restart.signal,
-      // Without these it says so on stdout, and prints what failed on stderr.
-      onListen: () => {},
-      onError: () => text("this can't be answered\n", { status: 500 }),
-    }, (request) => answer(request, this.#report()));
-  }
-
-  /** Starts it again whenever it has ended, until the stop. */
-  async #keep(first: Deno.HttpServer<Deno.NetAddr>): Promise<void> {
-    let server: Deno.HttpServer<Deno.NetAddr> | undefined = first;
-    while (server !== undefined) {
-      try {
-        await server.finished;
-      } catch {
-        // It could not accept. What it had accepted goes too: these are descriptors.
-      }
-      this.#restart.abort();
-      server = await this.#listenAgain();
-    }
-  }
-
-  /** The next server; undefined after the stop. */
-  async #listenAgain(): Promise<Deno.HttpServer<Deno.NetAddr> | undefined> {
+  async #accept(listener: Listener): Promise<void> {
     const { signal } = this.#stop;
-    const backoff = new Backoff();
+    let backoff = new Backoff();
     while (!signal.aborted) {
       try {
-        return this.#listen(this.address);
-      } catch {
-        // There is no descriptor, or the last server has not quite gone.
-        await pause(backoff.next(), signal);
+        void this.#serve(await listener.accept());
+        backoff = new Backoff();
+      } catch (error) {
+        // There is no descriptor. A client that has already gone says nothing about the next one.
+        if (!isPeerGone(error)) await pause(backoff.next(), signal);
       }
     }
-    return undefined;
+  }
+
+  async #serve(client: Stream): Promise<void> {
+    this.#clients.add(client);
+    const [oldest] = this.#clients;
+    if (oldest !== undefined && this.#clients.size > MAX_CLIENTS) {
+      oldest[Symbol.dispose]();
+      this.#clients.delete(oldest);
+    }
+    try {
+      await serveHttp(client, (method, path) => answer(method, path, this.#report));
+    } catch {
+      // It has gone, or was too slow.
+    }
+    this.#clients.delete(client);
+  }
+
+  #closeClients(): void {
+    for (const client of this.#clients) client[Symbol.dispose]();
   }
 }
 
 /** The answer to one request. */
-export async function answer(request: Request, report: Report): Promise<Response> {
-  if (request.method !== "GET" && request.method !== "HEAD") {
-    return text("only GET and HEAD are answered here\n", { status: 405, allow: "GET, HEAD" });
+export async function answer(
+  method: string,
+  path: string,
+  report: () => Report,
+): Promise<HttpAnswer> {
+  if (method !== "GET" && method !== "HEAD") {
+    const body = ["only GET and HEAD are answered here\n"];
+    return { status: "405 Method Not Allowed", headers: { allow: "GET, HEAD" }, body };
   }
-  switch (pathOf(request.url)) {
-    case "/":
-      return await page(report);
+  switch (path) {
+    case "/": {
+      const headers = {
+        "content-type": "text/html; charset=utf-8",
+        "content-security-policy": await pagePolicy(),
+      };
+      return { headers, body: formatPage(report(), Date.now()) };
+    }
     case "/healthz":
-      return text("ok\n");
-    case "/readyz":
-      return text(formatReadiness(report), {
-        status: report.ready ? 200 : 503,
-        "content-type": "application/json",
-      });
+      return { body: ["ok\n"] };
+    case "/readyz": {
+      const shown = report();
+      const status = shown.ready ? "200 OK" : "503 Service Unavailable";
+      return {
+        status,
+        headers: { "content-type": "application/json" },
+        body: formatReadiness(shown),
+      };
+    }
     case "/metrics":
-      return text(formatMetrics(report), { "content-type": METRICS_TYPE });
-    default:
-      return text("there are /, /healthz, /readyz and /metrics\n", { status: 404 });
+      return { headers: { "content-type": METRICS_TYPE }, body: formatMetrics(report()) };
+    default: {
+      const body = ["there are /, /healthz, /readyz and /metrics\n"];
+      return { status: "404 Not Found", body };
+    }
   }
-}
-
-/** What stands behind the host, which is whatever the request says it is: it need not make a URL. */
-function pathOf(url: string): string | undefined {
-  return /^\w+:\/\/[^/?#]*([^?#]*)/.exec(url)?.[1];
-}
-
-async function page(report: Report): Promise<Response> {
-  return text(formatPage(report, Date.now()), {
-    "content-type": "text/html; charset=utf-8",
-    "content-security-policy": await pagePolicy(),
-  });
-}
-
-function text(
-  body: string,
-  { status = 200, ...headers }: { status?: number } & Record<string, string | number> = {},
-): Response {
-  return new Response(body, {
-    status,
-    headers: {
-      "content-type": "text/plain; charset=utf-8",
-      "cache-control": "no-store",
-      "x-content-type-options": "nosniff",
-      ...headers,
-    },
-  });
 }

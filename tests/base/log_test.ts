@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { createLog, type CreateLogOptions, type Fields, type Log } from "../../src/base/log.ts";
 import { LOG_LEVELS } from "../../src/base/log.ts";
+import { endOutput } from "../../src/base/stdio.ts";
 import { Random } from "../helpers/mod.ts";
 
 /** The lines that `act` logs. */
@@ -143,4 +144,33 @@ Deno.test("createLog() writes a megabyte in no time", () => {
   }
   const ms = performance.now() - start;
   assert(ms < 5000, `${ms} ms`);
+});
+
+Deno.test("Log.repeated() takes two failures of one event, route and error for the same, and ends with the output", async () => {
+  const written: string[] = [];
+  const log = createLog({
+    level: "info",
+    format: "text",
+    write: (line) => void written.push(line.replace(/^\S+ /, "")),
+  });
+  for (const client of ["a", "b", "c"]) {
+    for (const route of ["R", "S"]) {
+      for (const error of ["x", "y"]) log.repeated("warn", "failed", { route, client, error });
+    }
+    log.repeated("error", "failed_too", { client });
+  }
+  const kinds = ["route=R client=a error=x", "route=R client=a error=y"]
+    .flatMap((fields) => [fields, fields.replace("R", "S")]).sort((a, b) => a.localeCompare(b));
+  const firsts = [...kinds.map((fields) => `WARN  failed ${fields}`), "ERROR failed_too client=a"];
+  assertEquals(written, firsts);
+  await endOutput();
+  const counts = firsts.map((line) => `${line.replace("client=a", "client=c")} count=2`);
+  assertEquals(written.slice(firsts.length), counts);
+});
+
+Deno.test("Log.repeated() leaves nothing out at debug", () => {
+  const written = lines((log) => {
+    for (let i = 0; i < 10; i++) log.repeated("warn", "failed", { error: "x" });
+  });
+  assertEquals(written.map((text) => text.slice(25)), Array(10).fill("WARN  failed error=x"));
 });

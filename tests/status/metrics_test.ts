@@ -65,7 +65,7 @@ Deno.test("formatMetrics() gives every number of a route with its name and liste
   const traffic = newTraffic();
   [traffic.up.bytes, traffic.down.bytes] = [5, 7];
   counts.opened(traffic);
-  const text = formatMetrics(reportOf(counts));
+  const text = [...formatMetrics(reportOf(counts))].join("");
   const labels = 'route="REDIS",listen="[::]:6379"';
   const samples = samplesOf(text);
   assertEquals(samples.get(`ambassador_connections_open{${labels}}`), 1);
@@ -85,7 +85,7 @@ Deno.test("formatMetrics() gives every number of a route with its name and liste
 Deno.test("formatMetrics() counts each dial in its bucket and in all after it", () => {
   const counts = new RouteCounts();
   for (const seconds of [0.0001, 0.005, 0.3, 60]) counts.connected(seconds);
-  const text = formatMetrics(reportOf(counts));
+  const text = [...formatMetrics(reportOf(counts))].join("");
   const name = "ambassador_connect_duration_seconds";
   const buckets = [...CONNECT_SECONDS, "+Inf"].map((le) =>
     valueOf(text, `${name}_bucket`, `le="${le}"`)
@@ -109,7 +109,7 @@ Deno.test("formatMetrics() lets no alias and no address end its label", () => {
     route: { ...route, listen: { protocol: "tcp" as const, hostname: HOSTILE, port: 1 } },
     counts,
   }));
-  const text = formatMetrics({ ...report, routes });
+  const text = [...formatMetrics({ ...report, routes })].join("");
   const shown = HOSTILE.replace("\r", "\\u{d}").replace("\u2028", "\\u{2028}")
     .replace("\0", "\\u{0}");
   assertEquals(labelOf(text, "route"), shown);
@@ -135,7 +135,7 @@ Deno.test("formatMetrics() passes promtool without a remark", async () => {
       stderr: "piped",
     }).spawn();
     const writer = child.stdin.getWriter();
-    await writer.write(new TextEncoder().encode(formatMetrics(report)));
+    await writer.write(new TextEncoder().encode([...formatMetrics(report)].join("")));
     await writer.close();
     const { code, stdout, stderr } = await within(child.output(), "promtool");
     const remarks = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
@@ -240,7 +240,7 @@ Deno.test("metrics count what a connection had moved when a drain cut it off", a
   await readExactly(client, 5);
   connection.end("drain_timeout");
   await within(end, "the connection to end");
-  const text = formatMetrics(reportOf(counts));
+  const text = [...formatMetrics(reportOf(counts))].join("");
   assertEquals(valueOf(text, "ambassador_connections_open"), 0);
   assertEquals(valueOf(text, "ambassador_connections_closed_total", '"drain_timeout"'), 1);
   assertEquals(valueOf(text, "ambassador_bytes_total", '"up"'), 5);

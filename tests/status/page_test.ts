@@ -29,6 +29,10 @@ function report({ aliases = ["REDIS"], ready = true } = {}): Report {
   };
 }
 
+function pageOf(shown: Report): string {
+  return [...formatPage(shown, NOW)].join("");
+}
+
 /** What a reader sees: without tags, style and script. */
 function textOf(html: string): string {
   return html.replace(/<(style|script)>.*?<\/\1>/gs, "").replace(/<[^>]*>/g, " ")
@@ -36,7 +40,7 @@ function textOf(html: string): string {
 }
 
 Deno.test("formatPage() shows the routes, their numbers and last error, and what is ignored", () => {
-  const text = textOf(formatPage(report({ aliases: ["REDIS", "REDIS_1"] }), NOW));
+  const text = textOf(pageOf(report({ aliases: ["REDIS", "REDIS_1"] })));
   assertStringIncludes(text, "Ambassador ready version 1.2.3, up 1 d 3 h");
   assertStringIncludes(
     text,
@@ -46,22 +50,22 @@ Deno.test("formatPage() shows the routes, their numbers and last error, and what
   assertStringIncludes(text, "X&lt;b&gt;_PORT_1_UDP UDP &amp; SCTP");
   assertStringIncludes(text, "As of 2026-11-22 18:20:00 UTC");
   // The bytes themselves are there for who points at them.
-  assertStringIncludes(formatPage(report(), NOW), 'title="2,000,000"');
+  assertStringIncludes(pageOf(report()), 'title="2,000,000"');
 });
 
 Deno.test("formatPage() says when it drains", () => {
-  const page = formatPage(report({ ready: false }), NOW);
+  const page = pageOf(report({ ready: false }));
   assertStringIncludes(textOf(page), "Ambassador draining version");
   assertStringIncludes(page, "<title>Ambassador: draining, 1 open</title>");
 });
 
 Deno.test("formatPage() calls a route without an alias by its port", () => {
-  assertMatch(formatPage(report({ aliases: [] }), NOW), /<bdi>6379<\/bdi>/);
+  assertMatch(pageOf(report({ aliases: [] })), /<bdi>6379<\/bdi>/);
 });
 
 Deno.test("formatPage() lets no alias become HTML", () => {
   const hostile = `<script>alert(1)</script>'"&<img src=x onerror=alert(1)>\${1}\`</main>`;
-  const page = formatPage(report({ aliases: [hostile] }), NOW);
+  const page = pageOf(report({ aliases: [hostile] }));
   assertEquals(page.split("<script>").length, 2);
   assertEquals(page.split("</main>").length, 2);
   assertEquals(page.includes("<img"), false);
@@ -69,12 +73,12 @@ Deno.test("formatPage() lets no alias become HTML", () => {
 });
 
 Deno.test("formatPage() holds nothing that a terminal acts on", () => {
-  const page = formatPage(report({ aliases: ["\x1b[2J\u202e\x9b\né"] }), NOW);
+  const page = pageOf(report({ aliases: ["\x1b[2J\u202e\x9b\né"] }));
   assertStringIncludes(page, "<bdi>&#27;[2J&#8238;&#155;&#10;é</bdi>");
 });
 
 Deno.test("formatPage() loads nothing from anywhere", () => {
-  const page = formatPage(report(), NOW);
+  const page = pageOf(report());
   const links = [...page.matchAll(/\b(?:src|href|action)="([^"]*)"/g)].map((match) => match[1]);
   assertEquals(links, ["data:,", "metrics", "readyz", "healthz"]);
   assertEquals(/https?:|@import|url\(/.test(page), false);
@@ -82,13 +86,13 @@ Deno.test("formatPage() loads nothing from anywhere", () => {
 
 Deno.test("formatPage() refreshes itself where scripts are off", () => {
   assertStringIncludes(
-    formatPage(report(), NOW),
+    pageOf(report()),
     '<noscript><meta http-equiv="refresh" content="5"></noscript>',
   );
 });
 
 Deno.test("pagePolicy() allows the page's own style and script and no other", async () => {
-  const page = formatPage(report(), NOW);
+  const page = pageOf(report());
   const policy = await pagePolicy();
   assertStringIncludes(policy, "default-src 'none'");
   assertEquals(policy.includes("unsafe"), false);

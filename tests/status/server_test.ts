@@ -9,7 +9,8 @@ import { RouteCounts } from "../../src/forward/counts.ts";
 import { BindError } from "../../src/base/errors.ts";
 import { newTraffic } from "../../src/net/relay.ts";
 import type { Report } from "../../src/forward/report.ts";
-import { answer, StatusServer } from "../../src/status/server.ts";
+import { formatReadiness } from "../../src/status/readiness.ts";
+import { StatusServer } from "../../src/status/server.ts";
 import {
   freePort,
   type Program,
@@ -26,7 +27,7 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { routeTo } from "../helpers/routes.ts";
-import { descriptorsOf, startRoute } from "../helpers/process.ts";
+import { descriptorsOf, hasProc, memoryOf, startRoute } from "../helpers/process.ts";
 
 const LOCAL = { hostname: "127.0.0.1", port: 0 } as const;
 
@@ -47,18 +48,25 @@ function report({ ready = true } = {}): Report {
   };
 }
 
+/** The server's own answer to a request, as a client of HTTP sees it. */
 async function ask(path: string, method = "GET", from = report()): Promise<Response> {
-  return await answer(new Request(`http://status.invalid${path}`, { method }), from);
+  using server = new StatusServer(LOCAL, () => from);
+  const response = await within(
+    fetch(`http://127.0.0.1:${server.address.port}${path}`, { method }),
+    path,
+  );
+  const { status, headers } = response;
+  return new Response(await response.arrayBuffer(), { status, headers });
 }
 
-Deno.test("answer() says ok to /healthz, ready or not", async () => {
+Deno.test("StatusServer says ok to /healthz, ready or not", async () => {
   for (const ready of [true, false]) {
     const response = await ask("/healthz", "GET", report({ ready }));
     assertEquals([response.status, await response.text()], [200, "ok\n"]);
   }
 });
 
-Deno.test("answer() gives /readyz each route's addresses, open connections and last error", async () => {
+Deno.test("StatusServer gives /readyz each route's addresses, open connections and last error", async () => {
   const response = await ask("/readyz?verbose");
   assertEquals(response.status, 200);
   assertEquals(response.headers.get("content-type"), "application/json");
@@ -77,12 +85,12 @@ Deno.test("answer() gives /readyz each route's addresses, open connections and l
   });
 });
 
-Deno.test("answer() makes /readyz 503 once a stop has begun", async () => {
+Deno.test("StatusServer makes /readyz 503 once a stop has begun", async () => {
   const response = await ask("/readyz", "GET", report({ ready: false }));
   assertEquals([response.status, (await response.json()).status], [503, "draining"]);
 });
 
-Deno.test("answer() knows no other path and no other method", async () => {
+Deno.test("StatusServer knows no other path and no other method", async () => {
   assertEquals((await ask("/nothing")).status, 404);
   assertEquals((await ask("/metrics/")).status, 404);
   for (const method of ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"]) {
@@ -91,7 +99,7 @@ Deno.test("answer() knows no other path and no other method", async () => {
   }
 });
 
-Deno.test("answer() lets nobody keep or guess what it says", async () => {
+Deno.test("StatusServer lets nobody keep or guess what it says", async () => {
   for (const path of ["/", "/healthz", "/readyz", "/metrics", "/nothing"]) {
     const { headers } = await ask(path);
     assertEquals(headers.get("cache-control"), "no-store", path);
@@ -280,13 +288,14 @@ Deno.test("StatusServer does not say on its own that it listens", async () => {
   assertEquals([program.stdout, program.stderr.includes("Listening on")], ["", false]);
 });
 
-/** The program with a route to the upstream, 64 descriptors and a status page. */
+/** The program with a route to the upstream, few descriptors and a status page. */
 async function startShort(
   { address: target }: Upstream,
+  maxDescriptors = 64,
 ): Promise<{ program: Program; port: number; status: number }> {
   const status = freePort();
   const args = ["--status", `127.0.0.1:${status}`];
-  const { program, address } = await startRoute(target, { args, maxDescriptors: 64 });
+  const { program, address } = await startRoute(target, { args, maxDescriptors });
   return { program, port: address.port, status };
 }
 
@@ -332,13 +341,11 @@ Deno.test({
   ignore: Deno.build.os !== "linux",
 }, async () => {
   await using upstream = startEcho();
-  const { program, port, status } = await startShort(upstream);
+  const { program, port, status } = await startShort(upstream, 40);
   await using _program = program;
   const descriptors = (): number => descriptorsOf(program.pid);
   using idle = new DisposableStack();
-  // The server ends when it looks for the next connection and there is no descriptor: it is to hold
-  // all but one.
-  for (let count = descriptors(); count < 63; count++) {
+  for (let count = descriptors(); count < 40; count++) {
     idle.use(await Deno.connect({ hostname: "127.0.0.1", port: status }));
     await until(() => descriptors() > count, "the connection is accepted");
   }
@@ -384,4 +391,139 @@ Deno.test({
   await within(all, "everybody to be served");
   assertEquals(program.stderr.match(/ accept_failed /g)?.length, 1);
   assertEquals(program.stderr.match(/ connect_failed /g), null);
+});
+
+/** The program with a thousand routes to the upstream, or more, and a status page. */
+async function startMany(
+  { address }: Upstream,
+  count = 1000,
+): Promise<{ program: Program; route: Deno.ConnectOptions; status: number }> {
+  const status = freePort();
+  const port = freePort();
+  const routes = Array.from(
+    { length: count },
+    (_, index) => `127.2.${index >> 8}.${index & 255}:${port}=127.0.0.1:${address.port}`,
+  );
+  const program = startProgram(["--status", `127.0.0.1:${status}`, ...routes]);
+  await program.line(/ ready /);
+  return { program, route: { hostname: "127.2.0.1", port }, status };
+}
+
+const SCRAPE = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+async function scrape(port: number): Promise<string> {
+  using conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  await writeAll(conn, SCRAPE);
+  return await readText(conn);
+}
+
+Deno.test({
+  name: "ambassador with a thousand routes holds up nobody while it is scraped",
+  ignore: !hasProc,
+}, async () => {
+  await using upstream = startEcho();
+  const { program, route, status } = await startMany(upstream);
+  await using _program = program;
+  using client = await Deno.connect(route);
+  client.setNoDelay(true);
+  let hasEnded = false;
+  let longestMs = 0;
+  async function ping(): Promise<void> {
+    while (!hasEnded) {
+      const startMs = performance.now();
+      await writeAll(client, "PING");
+      await readExactly(client, 4);
+      longestMs = Math.max(longestMs, performance.now() - startMs);
+    }
+  }
+  const pinging = ping();
+  pinging.catch(() => {});
+  const longest: number[] = [];
+  for (let i = 0; i < 15; i++) {
+    longestMs = 0;
+    const text = await scrape(status);
+    longest.push(longestMs);
+    assertEquals(text.match(/^ambassador_connections_open\{/gm)?.length, 1000);
+  }
+  hasEnded = true;
+  await within(pinging, "the last PING");
+  const medianMs = longest.sort((a, b) => a - b)[7] ?? Infinity;
+  assert(medianMs < 15, `PING took ${longest.map((ms) => ms.toFixed(1))} ms`);
+});
+
+Deno.test({
+  name: "StatusServer spends little on those who ask for all and read nothing",
+  ignore: !hasProc,
+}, async () => {
+  await using upstream = startEcho();
+  const { program, status } = await startMany(upstream);
+  await using _program = program;
+  const [memory, descriptors] = [memoryOf(program.pid), descriptorsOf(program.pid)];
+  using scrapers = new DisposableStack();
+  const conns: Deno.TcpConn[] = [];
+  for (let i = 0; i < 60; i++) {
+    const conn = scrapers.use(await Deno.connect({ hostname: "127.0.0.1", port: status }));
+    conns.push(conn);
+    await writeAll(conn, SCRAPE);
+  }
+  // The oldest have given way.
+  for (const conn of conns.slice(-40)) assertEquals(await readExactly(conn, 8), "HTTP/1.1");
+  let mostBytes = 0;
+  await until(() => {
+    mostBytes = Math.max(mostBytes, memoryOf(program.pid) - memory);
+    return descriptorsOf(program.pid) <= descriptors;
+  }, "all have been answered or cut off");
+  assert(mostBytes < 64 * 1024 * 1024, `${mostBytes} bytes`);
+  assertMatch(await scrape(status), / 200 OK\r\n/);
+});
+
+Deno.test({
+  name: "StatusServer cuts off a client that takes nothing for half a minute",
+  ignore: !hasProc,
+}, async () => {
+  await using upstream = startEcho();
+  // More than fits into the buffers of both sockets.
+  const { program, status } = await startMany(upstream, 3000);
+  await using _program = program;
+  const descriptors = descriptorsOf(program.pid);
+  using conn = await Deno.connect({ hostname: "127.0.0.1", port: status });
+  await writeAll(conn, SCRAPE);
+  await until(() => descriptorsOf(program.pid) > descriptors, "it is served");
+  const startMs = performance.now();
+  await until(() => descriptorsOf(program.pid) <= descriptors, "it is cut off", 60_000);
+  assert(performance.now() - startMs > 10_000, "too early");
+});
+
+Deno.test("StatusServer closes the oldest of too many clients, and answers the newest", async () => {
+  using server = new StatusServer(LOCAL, report);
+  using idle = new DisposableStack();
+  const first = idle.use(await Deno.connect(server.address));
+  for (let i = 0; i < 70; i++) idle.use(await Deno.connect(server.address));
+  assertEquals(await readText(first), "");
+  const last = idle.use(await Deno.connect(server.address));
+  await writeAll(last, SCRAPE);
+  assertMatch(await readText(last), / 200 OK\r\n/);
+});
+
+Deno.test("StatusServer says what is no request, and reads no endless one to its end", async () => {
+  using server = new StatusServer(LOCAL, report);
+  for (const request of ["hello\r\n\r\n", "GET / HTTP/2.0\r\n\r\n", "x".repeat(100_000)]) {
+    assertMatch(await raw(server.address, request), /^HTTP\/1\.1 400 Bad Request\r\n/);
+  }
+});
+
+Deno.test("StatusServer sends what is long in chunks, and as it is to HTTP/1.0", async () => {
+  const { routes: [route], ...rest } = report();
+  assert(route);
+  const long = { ...route, route: { ...route.route, aliases: ["é€😀".repeat(50_000)] } };
+  const shown = { ...rest, routes: [long, route, long] };
+  using server = new StatusServer(LOCAL, () => shown);
+  const expected = [...formatReadiness(shown)].join("");
+  const response = await fetch(`http://127.0.0.1:${server.address.port}/readyz`);
+  assertEquals(response.headers.get("transfer-encoding"), "chunked");
+  assertEquals(await response.text(), expected);
+  const old = await raw(server.address, "GET /readyz HTTP/1.0\r\n\r\n");
+  assertEquals(old.slice(old.indexOf("\r\n\r\n") + 4), expected);
+  const head = await raw(server.address, "HEAD /readyz HTTP/1.1\r\n\r\n");
+  assert(head.endsWith("\r\n\r\n") && head.split("\r\n\r\n").length === 2, head);
 });

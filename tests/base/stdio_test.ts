@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { LineQueue } from "../../src/base/stderr.ts";
+import { LineQueue } from "../../src/base/stdio.ts";
 import {
   cacheVariables,
   freePort,
@@ -13,7 +13,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
-import { repeat } from "../helpers/process.ts";
+import { linesOf, repeat } from "../helpers/process.ts";
 
 /** A reader that reads when it is told to. */
 class Reader {
@@ -58,7 +58,7 @@ class Reader {
 
 function startQueue(maxLength = 1000): { queue: LineQueue; reader: Reader } {
   const reader = new Reader();
-  return { reader, queue: new LineQueue({ write: reader.write, maxLength }) };
+  return { reader, queue: new LineQueue(reader.write, maxLength) };
 }
 
 Deno.test("LineQueue.add() writes what is added in one go in one go, and the rest after it", async () => {
@@ -70,9 +70,8 @@ Deno.test("LineQueue.add() writes what is added in one go in one go, and the res
   queue.add("é\n");
   await reader.read();
   await reader.read();
-  await queue.end(20_000);
+  await queue.written(20_000);
   assertEquals(reader.writes, ["a\nb\n", "c\né\n"]);
-  assertEquals(queue.isBusy, false);
 });
 
 Deno.test("LineQueue.add() writes all of a line that is taken in parts", async () => {
@@ -80,40 +79,57 @@ Deno.test("LineQueue.add() writes all of a line that is taken in parts", async (
   queue.add("hello\n");
   queue.add("world\n");
   for (let i = 0; i < 4; i++) await reader.read(3);
-  await queue.end(20_000);
+  await queue.written(20_000);
   assertEquals(reader.writes, ["hel", "lo\n", "wor", "ld\n"]);
 });
 
 Deno.test("LineQueue.add() loses whole lines where there is no room, and tells how many there", async () => {
   const { queue, reader } = startQueue(8);
   const tellLost = (count: number): string => `lost ${count}\n`;
-  const add = (line: string): void => queue.add(line, tellLost);
-  add("1\n");
+  const add = async (line: string): Promise<void> => {
+    queue.add(line, tellLost);
+    await undefined;
+  };
+  await add("1\n");
   await reader.begun();
   // The first is being written: it takes no room any more.
-  for (const line of ["22\n", "333\n", "4444\n", "55555\n"]) add(line);
+  for (const line of ["22\n", "333\n", "4444\n", "55555\n", "6\n"]) await add(line);
   assertEquals(await reader.read(), "1\n");
-  assertEquals(await reader.read(), "22\n333\nlost 2\n");
-  add("6\n");
-  assertEquals(await reader.read(), "6\n");
-  await queue.end(20_000);
+  assertEquals(await reader.read(), "22\n333\n4444\nlost 2\n");
+  await add("7\n");
+  assertEquals(await reader.read(), "7\n");
+  await queue.written(20_000);
+});
+
+Deno.test("LineQueue.add() takes what is added in one go whole, however much, or loses it whole", async () => {
+  const { queue, reader } = startQueue(8);
+  const tellLost = (count: number): string => `lost ${count}\n`;
+  const go = Array.from({ length: 100 }, (_, index) => `line ${index}\n`);
+  for (const line of go) queue.add(line, tellLost);
+  await reader.begun();
+  for (const line of go) queue.add(line, tellLost);
+  await undefined;
+  for (const line of go) queue.add(line, tellLost);
+  assertEquals(await reader.read(), go.join(""));
+  assertEquals(await reader.read(), `${go.join("")}lost 100\n`);
+  await queue.written(20_000);
 });
 
 Deno.test("LineQueue.add() goes on after an error, at the beginning of a line", async () => {
   const { queue, reader } = startQueue();
   queue.add("first\n");
   await reader.fail(new Deno.errors.BrokenPipe());
-  await until(() => !queue.isBusy, "it has given up");
+  await within(queue.written(Infinity), "it gives up");
   queue.add("second\n");
   queue.add("third\n");
   await reader.read(9);
   await reader.fail(new Error("No space left on device (os error 28)"));
-  await until(() => !queue.isBusy, "it has given up");
+  await within(queue.written(Infinity), "it gives up");
   queue.add("fourth\n");
   await reader.read();
   queue.add("fifth\n");
   await reader.read();
-  await queue.end(20_000);
+  await queue.written(20_000);
   assertEquals(reader.writes, ["second\nth", "\nfourth\n", "fifth\n"]);
 });
 
@@ -123,43 +139,43 @@ Deno.test("LineQueue.add() waits where a stderr that is not to block is full", a
   await reader.read(3);
   for (let i = 0; i < 3; i++) await reader.fail(new Deno.errors.WouldBlock());
   await reader.read();
-  await queue.end(20_000);
+  await queue.written(20_000);
   assertEquals(reader.writes, ["fir", "st\n"]);
 });
 
-Deno.test("LineQueue.end() waits until all is written, and takes no more", async () => {
+Deno.test("LineQueue.written() resolves when all is written", async () => {
   const { queue, reader } = startQueue();
   queue.add("a\n");
   await reader.begun();
   queue.add("b\n");
-  const ended = queue.end(20_000);
-  queue.add("c\n");
+  const written = queue.written(20_000);
   assertEquals([await reader.read(), await reader.read()], ["a\n", "b\n"]);
-  await within(ended, "the end");
-  await within(queue.end(Infinity), "another end");
-  assertEquals(queue.isBusy, false);
+  await within(written, "the end");
+  await within(queue.written(Infinity), "another end");
 });
 
-Deno.test("LineQueue.end() waits no longer than it is told to", async () => {
+Deno.test("LineQueue.written() waits no longer than it is told to", async () => {
   const { queue, reader } = startQueue();
   queue.add("a\n");
-  await within(queue.end(20), "the end");
-  assertEquals(queue.isBusy, true);
+  await within(queue.written(20), "the end");
   await reader.read();
 });
 
-Deno.test("writeToStderr() writes after the lines of the log, and at once where there are none", async () => {
+Deno.test("endOutput() writes all that was printed, in its order, and what is printed before the end", async () => {
   const script = `
-    import { endStderr, logToStderr, writeToStderr } from "${new URL("src/base/stderr.ts", ROOT)}";
-    writeToStderr("1\\n");
-    logToStderr("2\\n", () => "");
-    writeToStderr("3\\n");
-    await endStderr();
-    writeToStderr("4\\n");
+    import * as stdio from "${new URL("src/base/stdio.ts", ROOT)}";
+    stdio.beforeOutputEnds(() => stdio.writeToStderr("5\\n"));
+    stdio.writeToStderr("1\\n");
+    stdio.logToStderr("2\\n", () => "");
+    stdio.writeToStderr("3 without an end");
+    await stdio.writeToStdout("x".repeat(100_000) + "\\n");
+    stdio.complain({ message: "4", hint: "h" });
+    await stdio.endOutput();
     Deno.exit();`;
   await using program = startProgram([], { command: [Deno.execPath(), "eval", script] });
   await within(program.status, "the end");
-  assertEquals(program.stderr, "1\n2\n3\n4\n");
+  assertEquals(program.stderr, "1\n2\n3 without an endambassador: 4\n  hint: h\n5\n");
+  assertEquals(program.stdout, `${"x".repeat(100_000)}\n`);
 });
 
 /** The program at debug, after so many clients of which nobody has read a line. */
@@ -268,3 +284,80 @@ for (const format of ["text", "json"]) {
     assertEquals(lines.length - lost.length + count, 2 * (program.clients + 1) + 4);
   });
 }
+
+/** The program with a stdout or stderr that is full and that nobody reads. */
+async function startFull(
+  args: readonly string[],
+  full: "stdout" | "stderr",
+): Promise<AsyncDisposable & { readonly child: Deno.ChildProcess }> {
+  const folder = await Deno.makeTempDir();
+  const fifo = `${folder}/full`;
+  // Whoever has both ends of a pipe never hears that its reader has gone.
+  const script = 'mkfifo "$1" && exec 3<>"$1" || exit 99; ' +
+    'dd if=/dev/zero of="$1" oflag=nonblock bs=4096 2>/dev/null; shift; ' +
+    `exec "$@" ${full === "stdout" ? ">" : "2>"}&3 3>&-`;
+  const child = new Deno.Command("bash", {
+    args: ["-c", script, "bash", fifo, ...programCommand(), ...args],
+    clearEnv: true,
+    env: cacheVariables(),
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  return {
+    child,
+    async [Symbol.asyncDispose](): Promise<void> {
+      await Deno.remove(folder, { recursive: true });
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended.
+      }
+      await child.status;
+    },
+  };
+}
+
+const ENDS: readonly [name: string, code: number, args: () => string[]][] = [
+  ["wait", 1, () => ["wait", "--timeout", "300ms", `9=127.0.0.1:${freePort()}`]],
+  ["healthcheck", 1, () => ["healthcheck", "--status", `127.0.0.1:${freePort()}`]],
+  ["wrong usage", 2, () => ["--no-such-option"]],
+  ["check", 2, () => ["check"]],
+];
+for (const [name, code, args] of ENDS) {
+  Deno.test({
+    name: `ambassador ends as ever while nobody reads its full stderr: ${name}`,
+    ignore: Deno.build.os !== "linux",
+  }, async () => {
+    await using program = await startFull(args(), "stderr");
+    assertEquals((await within(program.child.status, "the end", 10_000)).code, code);
+  });
+}
+
+Deno.test({
+  name: "ambassador wait hears a signal while nobody reads its full stderr",
+  ignore: Deno.build.os !== "linux",
+}, async () => {
+  await using upstream = startEcho();
+  await using program = await startFull(
+    ["wait", `9=127.0.0.1:${upstream.address.port}`, `8=127.0.0.1:${freePort()}`],
+    "stderr",
+  );
+  await until(() => upstream.clients > 0, "it has begun");
+  program.child.kill("SIGTERM");
+  assertEquals((await within(program.child.status, "the end", 10_000)).code, 143);
+});
+
+Deno.test({
+  name: "ambassador loses no line of a start with 3,000 routes while somebody reads",
+  ignore: Deno.build.os !== "linux",
+}, async () => {
+  const routes = Array.from(
+    { length: 3000 },
+    (_, index) => `127.1.${index >> 8}.${index & 255}:4000=192.0.2.1:4000`,
+  );
+  await using program = startProgram(routes);
+  await program.line(/ ready routes=3000\n/);
+  assertEquals(linesOf(program, "listening").length, 3000);
+  assertEquals(linesOf(program, "lines_lost"), []);
+});
