@@ -2,11 +2,14 @@
 
 import config from "./deno.json" with { type: "json" };
 import { endOutput } from "./src/base/stdio.ts";
+import { check } from "./src/commands/check.ts";
 import { type CommandContext, fail } from "./src/commands/command.ts";
 import { forward } from "./src/commands/forward.ts";
 import { help, version } from "./src/commands/help.ts";
-import { check, healthcheck, wait } from "./src/commands/legacy.ts";
+import { healthcheck } from "./src/commands/healthcheck.ts";
+import { wait } from "./src/commands/wait.ts";
 import { type Command, parseCommand } from "./src/config/command_line.ts";
+import { readEnvironment } from "./src/config/own_variables.ts";
 
 /** What each command does; it gives the exit status. */
 const COMMANDS: Readonly<
@@ -19,7 +22,7 @@ const STOP_SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 /** Runs what the command line asks for. */
 async function run(): Promise<number> {
   try {
-    const environment = Deno.env.toObject();
+    const environment = readEnvironment(Deno.env);
     const command = parseCommand(Deno.args, environment);
     const stop = new AbortController();
     const context = { environment, signal: stop.signal, version: config.version };

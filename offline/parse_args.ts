@@ -3,31 +3,27 @@
 // do the same, since loading that is a quarter of the time that the program takes to start.
 
 /** The options of `parseArgs` that are used here. */
-export interface ParseOptions<B extends string, S extends string> {
+export interface ParseOptions {
   /** Options without a value. */
-  readonly boolean: readonly B[];
+  readonly boolean: readonly string[];
   /** Options with a value; `_` for the positional arguments. */
-  readonly string: readonly S[];
+  readonly string: readonly string[];
+  /** Options that keep each of their values, in their order; without one, an empty list. */
+  readonly collect?: readonly string[];
   /** Short names. */
   readonly alias: Readonly<Record<string, string>>;
 }
 
-/** The positional arguments and the value of each option. */
-export type Args<B extends string, S extends string> =
-  & { _: string[] }
-  & Record<B, boolean>
-  & Partial<Record<Exclude<S, "_">, string>>;
-
-/** Takes a command line apart. */
-export function parseArgs<B extends string, S extends string>(
+/** Takes a command line apart: `_` has the positional arguments, the others are the options. */
+export function parseArgs(
   args: string[],
-  { boolean, alias }: ParseOptions<B, S>,
-): Args<B, S> {
+  { boolean, collect = [], alias }: ParseOptions,
+): Record<string, unknown> {
   const positional: string[] = [];
+  const collected = new Map<string, string[]>(collect.map((name) => [name, []]));
   const values: Record<string, string | boolean> = Object.fromEntries(
     boolean.map((name) => [name, false]),
   );
-  const booleans: readonly string[] = boolean;
   for (let i = 0; i < args.length; i++) {
     const argument = args[i] ?? "";
     if (argument === "--") {
@@ -40,7 +36,7 @@ export function parseArgs<B extends string, S extends string>(
       continue;
     }
     const name = alias[parts[1] ?? ""] ?? parts[1] ?? "";
-    const isBoolean = booleans.includes(name);
+    const isBoolean = boolean.includes(name);
     let value = parts[2];
     // Without a = the value is the next argument, if that can be one.
     const next = args[i + 1] ?? "";
@@ -50,7 +46,9 @@ export function parseArgs<B extends string, S extends string>(
       value = next;
       i++;
     }
-    values[name] = isBoolean ? value !== "false" : value ?? "";
+    const list = collected.get(name);
+    if (list !== undefined) list.push(value ?? "");
+    else values[name] = isBoolean ? value !== "false" : value ?? "";
   }
-  return { _: positional, ...values } as Args<B, S>;
+  return { _: positional, ...values, ...Object.fromEntries(collected) };
 }

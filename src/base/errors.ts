@@ -27,6 +27,12 @@ export class ConfigError extends Error {
   }
 }
 
+/** What a parser says is wrong with its input; any other error is thrown on. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof SyntaxError || error instanceof RangeError) return error.message;
+  throw error;
+}
+
 /** A listen address can't be bound. */
 export class BindError extends Error {
   /** Its class, as stack traces show it. */

@@ -1,9 +1,10 @@
-// Text that came from outside, made safe to stand in one line of a log or a terminal.
+// Text that came from outside, made safe to stand in one line of a log or a terminal, and names that
+// are compared with it. It knows nothing of what the text means.
 
 const MAX_QUOTED = 120;
 
 /** Nothing that is spelled like an option is longer. */
-const MAX_COMPARED = 60;
+const MAX_COMPARED = 24;
 
 /** In double quotes, control characters escaped, cut if it is long. */
 export function quote(text: string): string {
@@ -29,28 +30,31 @@ function escapeUnit(unit: string): string {
   return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
-/** Hides what stands before the last @, but for a scheme or the `PORT=` of an argument. */
-export function hideUser(text: string): string {
-  const at = text.lastIndexOf("@");
-  if (at < 0) return text;
-  // Anything looser than a port would show the part of a password that stands before a `=` in it.
-  const start = /^(?:\d{1,5}=)?(?:tcp:\/\/)?/i.exec(text)?.[0] ?? "";
-  return `${start}***${text.slice(at)}`;
-}
-
 /**
- * A setting that is wrong, quoted without what may be a secret in it: a URL that is not `tcp://` was
- * meant for something else, and may hold a password anywhere.
+ * Input that is wrong, quoted without what may be a secret in it: what stands before an @, what stands
+ * after a ?, and any URL but the three that a target may be. Another URL was meant for something else,
+ * and may hold a password anywhere.
  */
 export function quoteInput(text: string): string {
-  const isForeign = text.replace(/(?<![\w+.-])tcp:\/\//gi, "").includes("://");
-  if (!isForeign) return quote(hideUser(text));
-  return `${/^\d{1,5}=/.exec(text)?.[0] ?? ""}(not shown)`;
+  // Anything looser than a port would show the part of a password that stands before a `=` in it.
+  const start = /^(?:\d{1,5}=)?/.exec(text)?.[0] ?? "";
+  if (text.replace(/(?<![\w+.-])(?:tcp|tls|udp):\/\//gi, "").includes("://")) {
+    return `${start}(not shown)`;
+  }
+  const at = text.lastIndexOf("@");
+  const scheme = /^(?:tcp|tls|udp):\/\//i.exec(text.slice(start.length))?.[0] ?? "";
+  const shown = at < 0 ? text : `${start}${scheme}***${text.slice(at)}`;
+  return quote(shown.replace(/\?.*/s, "?…"));
 }
 
 /** A name as it stands if it is plain, else quoted. */
 export function plain(text: string): string {
   return /^[\w.-]{1,200}$/.test(text) ? text : quote(text);
+}
+
+/** The first few of a list that may be long. */
+export function some(texts: readonly string[], separator: string): string {
+  return [...texts.slice(0, 5), ...(texts.length > 5 ? ["…"] : [])].join(separator);
 }
 
 /** Which of `names` stands at the start of a text, before the separator: the shortest such one. */
@@ -76,38 +80,42 @@ export function prefixFinder(
  */
 export function nearest(
   name: string,
-  names: Iterable<string>,
+  names: readonly string[],
   limit = Math.ceil(name.length / 3) + 1,
 ): string | undefined {
   const start = name.slice(0, MAX_COMPARED);
-  const all = [...names];
-  const related = all.filter((candidate) => isRelated(start, candidate));
+  const words = start.split(/[-_]/).filter((word) => word.length > 2);
+  // A letter or two mean nothing.
+  const related = names.filter((candidate) =>
+    (start.length > 2 && candidate.includes(start)) ||
+    words.some((word) => candidate.includes(word) && candidate.split(/[-_]/).includes(word))
+  );
   let best: string | undefined;
   let bestDistance = related.length > 0 ? Infinity : limit;
-  for (const candidate of related.length > 0 ? related : all) {
-    const distance = editDistance(start, candidate);
+  for (const candidate of related.length > 0 ? related : names) {
+    const distance = editDistance(start, candidate, bestDistance);
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
   return best;
 }
 
-/** Whether a candidate holds the name or one of its words. A letter or two mean nothing. */
-function isRelated(name: string, candidate: string): boolean {
-  const words = candidate.split(/[-_]/);
-  return (name.length > 2 && candidate.includes(name)) ||
-    name.split(/[-_]/).some((word) => word.length > 2 && words.includes(word));
-}
-
-/** How many characters have to be inserted, removed or replaced (Levenshtein). */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 0; i < a.length; i++) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j++) {
-      const replace = (row[j] ?? 0) + (a[i] === b[j] ? 0 : 1);
-      next.push(Math.min(replace, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
+/**
+ * How many characters have to be inserted, removed or replaced (Levenshtein), Infinity where the lengths
+ * alone say that this is `limit` or more. One row of numbers: thousands of misspelt names cost little.
+ */
+function editDistance(a: string, b: string, limit: number): number {
+  if (Math.abs(a.length - b.length) >= limit) return Infinity;
+  const row = new Uint16Array(b.length + 1);
+  for (let j = 1; j <= b.length; j++) row[j] = j;
+  for (let i = 1; i <= a.length; i++) {
+    let diagonal = i - 1;
+    let left = row[0] = i;
+    for (let j = 1; j <= b.length; j++) {
+      const above = row[j] ?? 0;
+      const replaced = a.charCodeAt(i - 1) === b.charCodeAt(j - 1) ? diagonal : diagonal + 1;
+      left = row[j] = Math.min(replaced, above + 1, left + 1);
+      diagonal = above;
     }
-    row = next;
   }
   return row[b.length] ?? 0;
 }

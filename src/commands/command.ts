@@ -2,7 +2,7 @@
 
 import { BindError, ConfigError, PERMISSION_HINT } from "../base/errors.ts";
 import { complain } from "../base/stdio.ts";
-import type { Environment } from "../config/routes.ts";
+import type { Environment } from "../config/variables.ts";
 
 /** Exit statuses; a signal that ends the program at once is 128 and its number. */
 export const EXIT = { finished: 0, failed: 1, usage: 2 } as const;

@@ -1,47 +1,66 @@
-// Asks a running ambassador whether it is ready, as a container's health check does. A request of one
-// line needs no HTTP client, and `fetch` would take the way through an HTTP_PROXY of the environment.
+// `healthcheck`: asks a running ambassador whether it is ready, as a container's health check does. A
+// request of one line needs no HTTP client, and `fetch` would go through an HTTP_PROXY.
 
 import { type Address, formatAddress } from "../base/address.ts";
-import { TimeLimit } from "../base/time.ts";
-import { describeError } from "../base/errors.ts";
+import { ConfigError, describeError } from "../base/errors.ts";
+import { complain } from "../base/stdio.ts";
+import { connectTcp, connectToFirst } from "../net/tcp.ts";
+import type { Stream } from "../net/stream.ts";
 import { quote } from "../base/text.ts";
-
-/** Options for {@linkcode healthcheck}. */
-export interface HealthcheckOptions {
-  /** Give up after this long, in milliseconds; 0 is no limit. */
-  readonly timeoutMs: number;
-}
+import { TimeLimit } from "../base/time.ts";
+import type { Command } from "../config/command_line.ts";
+import { EXIT } from "./command.ts";
 
 /** How long to ask unless told otherwise, in milliseconds. */
-export const HEALTHCHECK_TIMEOUT_MS = 5000;
+const HEALTHCHECK_TIMEOUT_MS = 5000;
 
 /** More than any status line is long. */
 const MAX_STATUS_LINE = 1024;
 
 /**
- * Asks `/readyz`.
+ * Asks, and says why not.
+ *
+ * @throws {ConfigError} if there is nobody to ask
+ */
+export async function healthcheck(command: Command): Promise<number> {
+  command.warnings.forEach(complain);
+  const { status, timeoutMs = HEALTHCHECK_TIMEOUT_MS } = command.options;
+  if (status === undefined) {
+    throw new ConfigError([{
+      message: "healthcheck: there is no status page to ask, --status is off",
+      hint: "set AMBASSADOR_STATUS=127.0.0.1:9090 for the ambassador and for its health check",
+    }]);
+  }
+  using limit = new TimeLimit(timeoutMs);
+  const problem = await askReadiness(status, limit.signal);
+  if (problem === undefined) return EXIT.finished;
+  complain({ message: problem });
+  return EXIT.failed;
+}
+
+/**
+ * Asks `/readyz`, until the signal aborts.
  *
  * @param status What `--status` says; where that is every address of the machine, loopback is asked.
  * @returns undefined if it is ready, else one line that says why not
  */
-export async function healthcheck(
+export async function askReadiness(
   status: Address,
-  { timeoutMs }: HealthcheckOptions,
+  signal: AbortSignal,
 ): Promise<string | undefined> {
-  using limit = new TimeLimit(timeoutMs);
   try {
-    const line = await askReadiness(status, limit.signal);
+    const line = await readStatusLine(status, signal);
     const code = /^HTTP\/1\.[01] (\d{3})(?: |$)/.exec(line)?.[1];
     if (code === "200") return undefined;
     return `not ready: ${formatAddress(status)} answered ${quote(line)}`;
   } catch (error) {
-    const reason = limit.signal.aborted ? limit.signal.reason : error;
+    const reason = signal.aborted ? signal.reason : error;
     return `not ready: ${formatAddress(status)}: ${describeError(reason)}`;
   }
 }
 
 /** The status line of the answer. */
-async function askReadiness(status: Address, signal: AbortSignal): Promise<string> {
+async function readStatusLine(status: Address, signal: AbortSignal): Promise<string> {
   using conn = await connect(status, signal);
   // A pending read can't be cancelled, but ends with its socket.
   const close = (): void => conn[Symbol.dispose]();
@@ -67,14 +86,9 @@ async function askReadiness(status: Address, signal: AbortSignal): Promise<strin
   }
 }
 
-async function connect({ hostname, port }: Address, signal: AbortSignal): Promise<Deno.TcpConn> {
-  if (hostname === "0.0.0.0") return await Deno.connect({ hostname: "127.0.0.1", port, signal });
-  if (hostname !== "::") return await Deno.connect({ hostname, port, signal });
-  try {
-    return await Deno.connect({ hostname: "::1", port, signal });
-  } catch (error) {
-    if (signal.aborted) throw error;
-    // On a machine without IPv6 the status page is on IPv4 alone.
-    return await Deno.connect({ hostname: "127.0.0.1", port, signal });
-  }
+async function connect({ hostname, port }: Address, signal: AbortSignal): Promise<Stream> {
+  if (hostname === "0.0.0.0") return await connectTcp({ hostname: "127.0.0.1", port }, signal);
+  if (hostname !== "::") return await connectTcp({ hostname, port }, signal);
+  // On a machine without IPv6 the status page is on IPv4 alone.
+  return await connectToFirst(["::1", "127.0.0.1"], port, signal);
 }

@@ -1,14 +1,42 @@
-// Waits until every upstream accepts a connection. It knows routes only by their targets, and prints
-// nothing: whoever calls it is told what happens.
+// `wait`: connects until a target of every route has accepted. It listens nowhere, and knows routes
+// only by their targets.
 
-import { type Address, formatAddress } from "../base/address.ts";
+import { formatTargets } from "../base/address.ts";
+import { formatDuration } from "../base/duration.ts";
 import { describeError } from "../base/errors.ts";
+import { complain, writeToStderr } from "../base/stdio.ts";
+import { plain, some } from "../base/text.ts";
 import { Backoff, pause, TimeLimit } from "../base/time.ts";
+import type { Command } from "../config/command_line.ts";
+import type { Targets } from "../config/targets.ts";
+import { REPLACED } from "../config/variables.ts";
 import { TRANSPORTS } from "../net/transports.ts";
-import type { Route } from "../config/routes.ts";
+import { EXIT } from "./command.ts";
+import { describeUpstreams, showProgress } from "./progress.ts";
 
 /** How long to wait unless told otherwise, in milliseconds. */
-export const WAIT_TIMEOUT_MS = 60_000;
+const WAIT_TIMEOUT_MS = 60_000;
+
+/** Waits, and says what it waits for. */
+export async function wait(command: Command): Promise<number> {
+  command.warnings.forEach(complain);
+  sayReplaced(command);
+  const { timeoutMs = WAIT_TIMEOUT_MS } = command.options;
+  const isTerminal = Deno.stderr.isTerminal();
+  const onTry = showProgress({
+    columns: isTerminal ? terminalColumns() : undefined,
+    write: writeToStderr,
+  });
+  const all = [...command.routes, ...command.bare];
+  const upstreams = await waitForUpstreams(all, { timeoutMs, onTry });
+  const missing = upstreams.filter(({ accepts }) => !accepts);
+  if (missing.length === 0) return EXIT.finished;
+  if (isTerminal) writeToStderr("\r\x1b[K");
+  complain({
+    message: `no connection within ${formatDuration(timeoutMs)}: ${describeUpstreams(missing)}`,
+  });
+  return EXIT.failed;
+}
 
 /** An upstream that is waited for. */
 export interface AwaitedUpstream {
@@ -20,40 +48,36 @@ export interface AwaitedUpstream {
   error: string | undefined;
 }
 
-/** Options for {@linkcode waitForUpstreams}; times in milliseconds, 0 is no limit. */
-export interface WaitOptions {
-  /** Give up after this long. */
-  readonly timeoutMs: number;
-  /** Limit for one try to resolve and connect. */
-  readonly connectTimeoutMs: number;
-  /** Told after each try: the upstream that was tried, and all of them. */
-  readonly onTry?: (tried: AwaitedUpstream, all: readonly AwaitedUpstream[]) => void;
-}
-
 /**
- * Connects to the target of every route, all at the same time and each again and again, until each
- * has accepted once or the time is over. Names are looked up at each try.
+ * Connects to the targets of every route, all at the same time and each again and again, until one of
+ * each has accepted once, or the time is over (milliseconds; 0 is no limit). Names are looked up at
+ * each try.
  *
- * @returns every upstream, in the order of the routes
+ * @param options `onTry` is told after each try: what was tried, and all.
+ * @returns what each route leads to, in the order of the routes
  */
 export async function waitForUpstreams(
-  routes: readonly Route[],
-  { timeoutMs, connectTimeoutMs, onTry }: WaitOptions,
+  routes: readonly Targets[],
+  { timeoutMs, onTry }: {
+    readonly timeoutMs: number;
+    readonly onTry?: (tried: AwaitedUpstream, all: readonly AwaitedUpstream[]) => void;
+  },
 ): Promise<readonly AwaitedUpstream[]> {
-  const targets = new Map(
-    routes.flatMap((route) => route.targets).map((target) => [formatAddress(target), target]),
-  );
-  const awaited = [...targets].map(([target, address]) => {
+  const different = new Map(routes.map((route) => [formatTargets(route.targets), route]));
+  const awaited = [...different].map(([target, route]) => {
     const upstream: AwaitedUpstream = { target, accepts: false, error: undefined };
-    return { address, upstream };
+    return { route, upstream };
   });
   const all = awaited.map(({ upstream }) => upstream);
   using limit = new TimeLimit(timeoutMs);
   const { signal } = limit;
-  await Promise.all(awaited.map(async ({ address, upstream }) => {
+  await Promise.all(awaited.map(async ({ route, upstream }) => {
     const backoff = new Backoff();
     while (!signal.aborted) {
-      await tryOnce(address, upstream, connectTimeoutMs, signal);
+      const error = await tryOnce(route, signal);
+      upstream.accepts = error === undefined;
+      // What the last whole try said tells more than that there was no time for another.
+      if (!signal.aborted || upstream.error === undefined) upstream.error = error;
       onTry?.(upstream, all);
       if (upstream.accepts) return;
       await pause(backoff.next(), signal);
@@ -62,18 +86,39 @@ export async function waitForUpstreams(
   return all;
 }
 
+/** Undefined as soon as one of the targets has accepted, else why none has. */
 async function tryOnce(
-  address: Address,
-  upstream: AwaitedUpstream,
-  connectTimeoutMs: number,
+  { targets, settings }: Targets,
   outer: AbortSignal,
-): Promise<void> {
-  using limit = new TimeLimit(connectTimeoutMs, outer);
+): Promise<string | undefined> {
+  using limit = new TimeLimit(settings.connectTimeoutMs, outer);
+  const accepted = new AbortController();
+  const signal = AbortSignal.any([limit.signal, accepted.signal]);
   try {
-    using _conn = await TRANSPORTS.tcp.connect(address, limit.signal);
-    upstream.accepts = true;
+    await Promise.any(targets.map(async (target) => {
+      using _conn = await TRANSPORTS[target.protocol].connect(target, signal);
+    }));
+    return undefined;
   } catch (error) {
-    // What the last whole try said tells more than that there was no time for another.
-    if (!outer.aborted || upstream.error === undefined) upstream.error = describeError(error);
+    const errors: readonly unknown[] = error instanceof AggregateError ? error.errors : [error];
+    return [...new Set(errors.map(describeError))].join(", ");
+  } finally {
+    accepted.abort();
+  }
+}
+
+/** One line, however many there are: in a pod with service links they are all its neighbours. */
+function sayReplaced({ ignored }: Command): void {
+  const replaced = ignored.filter(({ reason }) => reason === REPLACED);
+  if (replaced.length === 0) return;
+  const names = some(replaced.map(({ variable }) => plain(variable)), ", ");
+  complain({ message: `ignored: ${names}: ${REPLACED}` });
+}
+
+function terminalColumns(): number {
+  try {
+    return Deno.consoleSize().columns || 80;
+  } catch {
+    return 80;
   }
 }

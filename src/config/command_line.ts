@@ -2,45 +2,40 @@
 // Pure: it prints nothing and opens nothing.
 
 import { parseArgs } from "@std/cli/parse-args";
-import { ConfigError, type Problem } from "../base/errors.ts";
-import { OPTIONS, type Options, type OptionSpec, variableOf } from "./options.ts";
+import { ConfigError, type Problem, reasonOf } from "../base/errors.ts";
+import { nearest, plain, quoteInput, some } from "../base/text.ts";
+import { isRoute, readArguments } from "./arguments.ts";
+import { FLAGS_NOT_YET, NOT_YET, OPTIONS_NOT_YET } from "./not_yet.ts";
 import {
-  aliasOf,
-  type Environment,
-  parseRouteArguments,
-  parseRoutes,
-  type Routes,
-  settingsOf,
-} from "./routes.ts";
-import { nearest, plain, prefixFinder, quoteInput } from "../base/text.ts";
-
-/** The commands beside plain forwarding. */
-export const COMMANDS = ["check", "wait", "healthcheck"] as const;
-
-/** A setting that has no effect. */
-export interface Warning {
-  /** The variable or the option, as it stands. */
-  readonly setting: string;
-  /** Why it has no effect. */
-  readonly reason: string;
-}
+  type CommandName,
+  COMMANDS,
+  OPTIONS,
+  type Options,
+  type OptionSpec,
+  SPECS,
+  variableOf,
+} from "./options.ts";
+import { findUnknown, UNREADABLE, type Warning, warningOf } from "./own_variables.ts";
+import { type Ignored, mergeRoutes, type Route } from "./routes.ts";
+import { settingsOf } from "./settings.ts";
+import type { Targets } from "./targets.ts";
+import { aliasOf, type Environment, readVariables } from "./variables.ts";
 
 /** What the program was asked to do. */
-export interface Command extends Routes {
+export interface Command {
   /** `forward` where no command is named. */
-  readonly name: "forward" | "help" | "version" | typeof COMMANDS[number];
+  readonly name: CommandName | "help" | "version";
   /** Every option, from its argument, its variable or its default. */
   readonly options: Options;
+  /** Ordered by listen port. */
+  readonly routes: readonly Route[];
+  /** Targets that `wait` is to reach, and that no route leads to. */
+  readonly bare: readonly Targets[];
+  /** Variables that look like a route and are not forwarded, ordered by name. */
+  readonly ignored: readonly Ignored[];
   /** Settings that have no effect. */
   readonly warnings: readonly Warning[];
 }
-
-/** A warning as a line to the person. */
-export function problemOf({ setting, reason }: Warning): Problem {
-  return { message: `${plain(setting)}: ${reason}` };
-}
-
-const SPECS: readonly OptionSpec[] = Object.values(OPTIONS);
 
 /**
  * Parses the command line and the environment.
@@ -49,127 +44,143 @@ const SPECS: readonly OptionSpec[] = Object.values(OPTIONS);
  * @throws {ConfigError} with every problem of both, and then the settings that have no effect
  */
 export function parseCommand(args: readonly string[], environment: Environment): Command {
-  const problems: Problem[] = [];
-  const line = parseLine(args, problems);
+  const line = parseLine(args);
+  const nothing = { routes: [], bare: [], ignored: [], warnings: [] };
   if (line.help || line.version) {
-    const options = readOptions(line, {}, []);
     const name = line.help ? "help" : "version";
-    return { name, options, routes: [], ignored: [], warnings: [] };
+    return { ...nothing, name, options: readOptions(line, {}, []) };
   }
+  const { name } = line;
+  const problems: Problem[] = [];
   const options = readOptions(line, environment, problems);
-  const settings = settingsOf(options);
-  const routes = attempt(() => {
-    if (line.command === "healthcheck") return { routes: [], ignored: [] };
-    if (line.routes.length > 0) {
-      return {
-        routes: parseRouteArguments(line.routes, { bind: options.bind, settings }),
-        ignored: [],
-      };
-    }
-    return parseRoutes(environment, { ...options, settings });
-  }, problems);
+  if (name === "healthcheck") {
+    // A container must not be restarted for anything that its health check has no use for.
+    const faults = line.faults.map((fault) => ({ ...fault, setting: name, reason: fault.message }));
+    const warnings = [...faults, ...findUnknown(environment, [])];
+    if (problems.length > 0) throw new ConfigError([...problems, ...warnings]);
+    return { ...nothing, name, options, warnings };
+  }
+  problems.unshift(...line.faults);
+  const warnings = [...findUnknown(environment, problems)];
+  const reading = { ...options, settings: settingsOf(options), listens: name !== "wait", problems };
+  const isReplaced = line.routes.length > 0;
+  const before = problems.length;
+  const variables = readVariables(environment, { ...reading, isReplaced });
+  const isEmpty = !isReplaced && variables.candidates.length === 0 && problems.length === before;
+  const { candidates, bare } = readArguments(line.routes, reading);
+  if (!isReplaced) warnings.push(...missingAliases(environment, options));
+  const routes = mergeRoutes(isReplaced ? candidates : variables.candidates, {
+    status: options.status === undefined || name === "wait"
+      ? undefined
+      : { protocol: "tcp", ...options.status },
+    problems,
+  });
+  const { ignored } = variables;
   // On its own this does not stop `check`: it still has to print what is ignored, and why.
-  const isFatal = line.command !== "healthcheck" &&
-    (line.command !== "check" || problems.length > 0);
-  if (routes?.routes.length === 0 && isFatal) {
-    problems.push(noRoute({ ignored: routes.ignored, options }));
+  if (isEmpty && (name !== "check" || problems.length > 0)) {
+    problems.push(noRoute({ ignored, options }));
   }
-  const readsVariables = line.routes.length === 0 && line.command !== "healthcheck";
-  const warnings = [
-    ...unknownVariables(environment),
-    ...(readsVariables ? missingAliases(environment, options) : []),
-  ];
-  if (routes === undefined || problems.length > 0) {
-    // A setting without effect, such as a misspelt one, may be the cause of the rest.
-    throw new ConfigError([...problems, ...warnings.map(problemOf)]);
-  }
-  return { name: line.command ?? "forward", options, ...routes, warnings };
+  // A setting without effect, such as a misspelt one, may be the cause of the rest.
+  if (problems.length > 0) throw new ConfigError([...problems, ...warnings]);
+  return { name, options, routes, bare, ignored, warnings };
 }
 
 /** The command line, taken apart but not yet understood. */
 interface Line {
-  readonly command: typeof COMMANDS[number] | undefined;
-  readonly help: boolean;
-  readonly version: boolean;
-  /** `LISTEN=TARGET` arguments. */
+  readonly name: CommandName;
+  readonly help: boolean | undefined;
+  readonly version: boolean | undefined;
+  /** `LISTEN=TARGET` arguments, and of `wait` bare targets. */
   readonly routes: readonly string[];
-  /** Text by option name. */
+  /** The texts of each option, by its name. */
   readonly values: Readonly<Record<string, unknown>>;
+  /** What is wrong with it: problems, or no more than warnings where the command has no use for it. */
+  readonly faults: readonly Problem[];
 }
 
-function parseLine(args: readonly string[], problems: Problem[]): Line {
-  // Most ambassadors are started without a single argument.
-  if (args.length === 0) {
-    return { command: undefined, help: false, version: false, routes: [], values: {} };
-  }
-  const values = parseArgs(knownArguments(joinValues(args), problems), {
-    boolean: BOOLEANS,
-    string: ["_", ...SPECS.map((spec) => spec.name)],
-    alias: { h: "help" },
+const FLAGS = ["help", "version"] as const;
+const VALUED = [...SPECS.map(({ name }) => name), ...OPTIONS_NOT_YET];
+const KNOWN: readonly string[] = [...VALUED, ...FLAGS, ...FLAGS_NOT_YET];
+
+function parseLine(args: readonly string[]): Line {
+  const faults: Problem[] = [];
+  const values: Line["values"] = parseArgs(readable(args, faults), {
+    boolean: [...FLAGS, ...FLAGS_NOT_YET],
+    string: ["_", ...VALUED],
+    collect: VALUED,
+    alias: { h: "help", V: "version" },
   });
-  const words = values._.map(String);
+  const words = textsOf(values, "_");
   const commands = words.filter(isCommand);
-  const [command] = commands;
+  const [name = "forward"] = commands;
   if (commands.length > 1) {
-    problems.push({ message: `${commands.join(" and ")}: one command at a time` });
+    faults.push({ message: `${commands.join(" and ")}: one command at a time` });
   }
-  const isRest = (word: string): boolean => !word.includes("=") && !isCommand(word);
-  for (const word of words.filter(isRest)) problems.push(unknownWord(word));
+  const routes: string[] = [];
+  for (const word of words.filter((word) => !isCommand(word))) {
+    // What listens nowhere needs no more than the address that it connects to.
+    if (isRoute(word) || (name === "wait" && word.includes(":"))) routes.push(word);
+    else faults.push(unknownWord(word));
+  }
+  for (const option of [...OPTIONS_NOT_YET, ...FLAGS_NOT_YET]) {
+    if (textsOf(values, option).some((text) => text !== "false")) {
+      faults.push({ message: `--${option}: ${NOT_YET}` });
+    }
+  }
   for (const spec of SPECS) {
-    if (values[spec.name] === undefined || belongs(spec, command)) continue;
-    problems.push({ message: `--${spec.name}: only for ${spec.commands?.join(" and ")}` });
+    if (isReadBy(spec, name) || textsOf(values, spec.name).length === 0) continue;
+    if (spec.commands === undefined) continue;
+    faults.push({ message: `--${spec.name}: only for ${spec.commands.join(" and ")}` });
   }
-  const routes = words.filter((word) => word.includes("="));
-  if (command === "healthcheck" && routes.length > 0) {
-    problems.push({ message: "healthcheck: takes no routes" });
+  if (name === "healthcheck" && routes.length > 0) {
+    faults.push({ message: "healthcheck: takes no routes" });
   }
-  return { command, help: values.help, version: values.version, routes, values };
+  const [help, version] = FLAGS.map((flag) => values[flag] === true);
+  return { name, help, version, routes, values, faults };
 }
 
-const BOOLEANS = ["help", "version"] as const;
+/** The texts of an option, or of `_`, in their order. */
+function textsOf(values: Line["values"], name: string): readonly string[] {
+  return [values[name] ?? []].flat().map(String);
+}
 
 /**
- * Joins an option to a value that would not be taken for one, `--drain-timeout -5s` or `--only ""`, so
- * that what is wrong with it is said of the option and not of three other things.
+ * What `parseArgs` can read without a guess. It leaves unknown options out: the next word may be their
+ * value or not. It joins an option to a value that would not be taken for one, `--drain-timeout -5s` or
+ * `--only ""`, so that what is wrong with it is said of the option and not of three other things.
  */
-function joinValues(args: readonly string[]): readonly string[] {
-  const options = SPECS.map((spec) => `--${spec.name}`);
-  const end = args.indexOf("--");
-  const isValue = (text: string | undefined): boolean =>
-    text !== undefined && /^(?:-\d|$)/.test(text);
-  const hasValue = (index: number): boolean =>
-    options.includes(args[index] ?? "") && isValue(args[index + 1]) && (end < 0 || index < end);
-  return args.flatMap((argument, index) =>
-    hasValue(index) ? `${argument}=${args[index + 1]}` : hasValue(index - 1) ? [] : argument
-  );
-}
-
-/** Leaves unknown options out, so that nobody has to guess whether the next word is their value. */
-function knownArguments(args: readonly string[], problems: Problem[]): string[] {
-  const known: readonly string[] = [...SPECS.map((spec) => spec.name), ...BOOLEANS];
-  const end = args.indexOf("--");
-  return args.filter((argument, index) => {
-    const isOption = argument.length > 1 && argument.startsWith("-");
-    if (!isOption || argument === "-h" || (end >= 0 && index >= end)) return true;
-    const name = /^--([^=]*)/.exec(argument)?.[1];
-    if (name !== undefined && known.includes(name)) return true;
-    problems.push(unknownOption(argument));
-    return false;
-  });
-}
-
-function isCommand(word: string): word is typeof COMMANDS[number] {
-  return COMMANDS.some((command) => command === word);
+function readable(args: readonly string[], faults: Problem[]): string[] {
+  const result: string[] = [];
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  for (let index = 0; index < end; index++) {
+    const argument = args[index] ?? "";
+    const name = /^--([^=]*)/.exec(argument)?.[1] ?? "";
+    const isOption = argument.length > 1 && argument.startsWith("-") && !/^-[hV]$/.test(argument);
+    if (
+      VALUED.includes(name) && !argument.includes("=") && /^(?:-\d|$)/.test(args[index + 1] ?? "x")
+    ) {
+      result.push(`${argument}=${args[++index]}`);
+    } else if (isOption && !KNOWN.includes(name)) {
+      faults.push(unknownOption(argument));
+    } else {
+      result.push(argument);
+    }
+  }
+  return [...result, ...args.slice(end)];
 }
 
 function unknownOption(argument: string): Problem {
   // The value may hold a secret. Without a name that ends, any part of it may.
   const name = /^-[^=:@]*(?==|$)/.exec(argument)?.[0] ?? argument;
-  const near = nearest(name.replace(/^-+/, ""), [...SPECS.map((spec) => spec.name), ...BOOLEANS]);
+  const near = nearest(name.replace(/^-+/, ""), KNOWN);
   const hint = near === undefined
     ? "ambassador --help lists the options"
     : `did you mean --${near}?`;
   return { message: `${quoteInput(name)}: no such option`, hint };
+}
+
+function isCommand(word: string): word is typeof COMMANDS[number] {
+  return COMMANDS.some((command) => command === word);
 }
 
 function unknownWord(word: string): Problem {
@@ -182,49 +193,36 @@ function unknownWord(word: string): Problem {
   };
 }
 
-function belongs({ commands }: OptionSpec, command: string | undefined): boolean {
-  return commands === undefined || commands.includes(command ?? "");
+function isReadBy({ commands }: OptionSpec, name: CommandName): boolean {
+  return commands === undefined ? name !== "healthcheck" : commands.includes(name);
 }
 
 /** Each option from its argument, else its variable, else its default. */
 function readOptions(line: Line, environment: Environment, problems: Problem[]): Options {
-  const entries = Object.entries(OPTIONS).map(([key, spec]: [string, OptionSpec]) => {
-    const fallback = spec.default === undefined ? emptyOf(key) : spec.parse(spec.default);
-    const argument = line.values[spec.name];
-    const variable = variableOf(spec);
+  const rows: readonly [string, OptionSpec][] = Object.entries(OPTIONS);
+  const entries = rows.map(([key, spec]) => {
+    const fallback = spec.default === undefined ? undefined : spec.kind.parse(spec.default);
+    if (!isReadBy(spec, line.name)) return [key, fallback];
+    const given = textsOf(line.values, spec.name);
     // An empty variable is one that a compose file passed on unset.
-    const inherited = belongs(spec, line.command) ? environment[variable] || undefined : undefined;
-    const text = argument === undefined ? inherited : String(argument);
-    if (text === undefined) return [key, fallback];
-    const source = argument === undefined ? variable : `--${spec.name}`;
-    const value = attempt(
-      () => {
-        if (text === "") throw new SyntaxError("the value is missing");
-        return spec.parse(text);
-      },
-      problems,
-      text === "" ? source : `${source} ${quoteInput(text)}`,
-    );
-    return [key, value ?? fallback];
+    const variable = environment[variableOf(spec.name)] || undefined;
+    if (given.length === 0 && variable === undefined) return [key, fallback];
+    const texts = given.length > 0 ? given.slice(spec.list ? 0 : -1) : [variable ?? ""];
+    const source = given.length > 0 ? `--${spec.name}` : variableOf(spec.name);
+    if (texts.includes("")) problems.push({ message: `${source}: the value is missing` });
+    else if (variable === UNREADABLE && given.length === 0) {
+      problems.push({ message: `${source}: the value is not UTF-8` });
+    } else {
+      const text = texts.join(",");
+      try {
+        return [key, spec.kind.parse(text)];
+      } catch (error) {
+        problems.push({ message: `${source} ${quoteInput(text)}: ${reasonOf(error)}` });
+      }
+    }
+    return [key, fallback];
   });
   return Object.fromEntries(entries) as Options;
-}
-
-function emptyOf(key: string): ReadonlySet<string> | undefined {
-  return key === "ignore" ? new Set() : undefined;
-}
-
-/** The result of `act`; where it throws what is wrong with the input, undefined and a problem. */
-function attempt<T>(act: () => T, problems: Problem[], subject?: string): T | undefined {
-  try {
-    return act();
-  } catch (error) {
-    if (error instanceof ConfigError) problems.push(...error.problems);
-    else if (error instanceof SyntaxError || error instanceof RangeError) {
-      problems.push({ message: `${subject}: ${error.message}` });
-    } else throw error;
-    return undefined;
-  }
 }
 
 /** Says that there is nothing to forward, what was looked for, and what was found instead. */
@@ -243,41 +241,11 @@ export function noRoute({ ignored, options }: Pick<Command, "ignored" | "options
   };
 }
 
-/** The first few of a list that may be long. */
-function some(texts: readonly string[], separator: string): string {
-  return [...texts.slice(0, 5), ...(texts.length > 5 ? ["…"] : [])].join(separator);
-}
-
-/** What Docker and Kubernetes make of a service that is itself called ambassador. */
-const OWN_SERVICE = /^AMBASSADOR_(?:PORT|SERVICE_|NAME$|ENV_)/;
-
-function unknownVariables(environment: Environment): Warning[] {
-  const known = SPECS.map(variableOf);
-  const names = Object.keys(environment).filter((name) => name.startsWith("AMBASSADOR_")).sort();
-  // Services whose names only begin with "ambassador" bring their own link variables.
-  const aliases = names.flatMap((name) => aliasOf(name) ?? []);
-  const findLink = prefixFinder(aliases.filter((alias) => alias !== "AMBASSADOR"));
-  // What all of them begin with says nothing about which is the nearest.
-  const start = "AMBASSADOR_".length;
-  const options = known.map((variable) => variable.slice(start));
-  return names
-    .filter((name) => !known.includes(name) && !OWN_SERVICE.test(name))
-    .filter((name) => findLink(name.toUpperCase(), "_") === undefined)
-    .map((name) => {
-      const near = nearest(name.slice(start), options);
-      const hint = near === undefined
-        ? `the nearest is AMBASSADOR_${nearest(name.slice(start), options, Infinity)}`
-        : `did you mean AMBASSADOR_${near}?`;
-      return { setting: name, reason: `no such option; ${hint}` };
-    });
-}
-
 function missingAliases(environment: Environment, { only, ignore }: Options): Warning[] {
   const aliases = new Set(Object.keys(environment).map(aliasOf));
-  const missing = (name: string, wanted: Iterable<string>): Warning[] =>
-    [...wanted].filter((alias) => !aliases.has(alias)).map((alias) => ({
-      setting: `--${name}`,
-      reason: `no variable has the alias ${plain(alias)}`,
-    }));
-  return [...missing("only", only ?? []), ...missing("ignore", ignore)];
+  return Object.entries({ only, ignore }).flatMap(([name, wanted]) =>
+    [...wanted ?? []].filter((alias) => !aliases.has(alias)).map((alias) =>
+      warningOf(`--${name}`, `no variable has the alias ${plain(alias)}`)
+    )
+  );
 }

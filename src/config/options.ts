@@ -1,176 +1,180 @@
 // The options: their names, defaults and meaning in one table, and how the text of each becomes a
-// value. The command line, the environment and the help all read this table.
+// value and back. The command line, the environment, the settings of routes and the help all read this
+// table; it knows nothing of them.
 
-import { type Address, isIp, parseAddress, parseHost } from "../base/address.ts";
-import { parseDuration } from "../base/duration.ts";
-import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from "../base/log.ts";
+import { type Address, formatAddress, isIp, parseAddress, parseHost } from "../base/address.ts";
+import { formatDuration, parseDuration } from "../base/duration.ts";
+import { LOG_FORMATS, LOG_LEVELS } from "../base/log.ts";
+
+/** The commands that are named by a word. */
+export const COMMANDS = ["check", "wait", "healthcheck"] as const;
+/** One of {@linkcode COMMANDS}, or `forward` where no command is named. */
+export type CommandName = "forward" | typeof COMMANDS[number];
 
 /** How `check` prints what would be forwarded. */
 export const CHECK_FORMATS = ["table", "json", "socat"] as const;
 /** One of {@linkcode CHECK_FORMATS}. */
 export type CheckFormat = typeof CHECK_FORMATS[number];
 
-/** Every option as a value. Times are in milliseconds, and 0 turns a limit off. */
-export interface Options {
-  /** Where routes without an address listen. */
-  readonly bind: string;
-  /** Read only these aliases, in upper case. */
-  readonly only: ReadonlySet<string> | undefined;
-  /** Leave these aliases out, in upper case. */
-  readonly ignore: ReadonlySet<string>;
-  /** Limit for resolving and connecting to the upstream. */
-  readonly connectTimeoutMs: number;
-  /** How long to keep trying an upstream that refuses or cannot be reached. */
-  readonly retryMs: number;
-  /** Once one side has finished sending, close when no byte has moved for this long. */
-  readonly halfCloseTimeoutMs: number;
-  /** Close when no byte has moved either way for this long. */
-  readonly idleTimeoutMs: number;
-  /** At this many, further clients stay in the listen queue. */
-  readonly maxConnections: number;
-  /** How long open connections may finish after a stop signal. */
-  readonly drainTimeoutMs: number;
-  /** How long to go on accepting after a stop signal. */
-  readonly drainDelayMs: number;
-  /** Where the status page is served; undefined is nowhere. */
-  readonly status: Address | undefined;
-  /** How much is logged. */
-  readonly logLevel: LogLevel;
-  /** How a log line is written. */
-  readonly logFormat: LogFormat;
-  /** How `check` prints. */
-  readonly format: CheckFormat;
-  /** How long `wait` and `healthcheck` try; undefined is each command's own default. */
-  readonly timeoutMs: number | undefined;
+/** A kind of value, between its text and the program. */
+export interface Kind<T> {
+  /** The placeholder in the help. */
+  readonly placeholder: string;
+  /** Text to value; throws SyntaxError or RangeError with the reason. */
+  parse(text: string): T;
+  /** A text that `parse` reads back as the same value. */
+  format(value: T): string;
 }
 
-/** What is known of an option beside its value. */
-export interface OptionSpec<Key extends keyof Options = keyof Options> {
+/** One option. */
+export interface OptionSpec<T = unknown> {
   /** The long name, without the dashes. */
   readonly name: string;
-  /** The placeholder in the help. */
-  readonly value: string;
+  /** What its value is. */
+  readonly kind: Kind<T>;
   /** The default as it is written; undefined where there is none. */
   readonly default?: string;
   /** One line for the help. */
   readonly help: string;
-  /** Text to value; throws SyntaxError or RangeError with the reason. */
-  readonly parse: (text: string) => Options[Key];
-  /** The commands that it belongs to; undefined is all. Others don't look at its variable. */
-  readonly commands?: readonly string[];
+  /** Whether it is a setting of a route too; `both`: the option holds for all routes together. */
+  readonly route?: true | "both";
+  /** Given several times, the texts add up, joined by commas; of any other option the last counts. */
+  readonly list?: true;
+  /** The commands that read it; undefined is all but `healthcheck`. */
+  readonly commands?: readonly CommandName[];
 }
 
+/** Milliseconds. */
+const TIME: Kind<number> = { placeholder: "TIME", parse: parseDuration, format: formatDuration };
+/** Milliseconds; 0 is no limit, and the default. */
+const LIMIT = { kind: TIME, default: "0" };
+const COUNT: Kind<number> = { placeholder: "COUNT", parse: parseCount, format: String };
+const BIND: Kind<string> = { placeholder: "ADDRESS", parse: parseBind, format: String };
+/** Undefined is off. */
+const STATUS: Kind<Address | undefined> = {
+  placeholder: "ADDRESS:PORT",
+  parse: parseStatus,
+  format: (address) => address === undefined ? "off" : formatAddress(address),
+};
+/** In upper case. */
+const ALIASES: Kind<ReadonlySet<string>> = {
+  placeholder: "ALIAS[,...]",
+  parse: parseAliases,
+  format: (aliases) => [...aliases].join(","),
+};
+
 /** The options in the order of the help, by the name of their value in {@linkcode Options}. */
-export const OPTIONS: { readonly [Key in keyof Options]: OptionSpec<Key> } = {
+export const OPTIONS = {
   bind: {
     name: "bind",
-    value: "ADDRESS",
+    kind: BIND,
     default: "::",
     help: "where routes without an address listen (:: is IPv6 and IPv4)",
-    parse: parseBind,
   },
-  only: {
-    name: "only",
-    value: "ALIAS[,...]",
-    help: "read only these aliases",
-    parse: parseAliases,
-  },
+  only: { name: "only", kind: ALIASES, list: true, help: "read only these aliases" },
   ignore: {
     name: "ignore",
-    value: "ALIAS[,...]",
+    kind: ALIASES,
+    list: true,
     help: "leave these out (KUBERNETES is, unless --only names it)",
-    parse: parseAliases,
   },
   connectTimeoutMs: {
     name: "connect-timeout",
-    value: "TIME",
+    kind: TIME,
     default: "10s",
-    help: "limit for resolving and connecting to the upstream",
-    parse: parseDuration,
+    route: true,
+    help: "limit for resolving and connecting to a target",
   },
   retryMs: {
     name: "retry",
-    value: "TIME",
-    default: "0",
-    help: "keep trying an unreachable upstream, the client held",
-    parse: parseDuration,
+    ...LIMIT,
+    route: true,
+    help: "keep trying while no target can be reached, the client held",
   },
   halfCloseTimeoutMs: {
     name: "half-close-timeout",
-    value: "TIME",
-    default: "0",
+    ...LIMIT,
+    route: true,
     help: "one side has finished: close after this long without a byte",
-    parse: parseDuration,
   },
   idleTimeoutMs: {
     name: "idle-timeout",
-    value: "TIME",
-    default: "0",
+    ...LIMIT,
+    route: true,
     help: "close after this long without a byte either way",
-    parse: parseDuration,
   },
   maxConnections: {
     name: "max-connections",
-    value: "COUNT",
+    kind: COUNT,
     default: "0",
+    route: "both",
     help: "at this many, further clients wait in the listen queue",
-    parse: parseCount,
   },
   drainTimeoutMs: {
     name: "drain-timeout",
-    value: "TIME",
+    kind: TIME,
     default: "8s",
     help: "on a stop signal, how long open connections may finish",
-    parse: parseDuration,
   },
   drainDelayMs: {
     name: "drain-delay",
-    value: "TIME",
-    default: "0",
+    ...LIMIT,
     help: "on a stop signal, go on accepting for this long first",
-    parse: parseDuration,
   },
   status: {
     name: "status",
-    value: "ADDRESS:PORT",
+    kind: STATUS,
     default: "off",
     help: "serve /healthz, /readyz and /metrics here",
-    parse: parseStatus,
+    commands: ["forward", "check", "wait", "healthcheck"],
   },
   logLevel: {
     name: "log-level",
-    value: "LEVEL",
+    kind: choice("LEVEL", LOG_LEVELS),
     default: "info",
     help: "debug, info, warn or error",
-    parse: (text) => parseChoice(text, LOG_LEVELS),
   },
   logFormat: {
     name: "log-format",
-    value: "FORMAT",
+    kind: choice("FORMAT", LOG_FORMATS),
     default: "text",
     help: "text or json",
-    parse: (text) => parseChoice(text, LOG_FORMATS),
   },
   format: {
     name: "format",
-    value: "FORMAT",
+    kind: choice("FORMAT", CHECK_FORMATS),
     default: "table",
     help: "check only: table, json or socat",
-    parse: (text) => parseChoice(text, CHECK_FORMATS),
     commands: ["check"],
   },
   timeoutMs: {
     name: "timeout",
-    value: "TIME",
+    kind: TIME,
     help: "wait (60s) and healthcheck (5s) only: give up after this long",
-    parse: parseDuration,
     commands: ["wait", "healthcheck"],
   },
+} as const satisfies Readonly<Record<string, OptionSpec>>;
+
+/** Every option as a value; undefined only where there is no default. Times are in milliseconds. */
+export type Options = {
+  readonly [Key in keyof typeof OPTIONS]:
+    | ReturnType<(typeof OPTIONS)[Key]["kind"]["parse"]>
+    | ((typeof OPTIONS)[Key] extends { readonly default: string } ? never : undefined);
 };
 
+/** What holds for one route: the options that are settings too. Times are in milliseconds. */
+export type RouteSettings = {
+  readonly [
+    Key in keyof Options as (typeof OPTIONS)[Key] extends { readonly route: unknown } ? Key : never
+  ]: Options[Key];
+};
+
+/** The rows of {@linkcode OPTIONS} alone. */
+export const SPECS: readonly OptionSpec[] = Object.values(OPTIONS);
+
 /** `connect-timeout` → `AMBASSADOR_CONNECT_TIMEOUT`. */
-export function variableOf(option: { readonly name: string }): string {
-  return `AMBASSADOR_${option.name.toUpperCase().replaceAll("-", "_")}`;
+export function variableOf(option: string): string {
+  return `AMBASSADOR_${option.toUpperCase().replaceAll("-", "_")}`;
 }
 
 function parseBind(text: string): string {
@@ -202,8 +206,11 @@ function parseCount(text: string): number {
   return Number(text);
 }
 
-function parseChoice<T extends string>(text: string, choices: readonly T[]): T {
-  const choice = choices.find((candidate) => candidate === text.toLowerCase());
-  if (choice === undefined) throw new SyntaxError(`not one of ${choices.join(", ")}`);
-  return choice;
+function choice<T extends string>(placeholder: string, choices: readonly T[]): Kind<T> {
+  function parse(text: string): T {
+    const found = choices.find((candidate) => candidate === text.toLowerCase());
+    if (found === undefined) throw new SyntaxError(`not one of ${choices.join(", ")}`);
+    return found;
+  }
+  return { placeholder, parse, format: String };
 }

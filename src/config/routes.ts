@@ -1,24 +1,19 @@
-// What is to be forwarded: link variables and `LISTEN=TARGET` arguments become routes, or every
-// problem at once. Pure: it opens nothing and knows neither options nor logs.
-//
-// Link variables are made by Docker (moby daemon/links/links.go), Kubernetes
-// (pkg/kubelet/envvars/envvars.go) and people.
+// What is to be forwarded, once it is understood: candidates from variables and arguments become
+// routes, and no two of them want one address. It knows nothing of how they were written.
 
 import {
-  type Address,
   type Endpoint,
   formatAddress,
   formatTargets,
-  isIp,
-  isLoopback,
+  isIpv4,
   isUnspecified,
-  parseAddress,
-  parsePort,
 } from "../base/address.ts";
-import { ConfigError, type Problem } from "../base/errors.ts";
-import { plain, prefixFinder, quoteInput } from "../base/text.ts";
+import type { Problem } from "../base/errors.ts";
+import { NOT_YET } from "./not_yet.ts";
+import type { RouteSettings } from "./options.ts";
+import { formatSettings } from "./settings.ts";
 
-/** One port to forward: listen address → target. */
+/** One port to forward: listen address → targets. */
 export interface Route {
   /** The names it goes by, in upper case, sorted; none if it was given as an argument. */
   readonly aliases: readonly string[];
@@ -28,35 +23,6 @@ export interface Route {
   readonly targets: readonly Endpoint[];
   /** What holds for this route. */
   readonly settings: RouteSettings;
-}
-
-/** What holds for one route; see the options of the same names. Times in milliseconds, 0 is no limit. */
-export interface RouteSettings {
-  /** Limit for resolving and connecting to a target. */
-  readonly connectTimeoutMs: number;
-  /** How long to keep trying while no target can be reached. */
-  readonly retryMs: number;
-  /** Once one side has finished sending, close when no byte has moved for this long. */
-  readonly halfCloseTimeoutMs: number;
-  /** Close when no byte has moved either way for this long. */
-  readonly idleTimeoutMs: number;
-  /** At this many of this route, further clients stay in the listen queue. */
-  readonly maxConnections: number;
-}
-
-/** What holds where nothing is said. */
-export const DEFAULT_SETTINGS: RouteSettings = {
-  connectTimeoutMs: 10_000,
-  retryMs: 0,
-  halfCloseTimeoutMs: 0,
-  idleTimeoutMs: 0,
-  maxConnections: 0,
-};
-
-/** The settings of a route that says nothing of its own. */
-export function settingsOf(options: Omit<RouteSettings, "maxConnections">): RouteSettings {
-  const { connectTimeoutMs, retryMs, halfCloseTimeoutMs, idleTimeoutMs } = options;
-  return { connectTimeoutMs, retryMs, halfCloseTimeoutMs, idleTimeoutMs, maxConnections: 0 };
 }
 
 /** A variable that looks like a route and is not forwarded. */
@@ -69,124 +35,45 @@ export interface Ignored {
   readonly asked: boolean;
 }
 
-/** What an environment says. */
-export interface Routes {
-  /** Ordered by listen port. */
-  readonly routes: readonly Route[];
-  /** Ordered by name. */
-  readonly ignored: readonly Ignored[];
+/** A route of one source, before those that say the same are put together. */
+export interface Candidate extends Omit<Route, "aliases"> {
+  /** The variable or the argument, as it is shown. */
+  readonly source: string;
+  /** Of a variable, in upper case. */
+  readonly alias?: string;
 }
 
-/** How an environment is read. */
-export interface ParseRoutesOptions {
-  /** Where the routes listen. */
-  readonly bind: string;
-  /** What holds for a route that says nothing of its own. */
-  readonly settings?: RouteSettings;
-  /** Read only these aliases, in upper case; undefined reads all. */
-  readonly only?: ReadonlySet<string> | undefined;
-  /** Leave these aliases out, in upper case. */
-  readonly ignore?: ReadonlySet<string> | undefined;
-}
-
-/** The environment as an object, as `Deno.env.toObject()` gives it. */
-export type Environment = Readonly<Record<string, string>>;
-
-const ROUTE_NAME = /^(.*)_PORT_([^_]*)_(TCP|UDP|SCTP)$/is;
-
-/** The alias of a variable that is named like a route, in upper case; undefined for any other. */
-export function aliasOf(variable: string): string | undefined {
-  return ROUTE_NAME.exec(variable)?.[1]?.toUpperCase();
-}
+/** Whoever wants an address, and what for, `LISTEN=TARGET`; claims that say the same are one. */
+type Claim = Pick<Candidate, "source" | "listen" | "alias"> & { readonly text: string };
 
 /**
- * The routes of an environment.
+ * Puts together what has one listen address, the same targets and the same settings.
  *
- * @throws {ConfigError} with every variable that can't be used
+ * @param status Where the status page listens.
+ * @param problems Takes every address that is wanted more than once.
+ * @returns the routes, ordered by listen port and then protocol
  */
-export function parseRoutes(environment: Environment, options: ParseRoutesOptions): Routes {
-  const problems: Problem[] = [];
-  const ignored: Ignored[] = [];
-  const found: Candidate[] = [];
-  const findLink = prefixFinder(links(environment));
-  for (const variable of Object.keys(environment).sort(byCodeUnit)) {
-    const [, alias, port, protocol] = ROUTE_NAME.exec(variable) ?? [];
-    if (alias === undefined || port === undefined || protocol === undefined) continue;
-    const value = environment[variable] ?? "";
-    // Without a number it is some other variable, unless its value can't be meant for anything else.
-    const hasNumber = /^\d+$/.test(port);
-    if (!hasNumber && !(/^tcp$/i.test(protocol) && /^tcp:\/\//i.test(value))) continue;
-    const why = reasonToIgnore(
-      alias.toUpperCase(),
-      protocol.toUpperCase(),
-      value,
-      findLink,
-      options,
-    ) ?? (hasNumber ? undefined : { reason: "the port in its name is not a number", asked: false });
-    if (why !== undefined) {
-      ignored.push({ variable, ...why });
-      continue;
-    }
-    try {
-      const listen = { hostname: options.bind, port: parsePort(port) };
-      const target = parseTarget(value, { scheme: "required" });
-      refuseSelf(listen, target);
-      found.push({
-        source: plain(variable),
-        alias: alias.toUpperCase(),
-        listen: { protocol: "tcp", ...listen },
-        targets: [{ protocol: "tcp", ...target }],
-        settings: options.settings ?? DEFAULT_SETTINGS,
-      });
-    } catch (error) {
-      problems.push({
-        message: `${plain(variable)}=${quoteValue(value)}: ${reasonOf(error)}`,
-        hint:
-          "a route is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT; an empty value switches it off",
-      });
-    }
-  }
-  return { routes: merge(found, problems), ignored };
-}
-
-/**
- * The routes of `LISTEN=TARGET` arguments, such as `6379=redis:6379`.
- *
- * @throws {ConfigError} with every argument that can't be used
- */
-export function parseRouteArguments(
-  args: readonly string[],
-  { bind, settings = DEFAULT_SETTINGS }: Pick<ParseRoutesOptions, "bind" | "settings">,
+export function mergeRoutes(
+  candidates: readonly Candidate[],
+  { status, problems }: { readonly status: Endpoint | undefined; readonly problems: Problem[] },
 ): readonly Route[] {
-  const problems: Problem[] = [];
-  const found: Candidate[] = [];
-  for (const argument of args) {
-    const equals = argument.indexOf("=");
-    const listenText = argument.slice(0, equals);
-    const targetText = argument.slice(equals + 1);
-    try {
-      const listen = listenText.includes(":") || listenText.startsWith("[")
-        ? parseAddress(listenText)
-        : { hostname: bind, port: parsePort(listenText) };
-      if (!isIp(listen.hostname) && listen.hostname !== "localhost") {
-        throw new SyntaxError("the listen address is not an IP address");
-      }
-      const target = parseTarget(targetText, { scheme: "optional" });
-      refuseSelf(listen, target);
-      found.push({
-        source: `argument ${quoteInput(argument)}`,
-        listen: { protocol: "tcp", ...listen },
-        targets: [{ protocol: "tcp", ...target }],
-        settings,
-      });
-    } catch (error) {
-      problems.push({
-        message: `${quoteInput(argument)}: ${reasonOf(error)}`,
-        hint: "a route is written PORT=HOST:PORT, ADDRESS:PORT=HOST:PORT or [v6]:PORT=HOST:PORT",
-      });
-    }
+  const claims: Claim[] = candidates.map((one) => ({ ...one, text: formatCandidate(one) }));
+  if (status !== undefined) {
+    claims.push({ source: "--status", listen: status, text: formatAddress(status) });
   }
-  return merge(found, problems);
+  for (const rivals of Map.groupBy(claims, ({ listen }) => listen.port).values()) {
+    const wanted = findOverlaps(rivals);
+    if (wanted.length > 0) problems.push(wantedTwice(wanted));
+  }
+  const routes = [...Map.groupBy(candidates, formatCandidate).values()].flatMap((same) =>
+    same.slice(0, 1).map(({ listen, targets, settings }): Route => {
+      const aliases = new Set(same.flatMap(({ alias }) => alias ?? []));
+      return { aliases: [...aliases].sort(), listen, targets, settings };
+    })
+  );
+  return routes.sort(({ listen: a }, { listen: b }) =>
+    a.port - b.port || compare(a.protocol, b.protocol) || compare(a.hostname, b.hostname)
+  );
 }
 
 /**
@@ -199,120 +86,52 @@ export function routeName(route: Route, show = (alias: string): string => alias)
   return route.aliases.map((alias) => show(alias)).join(",") || String(route.listen.port);
 }
 
-/** A route of one source, before those that say the same are put together. */
-interface Candidate {
-  /** The variable or the argument, as it is shown. */
-  readonly source: string;
-  readonly alias?: string;
-  readonly listen: Endpoint;
-  readonly targets: readonly Endpoint[];
-  readonly settings: RouteSettings;
-}
-
-function byCodeUnit(a: string, b: string): number {
+function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** The links X of the variables X_NAME, in upper case. */
-function links(environment: Environment): readonly string[] {
-  return Object.keys(environment).map((name) => name.toUpperCase())
-    .filter((name) => name.endsWith("_NAME") && name !== "_NAME")
-    .map((name) => name.slice(0, -"_NAME".length));
+/** `[::]:6379=192.0.2.1:6379?idle-timeout=5m` */
+function formatCandidate({ listen, targets, settings }: Omit<Route, "aliases">): string {
+  const own = formatSettings(settings);
+  return `${formatAddress(listen)}=${formatTargets(targets)}${own === "" ? "" : `?${own}`}`;
 }
 
-/** Why a variable is left alone, or undefined if it is a route. */
-function reasonToIgnore(
-  alias: string,
-  protocol: string,
-  value: string,
-  findLink: (alias: string, separator: string) => string | undefined,
-  { only, ignore }: ParseRoutesOptions,
-): { reason: string; asked: boolean } | undefined {
-  if (alias === "") return { reason: "no alias stands before _PORT_", asked: false };
-  if (ignore?.has(alias)) return { reason: "left out by --ignore", asked: true };
-  if (only !== undefined && !only.has(alias)) return { reason: "not named by --only", asked: true };
-  if (value === "") return { reason: "switched off by its empty value", asked: true };
-  if (alias === "KUBERNETES" && only === undefined) {
-    return { reason: "the Kubernetes API is left out unless --only names it", asked: false };
-  }
-  const link = findLink(alias, "_ENV_");
-  if (link !== undefined) {
-    return { reason: `copied from the environment of the link ${plain(link)}`, asked: false };
-  }
-  // A Kubernetes Service FOO with a port that is named "6379-tcp" makes FOO_SERVICE_PORT_6379_TCP.
-  if (alias.endsWith("_SERVICE") && /^\d+$/.test(value)) {
-    return { reason: "the named port of a Kubernetes Service, not a route", asked: false };
-  }
-  if (protocol !== "TCP") return { reason: `${protocol} is not supported yet`, asked: false };
-  return undefined;
-}
-
-function parseTarget(value: string, { scheme }: { scheme: "required" | "optional" }): Address {
-  const parts = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/(.*)$/s.exec(value);
-  if (parts === null && scheme === "required") {
-    throw new SyntaxError("the value does not begin with tcp://");
-  }
-  if (parts !== null && parts[1]?.toLowerCase() !== "tcp") {
-    throw new SyntaxError("only tcp:// can be forwarded");
-  }
-  const address = parts?.[2] ?? value;
-  if (address.includes("@")) {
-    throw new SyntaxError("user information before an @ has no place in a target");
-  }
-  if (/\s/.test(address)) throw new SyntaxError("there is white space in it");
-  if (/[/?#]/.test(address)) throw new SyntaxError("something follows the port");
-  return parseAddress(address);
-}
-
-/** @throws {SyntaxError} if the target is the route's own listener */
-function refuseSelf(listen: Address, target: Address): void {
-  if (listen.port !== target.port) return;
-  const local = isLoopback(target.hostname) || isUnspecified(target.hostname);
-  // A listener on one address is not reached through another: 192.0.2.1:6379=127.0.0.1:6379 is fine.
-  const covered = isUnspecified(listen.hostname)
-    ? local && !(listen.hostname === "0.0.0.0" && target.hostname === "::1")
-    : listen.hostname === target.hostname ||
-      (isLoopback(listen.hostname) &&
-        (isUnspecified(target.hostname) || (local && !isIp(target.hostname)))) ||
-      (listen.hostname === "localhost" && local);
-  if (covered) throw new SyntaxError("the target is the route itself");
-}
-
-/** Puts together what has one listen address and one target; different targets are a problem. */
-function merge(found: readonly Candidate[], problems: Problem[]): readonly Route[] {
-  const byListen = Map.groupBy(found, (candidate) => formatAddress(candidate.listen));
-  const routes: Route[] = [];
-  for (const [listenText, candidates] of byListen) {
-    const [first] = candidates;
-    if (first === undefined) continue;
-    const targets = new Set(candidates.map((candidate) => formatTargets(candidate.targets)));
-    if (targets.size > 1) {
-      const claims = candidates.map((one) => `${one.source} (${formatTargets(one.targets)})`);
-      problems.push({
-        message: `${listenText}: several targets for one listen port: ${claims.join(", ")}`,
-        hint: "choose with --only or --ignore, or set the wrong variable to an empty value",
-      });
-    }
-    const aliases = candidates.flatMap(({ alias }) => alias ?? []);
-    routes.push({
-      aliases: [...new Set(aliases)].sort(byCodeUnit),
-      listen: first.listen,
-      targets: first.targets,
-      settings: first.settings,
-    });
-  }
-  if (problems.length > 0) throw new ConfigError(problems);
-  return routes.sort((a, b) =>
-    a.listen.port - b.listen.port || byCodeUnit(a.listen.hostname, b.listen.hostname)
+/** Those of one port that can't listen beside another. */
+function findOverlaps(claims: readonly Claim[]): readonly Claim[] {
+  const different = [...new Map(claims.map((claim) => [claim.text, claim])).values()];
+  if (different.length < 2) return [];
+  const count = Map.groupBy(different, ({ listen }) => listen.hostname);
+  const hosts = [...count.keys()];
+  const taken = new Set(
+    hosts.filter((host) =>
+      (count.get(host)?.length ?? 0) > 1 || hosts.some((other) => overlap(host, other))
+    ),
   );
+  return claims.filter(({ listen }) => taken.has(listen.hostname));
 }
 
-function reasonOf(error: unknown): string {
-  if (error instanceof SyntaxError || error instanceof RangeError) return error.message;
-  throw error;
+/** Whether two different hosts stand for a common address. `::` is IPv4 too. */
+function overlap(a: string, b: string): boolean {
+  if (a === b) return false;
+  const covers = (wide: string, host: string): boolean =>
+    isUnspecified(wide)
+      ? wide !== "0.0.0.0" || isIpv4(host) || host === "localhost"
+      : wide === "localhost" && (host === "127.0.0.1" || host === "::1");
+  return covers(a, b) || covers(b, a);
 }
 
-/** A value that is safe to show: only a `tcp://` one is, and never what stands before an @ in it. */
-function quoteValue(value: string): string {
-  return /^tcp:\/\//i.test(value) ? quoteInput(value) : "(not shown)";
+function wantedTwice(claims: readonly Claim[]): Problem {
+  const port = claims[0]?.listen.port;
+  const wanted = claims.map(({ source, text }) => `${source} (${text})`).join(", ");
+  const variables = claims.filter(({ alias }) => alias !== undefined);
+  const targets = variables.map(({ text }) => text.replace(/^[^=]*=|\?.*$/g, ""));
+  const [one, two] = new Set(targets);
+  return {
+    message: `port ${port}: one address is wanted more than once: ${wanted}`,
+    hint: one === undefined || two === undefined
+      ? "give each a port or an address of its own"
+      : "choose with --only or --ignore, or set the wrong variable to an empty value; as several " +
+        `targets of one route they are ${variables[0]?.source}=tcp://${one},tcp://${two}, ` +
+        `which is ${NOT_YET}`,
+  };
 }

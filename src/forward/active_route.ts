@@ -10,7 +10,8 @@ import {
   unmapped,
 } from "../base/address.ts";
 import { plain } from "../base/text.ts";
-import { type Route, routeName, type RouteSettings } from "../config/routes.ts";
+import type { RouteSettings } from "../config/options.ts";
+import { type Route, routeName } from "../config/routes.ts";
 import { listenError } from "../net/listen_error.ts";
 import type { Listener, Stream } from "../net/stream.ts";
 import type { Transport, Transports } from "../net/transports.ts";

@@ -4,7 +4,7 @@
 import { formatAddress, unmapped } from "../base/address.ts";
 import { describeError, isResetOnConnect } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import type { RouteSettings } from "../config/routes.ts";
+import type { RouteSettings } from "../config/options.ts";
 import { type Direction, newTraffic, relay, type RelayEnd, type Traffic } from "../net/relay.ts";
 import type { Listener, Stream } from "../net/stream.ts";
 import { type ActiveRoute, isSameMachine, leadsTo } from "./active_route.ts";

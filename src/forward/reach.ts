@@ -4,7 +4,7 @@
 import type { Endpoint } from "../base/address.ts";
 import { errorCode, isResetOnConnect, isShortage } from "../base/errors.ts";
 import { Backoff, pause, startDeadline, timeoutError } from "../base/time.ts";
-import type { RouteSettings } from "../config/routes.ts";
+import type { RouteSettings } from "../config/options.ts";
 import type { Stream } from "../net/stream.ts";
 import { missingDescriptor } from "../net/tcp.ts";
 import type { Transport } from "../net/transports.ts";

@@ -2,7 +2,7 @@
 // a report in, HTML out. Everything that came from outside is escaped in `markup`, and nowhere else.
 
 import { formatAddress, formatTargets } from "../base/address.ts";
-import type { ConnectError } from "../forward/counts.ts";
+import type { Counts } from "../forward/counts.ts";
 import { SCRIPT, STYLE } from "./page_assets.ts";
 import type { Report, RouteReport } from "../forward/report.ts";
 import type { Ignored } from "../config/routes.ts";
@@ -45,7 +45,9 @@ export function* formatPage(report: Report, now: number): Generator<string> {
 <title>Ambassador: ${state}, ${formatNumber(sum(routes, (c) => c.open))} open</title>
 <link rel="icon" href="data:,">
 <noscript><meta http-equiv="refresh" content="5"></noscript>
-<style>${trusted(STYLE)}</style>
+<style>`;
+  yield STYLE;
+  yield markup`</style>
 </head>
 <body>
 <p id="stale" role="status" hidden>The ambassador does not answer; what follows is as it last was.</p>
@@ -54,15 +56,15 @@ export function* formatPage(report: Report, now: number): Generator<string> {
 <h1>Ambassador</h1>
 <span class="state ${state}">${state}</span>
 <span class="faint">version ${version}, up ${formatSpan(now - startedAt)}</span>
-</header>
-${summary(routes)}
-<h2>Routes</h2>
+</header>`;
+  yield summary(routes);
+  yield `<h2>Routes</h2>
 <table>
 <thead><tr><th>Route</th><th>Listen</th><th>Target</th><th class="number">Open</th>
 <th class="number">Total</th><th class="number">Up</th><th class="number">Down</th>
 <th class="number">Failed</th><th>Last connect error</th></tr></thead>
-<tbody>`.html;
-  for (const route of routes) yield routeRow(route, now).html;
+<tbody>`;
+  for (const route of routes) yield routeRow(route) + errorCell(route, now);
   yield "</tbody>\n</table>\n";
   if (ignored.length > 0) yield* ignoredTable(ignored);
   yield markup`<footer>Up is client to upstream, down is upstream to client. As of ${
@@ -71,17 +73,17 @@ ${summary(routes)}
 machines: <a href="metrics">metrics</a>, <a href="readyz">readyz</a>,
 <a href="healthz">healthz</a>.</footer>
 </main>
-<script>${trusted(SCRIPT)}</script>
-</body>
-</html>
-`.html;
+<script>`;
+  yield SCRIPT;
+  yield "</script>\n</body>\n</html>\n";
 }
 
-function summary(routes: readonly RouteReport[]): Markup {
+function summary(routes: readonly RouteReport[]): string {
   const up = sum(routes, (counts) => counts.bytesUp);
   const down = sum(routes, (counts) => counts.bytesDown);
   const failed = sum(routes, (counts) => counts.connectErrors);
-  return markup`<dl>
+  return markup`
+<dl>
 <div><dt>Open connections</dt><dd>${formatNumber(sum(routes, (c) => c.open))}</dd></div>
 <div><dt>Connections so far</dt><dd>${formatNumber(sum(routes, (c) => c.connections))}</dd></div>
 <div><dt>Bytes up</dt><dd title="${formatNumber(up)}">${formatBytes(up)}</dd></div>
@@ -89,16 +91,15 @@ function summary(routes: readonly RouteReport[]): Markup {
 <div><dt>Connect errors</dt><dd class="${failed > 0 ? "bad" : ""}">${
     formatNumber(failed)
   }</dd></div>
-</dl>`;
+</dl>
+`;
 }
 
-function routeRow({ route, counts }: RouteReport, now: number): Markup {
+/** A row but for its last cell. */
+function routeRow({ route, counts }: RouteReport): string {
   const { aliases, listen, targets } = route;
-  const { open, connections, bytesUp, bytesDown, connectErrors, lastConnectError } = counts;
+  const { open, connections, bytesUp, bytesDown, connectErrors } = counts;
   const bad = connectErrors > 0 ? "bad" : "";
-  const last = lastConnectError === undefined
-    ? markup`<td class="empty"></td>`
-    : errorCell(lastConnectError, now);
   return markup`
 <tr><td class="name" data-label="Route"><bdi>${aliases.join(", ") || listen.port}</bdi></td>
 <td class="address" data-label="Listen">${formatAddress(listen)}</td>
@@ -110,12 +111,14 @@ function routeRow({ route, counts }: RouteReport, now: number): Markup {
     formatBytes(bytesDown)
   }</td>
 <td class="number ${bad}" data-label="Failed">${formatNumber(connectErrors)}</td>
-${last}</tr>`;
+`;
 }
 
-function errorCell({ at, message }: ConnectError, now: number): Markup {
+function errorCell({ counts: { lastConnectError: error } }: RouteReport, now: number): string {
+  if (error === undefined) return `<td class="empty"></td></tr>`;
+  const { at, message } = error;
   return markup`<td data-label="Last connect error"><span><span class="bad">${message}</span>
-<span class="when">${formatTime(at)}, ${formatSpan(now - at)} ago</span></span></td>`;
+<span class="when">${formatTime(at)}, ${formatSpan(now - at)} ago</span></span></td></tr>`;
 }
 
 function* ignoredTable(ignored: readonly Ignored[]): Generator<string> {
@@ -123,15 +126,12 @@ function* ignoredTable(ignored: readonly Ignored[]): Generator<string> {
   for (const { variable, reason } of ignored) {
     yield markup`
 <tr><td class="name" data-label="Variable"><bdi>${variable}</bdi></td>
-<td data-label="Reason">${reason}</td></tr>`.html;
+<td data-label="Reason">${reason}</td></tr>`;
   }
   yield "</tbody>\n</table>\n";
 }
 
-function sum(
-  routes: readonly RouteReport[],
-  read: (counts: RouteReport["counts"]) => number,
-): number {
+function sum(routes: readonly RouteReport[], read: (counts: Counts) => number): number {
   return routes.reduce((all, { counts }) => all + read(counts), 0);
 }
 
@@ -169,31 +169,12 @@ function formatTime(ms: number): string {
   return new Date(ms).toISOString().replace("T", " ").replace(/\.\d+Z$/, " UTC");
 }
 
-/** HTML that is safe to stand in a page. */
-interface Markup {
-  readonly html: string;
-}
-
-type Part = string | number | Markup;
-
-/** Only for what this program itself has written. */
-function trusted(html: string): Markup {
-  return { html };
-}
-
 /**
- * A template: what is put into it is escaped unless it is markup already. It is not called `html`,
- * since the formatter would then rewrite what stands in it.
+ * A template that escapes what is put into it. It is not called `html`, since the formatter would then
+ * rewrite what stands in it.
  */
-function markup(literals: TemplateStringsArray, ...parts: readonly Part[]): Markup {
-  return {
-    html: literals.reduce((done, literal, at) => done + render(parts[at - 1] ?? "") + literal),
-  };
-}
-
-function render(part: Part): string {
-  if (typeof part === "string" || typeof part === "number") return escape(String(part));
-  return part.html;
+function markup(literals: TemplateStringsArray, ...parts: readonly (string | number)[]): string {
+  return literals.reduce((done, literal, at) => done + escape(String(parts[at - 1])) + literal);
 }
 
 const ESCAPES: Readonly<Record<string, string>> = {

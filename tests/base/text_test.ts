@@ -1,13 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import {
   escapeInvisible,
-  hideUser,
   nearest,
   plain,
   prefixFinder,
   quote,
   quoteInput,
   quoteWhole,
+  some,
 } from "../../src/base/text.ts";
 import { Random } from "../helpers/mod.ts";
 
@@ -68,30 +68,38 @@ Deno.test("quote() cuts what is long, also in the middle of a character", () => 
   assert(quote("\ud800".repeat(1 << 20)).length < 1000);
 });
 
-Deno.test("hideUser() shows nothing of what stands before an @", () => {
+Deno.test("quoteInput() shows nothing of what stands before an @", () => {
   const cases = {
-    "tcp://host:1": "tcp://host:1",
-    "tcp://user:secret@host:1": "tcp://***@host:1",
-    "TCP://user:secret@host:1": "TCP://***@host:1",
-    "tcp://secret@secret@host:1": "tcp://***@host:1",
-    "tcp://user:se=cret@host:1": "tcp://***@host:1",
-    "6379=tcp://user:secret@host:1": "6379=tcp://***@host:1",
-    "6379=user:se=cret@host:1": "6379=***@host:1",
-    "user:se=cret@host:1": "***@host:1",
-    "postgres://user:se=cret@host:1": "***@host:1",
-    "secret=6379=x@host:1": "***@host:1",
-    "tcp://user:secret@": "tcp://***@",
-    "@": "***@",
+    "tcp://host:1": '"tcp://host:1"',
+    "tcp://user:secret@host:1": '"tcp://***@host:1"',
+    "TLS://user:secret@host:1": '"TLS://***@host:1"',
+    "tcp://secret@secret@host:1": '"tcp://***@host:1"',
+    "tcp://user:se=cret@host:1": '"tcp://***@host:1"',
+    "tcp://user:se?cret@host:1": '"tcp://***@host:1"',
+    "6379=udp://user:secret@host:1": '"6379=udp://***@host:1"',
+    "6379=user:se=cret@host:1": '"6379=***@host:1"',
+    "user:se=cret@host:1": '"***@host:1"',
+    "secret=6379=x@host:1": '"***@host:1"',
+    "tcp://user:secret@": '"tcp://***@"',
+    "tcp://a:1,tls://secret@b:2": '"tcp://***@b:2"',
+    "@": '"***@"',
   };
-  for (const [text, shown] of Object.entries(cases)) assertEquals(hideUser(text), shown);
+  for (const [text, shown] of Object.entries(cases)) assertEquals(quoteInput(text), shown, text);
 });
 
-Deno.test("quoteInput() shows nothing of a URL that is not tcp://", () => {
+Deno.test("quoteInput() shows nothing of what stands after a ?", () => {
+  assertEquals(quoteInput("tcp://a:1?secret"), '"tcp://a:1?…"');
+  assertEquals(quoteInput("1=a:1?x=secret?\nsecret"), '"1=a:1?…"');
+  assertEquals(quoteInput("?"), '"?…"');
+});
+
+Deno.test("quoteInput() shows nothing of a URL that no target is", () => {
   const cases = {
     "fast": '"fast"',
     "tcp://host:1/x": '"tcp://host:1/x"',
     "7=TCP://u:secret@host:1": '"7=TCP://***@host:1"',
-    "tcp://a:1,tcp://b:2": '"tcp://a:1,tcp://b:2"',
+    "tcp://a:1,tls://b:2,UDP://c:3": '"tcp://a:1,tls://b:2,UDP://c:3"',
+    "xtls://secret": "(not shown)",
     "://": "(not shown)",
     "postgres://host/db?password=secret": "(not shown)",
     "7=postgres://host/db?password=secret": "7=(not shown)",
@@ -134,6 +142,11 @@ Deno.test("nearest() names what was probably meant, and nothing where nothing is
   assertEquals(nearest("check", []), undefined);
 });
 
+Deno.test("some() shows the first few", () => {
+  assertEquals(some(["a", "b"], ", "), "a, b");
+  assertEquals(some(["a", "b", "c", "d", "e", "f", "g"], "; "), "a; b; c; d; e; …");
+});
+
 Deno.test("nearest() prefers a name that holds what was written, or a word of it", () => {
   const names = [
     "bind",
@@ -159,14 +172,13 @@ Deno.test("nearest() prefers a name that holds what was written, or a word of it
   for (const [name, near] of Object.entries(cases)) assertEquals(nearest(name, names), near, name);
 });
 
-Deno.test("nearest(), quote(), quoteInput() and hideUser() take no time for a megabyte", () => {
+Deno.test("nearest(), quote(), quoteInput() and plain() take no time for a megabyte", () => {
   const start = performance.now();
   for (const piece of ["a", "@", "=", "\ud800", "tcp://", "1="]) {
     const text = piece.repeat((1 << 20) / piece.length);
     nearest(text, ["check", "wait", "healthcheck"]);
     quote(text);
     quoteInput(text);
-    hideUser(text);
     plain(text);
   }
   const ms = performance.now() - start;

@@ -29,7 +29,7 @@ type ParseLine = (args: string[]) => Record<string, unknown>;
 const OPTIONS = {
   boolean: ["help", "version"],
   string: ["_", "bind", "only", "connect-timeout"],
-  alias: { h: "help" },
+  alias: { h: "help", V: "version" },
 } as const;
 
 function standInParse(args: string[]): Record<string, unknown> {
@@ -56,6 +56,7 @@ const LINES: readonly [readonly string[], readonly unknown[]][] = [
   [["check", "1=a:1"], [["check", "1=a:1"], false, false]],
   [["--help"], [[], true, false]],
   [["-h"], [[], true, false]],
+  [["-V"], [[], false, true]],
   [["-h", "x"], [["x"], true, false]],
   [["-h", "false"], [[], false, false]],
   [["--help", "true"], [[], true, false]],
@@ -105,6 +106,33 @@ eachWay<ParseLine>("parseArgs() reads each command line", standInParse, packageP
     node.deepStrictEqual(reading(parse, [...args]), whole, JSON.stringify(args));
   }
 });
+
+/** Arguments; then the words, and the values of bind and only, each of which is collected. */
+const COLLECTED: readonly [readonly string[], readonly unknown[]][] = [
+  [[], [[], [], []]],
+  [["--bind", "a"], [[], ["a"], []]],
+  [["--bind", "a", "--only=b", "x", "--bind=c", "--bind"], [["x"], ["a", "c", ""], ["b"]]],
+  [["--only", "--", "--only", "x"], [["--only", "x"], [], [""]]],
+  [["--bind", "1", "--bind="], [[], ["1", ""], []]],
+];
+
+eachWay<ParseLine>(
+  "parseArgs() keeps each value of an option that is collected",
+  (args) => parseArgs(args, { ...OPTIONS, collect: ["bind", "only"] }),
+  (args) =>
+    mappedParseArgs(args, {
+      boolean: [...OPTIONS.boolean],
+      string: [...OPTIONS.string],
+      collect: ["bind", "only"],
+      alias: OPTIONS.alias,
+    }),
+  (parse) => {
+    for (const [args, expected] of COLLECTED) {
+      const { _: words, bind, only } = parse([...args]);
+      node.deepStrictEqual([words, bind, only], expected, JSON.stringify(args));
+    }
+  },
+);
 
 type Logging = (
   level: "DEBUG" | "INFO" | "WARN" | "ERROR",

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { formatRoutes } from "../../src/commands/check.ts";
-import { parseRoutes } from "../../src/config/routes.ts";
+import { formatCommand } from "../../src/commands/check.ts";
+import { parseCommand } from "../../src/config/command_line.ts";
 import { findProgram, programCommand, runProgram } from "../helpers/mod.ts";
 
 const VARIABLES = {
@@ -27,21 +27,21 @@ function strip(text: string): { plain: string; styles: string[] } {
   return { plain: plain.join(""), styles };
 }
 
-Deno.test("formatRoutes() lines its columns up, with colours and without", () => {
-  const routes = parseRoutes(VARIABLES, { bind: "::" });
-  assertEquals(formatRoutes(routes, "table"), TABLE);
-  const { plain, styles } = strip(formatRoutes(routes, "table", { colour: true }));
+Deno.test("formatCommand() lines its columns up, with colours and without", () => {
+  const routes = parseCommand([], VARIABLES);
+  assertEquals(formatCommand(routes, "table").text, TABLE);
+  const { plain, styles } = strip(formatCommand(routes, "table", { colour: true }).text);
   assertEquals(plain, TABLE);
   // Each style is ended where it belongs.
   assertEquals(styles, ["1", "0", "32", "0", "32", "0", "1", "0", "33", "0", "1", "0"]);
 });
 
-Deno.test("formatRoutes() has colours in the table alone", () => {
-  const routes = parseRoutes(VARIABLES, { bind: "::" });
+Deno.test("formatCommand() has colours in the table alone", () => {
+  const routes = parseCommand([], VARIABLES);
   for (const format of ["json", "socat"] as const) {
     assertEquals(
-      formatRoutes(routes, format, { colour: true }),
-      formatRoutes(routes, format),
+      formatCommand(routes, format, { colour: true }),
+      formatCommand(routes, format),
     );
   }
 });

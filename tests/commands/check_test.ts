@@ -1,7 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
-import { formatRoutes } from "../../src/commands/check.ts";
-import { parseRouteArguments, parseRoutes, type Routes } from "../../src/config/routes.ts";
-import { Random } from "../helpers/mod.ts";
+import { formatCommand, type Printed } from "../../src/commands/check.ts";
+import { parseCommand } from "../../src/config/command_line.ts";
+import type { Environment } from "../../src/config/variables.ts";
+import { findProgram, Random, runProgram } from "../helpers/mod.ts";
 
 const ENVIRONMENT = {
   REDIS_PORT_6379_TCP: "tcp://192.168.1.52:6379",
@@ -11,12 +12,16 @@ const ENVIRONMENT = {
   DNS_PORT_53_UDP: "udp://192.0.2.1:53",
 };
 
-function read(args: readonly string[], bind = "::"): Routes {
-  return { routes: parseRouteArguments(args, { bind }), ignored: [] };
+function read(args: readonly string[], environment: Environment = {}): Printed {
+  return parseCommand(["check", ...args], environment);
 }
 
-Deno.test("formatRoutes() prints a table of routes and of what is ignored and why", () => {
-  assertEquals(formatRoutes(parseRoutes(ENVIRONMENT, { bind: "::" }), "table").split("\n"), [
+function format(printed: Printed, format: "table" | "json" | "socat"): string {
+  return formatCommand(printed, format).text;
+}
+
+Deno.test("formatCommand() prints a table of routes and of what is ignored and why", () => {
+  assertEquals(format(read([], ENVIRONMENT), "table").split("\n"), [
     "ROUTE          LISTEN     TARGET",
     "DB             [::]:80    [2001:db8::7]:5432",
     "REDIS,REDIS_1  [::]:6379  192.168.1.52:6379",
@@ -27,7 +32,7 @@ Deno.test("formatRoutes() prints a table of routes and of what is ignored and wh
     "",
     "2 routes, 2 variables ignored",
   ]);
-  assertEquals(formatRoutes(read(["1=a:1"]), "table").split("\n"), [
+  assertEquals(format(read(["1=a:1"]), "table").split("\n"), [
     "ROUTE  LISTEN  TARGET",
     "-      [::]:1  a:1",
     "",
@@ -35,8 +40,8 @@ Deno.test("formatRoutes() prints a table of routes and of what is ignored and wh
   ]);
 });
 
-Deno.test("formatRoutes() prints the JSON of the contract", () => {
-  const json = formatRoutes(parseRoutes(ENVIRONMENT, { bind: "::" }), "json");
+Deno.test("formatCommand() prints the JSON of the contract", () => {
+  const json = format(read([], ENVIRONMENT), "json");
   assertEquals(
     JSON.stringify(JSON.parse(json)),
     JSON.stringify({
@@ -65,22 +70,22 @@ Deno.test("formatRoutes() prints the JSON of the contract", () => {
   );
 });
 
-Deno.test("formatRoutes() prints the same JSON for the same environment in any order", () => {
+Deno.test("formatCommand() prints the same JSON for the same environment in any order", () => {
   const random = new Random();
   console.log(`seed ${random.seed}`);
-  const expected = formatRoutes(parseRoutes(ENVIRONMENT, { bind: "::" }), "json");
+  const expected = format(read([], ENVIRONMENT), "json");
   for (let round = 0; round < 50; round++) {
     const entries = random.shuffled(Object.entries(ENVIRONMENT));
-    const routes = parseRoutes(Object.fromEntries(entries), { bind: "::" });
-    assertEquals(formatRoutes(routes, "json"), expected);
+    const routes = read([], Object.fromEntries(entries));
+    assertEquals(format(routes, "json"), expected);
   }
 });
 
-Deno.test("formatRoutes() prints one socat command line a route", () => {
+Deno.test("formatCommand() prints one socat command line a route", () => {
   const start = "socat -t 100000000 ";
   const both = "nodelay,keepalive";
   const args = ["1=redis:1", "0.0.0.0:2=192.0.2.1:2", "127.0.0.1:3=[2001:db8::7]:3", "[::1]:4=a:4"];
-  assertEquals(formatRoutes(read(args), "socat").split("\n"), [
+  assertEquals(format(read(args), "socat").split("\n"), [
     `${start}TCP6-LISTEN:1,ipv6only=0,fork,reuseaddr,${both} TCP:redis:1,${both}`,
     `${start}TCP4-LISTEN:2,fork,reuseaddr,${both} TCP4:192.0.2.1:2,${both}`,
     `${start}TCP4-LISTEN:3,bind=127.0.0.1,fork,reuseaddr,${both} 'TCP6:[2001:db8::7]:3,${both}'`,
@@ -88,28 +93,91 @@ Deno.test("formatRoutes() prints one socat command line a route", () => {
   ]);
 });
 
-Deno.test("formatRoutes() prints nothing but plain characters, whatever the names", () => {
+const SETTINGS = [
+  "1=a:1",
+  "2=a:2?retry=1500ms,idle-timeout=300s,connect-timeout=2s,half-close-timeout=500ms",
+  "3=a:3?max-connections=5,connect-timeout=0",
+];
+
+Deno.test("formatCommand() shows settings where a route differs from the defaults", () => {
+  const printed = read(SETTINGS);
+  assertEquals(format(printed, "table").split("\n").slice(0, 4), [
+    "ROUTE  LISTEN  TARGET  SETTINGS",
+    "-      [::]:1  a:1     -",
+    "-      [::]:2  a:2     connect-timeout=2s,retry=1500ms,half-close-timeout=500ms,idle-timeout=5m",
+    "-      [::]:3  a:3     connect-timeout=0,max-connections=5",
+  ]);
+  const { routes } = JSON.parse(format(printed, "json"));
+  assertEquals(routes.map(({ settings }: { settings: unknown }) => JSON.stringify(settings)), [
+    "{}",
+    '{"connect-timeout":"2s","retry":"1500ms","half-close-timeout":"500ms","idle-timeout":"5m"}',
+    '{"connect-timeout":"0","max-connections":"5"}',
+  ]);
+  // What an option says holds for each route, but for the clients of all of them together.
+  const options = ["--retry", "9", "--max-connections", "9", "--drain-delay", "9"];
+  const all = JSON.parse(format(read([...options, "1=a:1"]), "json"));
+  assertEquals(all.routes[0].settings, { retry: "9s" });
+});
+
+Deno.test("formatCommand() prints the settings that socat has, and names what it can't carry over", () => {
+  const both = "nodelay,keepalive";
+  const from = (port: number): string => `TCP6-LISTEN:${port},ipv6only=0,fork,reuseaddr,${both}`;
+  assertEquals(format(read(SETTINGS), "socat").split("\n"), [
+    `socat -t 100000000 ${from(1)} TCP:a:1,${both}`,
+    `socat -t 0.5 -T 300 ${from(2)} TCP:a:2,${both},connect-timeout=2,retry=2,interval=1`,
+    `socat -t 100000000 ${from(3)},max-children=5 TCP:a:3,${both}`,
+  ]);
+  assertEquals(formatCommand(read(SETTINGS), "socat").notes, []);
+  const options = ["--max-connections=7", "--drain-timeout=1m", "--drain-delay=1s"];
+  const printed = read([...options, "--status=127.0.0.1:9090", "--retry=1s", "1=a:1"]);
+  assertEquals(formatCommand(printed, "socat").notes, [
+    "--max-connections 7: socat has nothing like it",
+    "--drain-timeout 1m: socat has nothing like it",
+    "--drain-delay 1s: socat has nothing like it",
+    "--status 127.0.0.1:9090: socat has nothing like it",
+  ]);
+  for (const other of ["table", "json"] as const) {
+    assertEquals(formatCommand(printed, other).notes, []);
+  }
+});
+
+Deno.test("ambassador check --format socat prints lines that socat takes, and notes on stderr", async () => {
+  const args = ["check", "--format", "socat", "--drain-delay", "1s", "--bind", "192.0.2.1"];
+  const route = "1=127.0.0.1:9?retry=1s,idle-timeout=1.5s,connect-timeout=2s,max-connections=3";
+  const { code, stdout, stderr } = await runProgram([...args, route]);
+  assertEquals(code, 0);
+  assertEquals(stderr, "ambassador: --drain-delay 1s: socat has nothing like it\n");
+  const socat = findProgram("socat", "whether socat takes what check prints");
+  if (socat === undefined) return;
+  // It complains of an option that it does not know before it complains of an address that is not ours.
+  const words = stdout.trim().split(" ").slice(1);
+  const tried = await runProgram(words, { command: [socat] });
+  assertEquals(tried.code, 1);
+  assert(/192\.0\.2\.1:1.*assign requested address/.test(tried.stderr), tried.stderr);
+});
+
+Deno.test("formatCommand() prints nothing but plain characters, whatever the names", () => {
   const hostile = 'A\n"x"\x1b[2J\x9b\u2028\u202e,=';
-  const routes = parseRoutes({
+  const routes = read([], {
     [`${hostile}_PORT_1_TCP`]: "tcp://a:1",
     [`${hostile}_PORT_2_UDP`]: "x",
     [`${hostile}_ENV_B_PORT_3_TCP`]: "x",
     [`${hostile}_NAME`]: "x",
-  }, { bind: "::" });
+  });
   for (const format of ["table", "json", "socat"] as const) {
-    const text = formatRoutes(routes, format);
+    const { text } = formatCommand(routes, format);
     assert(/^[ -~\n]*$/.test(text), text);
   }
-  assertEquals(formatRoutes(routes, "table").split("\n").length, 8);
-  const { aliases } = JSON.parse(formatRoutes(routes, "json")).routes[0];
+  assertEquals(format(routes, "table").split("\n").length, 8);
+  const { aliases } = JSON.parse(format(routes, "json")).routes[0];
   assertEquals(aliases, [hostile.toUpperCase()]);
 });
 
-Deno.test("formatRoutes() prints thousands of routes in well under a second", () => {
+Deno.test("formatCommand() prints thousands of routes in well under a second", () => {
   const args = Array.from({ length: 20_000 }, (_, index) => `${index + 1}=a:1`);
   const routes = read(args);
   const start = performance.now();
-  for (const format of ["table", "json", "socat"] as const) formatRoutes(routes, format);
+  for (const format of ["table", "json", "socat"] as const) formatCommand(routes, format);
   const ms = performance.now() - start;
   assert(ms < 1000, `${ms} ms`);
 });

@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { healthcheck } from "../../src/commands/healthcheck.ts";
+import type { Address } from "../../src/base/address.ts";
+import { TimeLimit } from "../../src/base/time.ts";
+import { askReadiness } from "../../src/commands/healthcheck.ts";
 import {
   freePort,
   readExactly,
@@ -11,7 +13,10 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 
-const LIMIT = { timeoutMs: 5000 };
+async function ask(status: Address, ms = 5000): Promise<string | undefined> {
+  using limit = new TimeLimit(ms);
+  return await askReadiness(status, limit.signal);
+}
 
 /** A server that answers every request with this text and closes. */
 function startAnswer(text: string): ReturnType<typeof startUpstream> {
@@ -21,47 +26,47 @@ function startAnswer(text: string): ReturnType<typeof startUpstream> {
   });
 }
 
-Deno.test("healthcheck() finds a running ambassador ready", async () => {
+Deno.test("askReadiness() finds a running ambassador ready", async () => {
   const target = { hostname: "127.0.0.1", port: 9 };
   await using forwarder = await startForwarder([target], {
     status: { hostname: "127.0.0.1", port: 0 },
   });
   const port = Number(new URL(forwarder.statusUrl).port);
-  assertEquals(await healthcheck({ hostname: "127.0.0.1", port }, LIMIT), undefined);
+  assertEquals(await ask({ hostname: "127.0.0.1", port }), undefined);
 });
 
-Deno.test("healthcheck() asks loopback where the status page is on every address", async () => {
+Deno.test("askReadiness() asks loopback where the status page is on every address", async () => {
   await using ipv4 = startAnswer("HTTP/1.1 200 OK\r\n\r\n");
   const { port } = ipv4.address;
-  assertEquals(await healthcheck({ hostname: "0.0.0.0", port }, LIMIT), undefined);
+  assertEquals(await ask({ hostname: "0.0.0.0", port }), undefined);
   // Nothing is on ::1, as on a machine without IPv6.
-  assertEquals(await healthcheck({ hostname: "::", port }, LIMIT), undefined);
+  assertEquals(await ask({ hostname: "::", port }), undefined);
 });
 
-Deno.test("healthcheck() says what was answered instead of 200", async () => {
+Deno.test("askReadiness() says what was answered instead of 200", async () => {
   for (const line of ["HTTP/1.1 503 Service Unavailable", "HTTP/1.1 2000", "SSH-2.0-x", ""]) {
     await using server = startAnswer(`${line}\r\nX: HTTP/1.1 200 OK\r\n\r\n`);
-    const problem = await healthcheck(server.address, LIMIT);
+    const problem = await ask(server.address);
     const port = server.address.port;
     assertEquals(problem, `not ready: 127.0.0.1:${port} answered ${JSON.stringify(line)}`);
   }
 });
 
-Deno.test("healthcheck() escapes and cuts an answer that is not HTTP", async () => {
+Deno.test("askReadiness() escapes and cuts an answer that is not HTTP", async () => {
   await using server = startAnswer(`\x1b[2J${"x".repeat(100_000)}`);
-  const problem = await healthcheck(server.address, LIMIT) ?? "";
+  const problem = await ask(server.address) ?? "";
   assertMatch(problem, /answered "\\u001b\[2Jx+…"$/);
   assert(problem.length < 200, `${problem.length} characters`);
 });
 
-Deno.test("healthcheck() gives a silent server no longer than its limit", async () => {
+Deno.test("askReadiness() gives a silent server no longer than its limit", async () => {
   await using server = startUpstream(async (conn) => {
     await conn.read(new Uint8Array(1000));
     // Half an answer, and then nothing.
     await writeAll(conn, "HTTP/1.1 2");
     await conn.read(new Uint8Array(1000));
   });
-  const problem = within(healthcheck(server.address, { timeoutMs: 100 }), "its limit", 2000);
+  const problem = within(ask(server.address, 100), "its limit", 2000);
   assertMatch(await problem ?? "", /: no answer within 100ms$/);
 });
 
@@ -100,4 +105,19 @@ Deno.test("ambassador healthcheck ends with 1 where nobody answers and with 2 wh
   const off = await runProgram(["healthcheck"]);
   assertEquals([off.code, off.stdout], [2, ""]);
   assertMatch(off.stderr, /^ambassador: healthcheck: .*--status is off\n {2}hint: .*\n$/);
+});
+
+Deno.test("ambassador healthcheck is broken by nothing but what it reads", async () => {
+  await using server = startAnswer("HTTP/1.1 200 OK\r\n\r\n");
+  const env = {
+    AMBASSADOR_STATUS: `127.0.0.1:${server.address.port}`,
+    AMBASSADOR_BIND: "nowhere",
+    AMBASSADOR_TLS_CERT: "/no/such/file",
+    AMBASSADOR_ROUTES: "/no/such/file",
+    A_PORT_1_TCP: "hunter2",
+    B_PORT_2_TLS: "tcp://b:2",
+  };
+  assertEquals(await runProgram(["healthcheck"], { env }), { code: 0, stdout: "", stderr: "" });
+  const args = ["healthcheck", "--tls-cert", "x", "--connect-timeout=x", "1=x", "--bogus"];
+  assertEquals((await runProgram(args, { env })).code, 0);
 });

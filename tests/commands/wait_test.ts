@@ -14,10 +14,14 @@ import {
 } from "../helpers/mod.ts";
 import { routeTo } from "../helpers/routes.ts";
 
-const LIMITS = { timeoutMs: 20_000, connectTimeoutMs: 5000 };
+const LIMITS = { timeoutMs: 20_000 };
 
 function routesTo(...targets: readonly { hostname: string; port: number }[]): Route[] {
   return targets.map((target) => routeTo(target));
+}
+
+function patientRoute(target: { hostname: string; port: number }, connectTimeoutMs: number): Route {
+  return routeTo(target, { settings: { connectTimeoutMs } });
 }
 
 Deno.test("waitForUpstreams() ends as soon as every upstream has accepted", async () => {
@@ -56,6 +60,23 @@ Deno.test("waitForUpstreams() gives up at its limit and knows who is missing and
   assertEquals(upstreams, [
     { target: `127.0.0.1:${up.address.port}`, accepts: true, error: undefined },
     { target: `127.0.0.1:${down.port}`, accepts: false, error: "connection refused" },
+  ]);
+});
+
+Deno.test("waitForUpstreams() is content with one target of a route", async () => {
+  await using up = startEcho();
+  const [down, other] = [freePort(), freePort()].map((port) => ({ hostname: "127.0.0.1", port }));
+  if (down === undefined || other === undefined) throw new Error("no port");
+  const route = (...targets: { hostname: string; port: number }[]): Route => {
+    const [first, ...more] = routesTo(...targets);
+    if (first === undefined) throw new Error("no target");
+    return { ...first, targets: [...first.targets, ...more.flatMap(({ targets }) => targets)] };
+  };
+  const routes = [route(down, up.address), route(down, other)];
+  const upstreams = await within(waitForUpstreams(routes, { timeoutMs: 300 }), "the limit", 5000);
+  assertEquals(upstreams.map(({ accepts, error }) => [accepts, error]), [
+    [true, undefined],
+    [false, "connection refused"],
   ]);
 });
 
@@ -98,9 +119,8 @@ Deno.test("waitForUpstreams() bounds each try by the connect timeout", async () 
   using silent = await startSilent();
   let tries = 0;
   const [upstream] = await within(
-    waitForUpstreams(routesTo(silent.address), {
+    waitForUpstreams([patientRoute(silent.address, 50)], {
       timeoutMs: 600,
-      connectTimeoutMs: 50,
       onTry: () => void tries++,
     }),
     "the limit",
@@ -112,10 +132,7 @@ Deno.test("waitForUpstreams() bounds each try by the connect timeout", async () 
 
 Deno.test("waitForUpstreams() ends a try that is under way when the time is over", async () => {
   using silent = await startSilent();
-  const waiting = waitForUpstreams(routesTo(silent.address), {
-    timeoutMs: 100,
-    connectTimeoutMs: 0,
-  });
+  const waiting = waitForUpstreams([patientRoute(silent.address, 0)], { timeoutMs: 100 });
   const [upstream] = await within(waiting, "the limit", 2000);
   assertEquals(upstream?.error, "no answer within 100ms");
 });
@@ -160,6 +177,36 @@ Deno.test("ambassador wait ends with 1 and one line that names who is missing", 
     stderr: `ambassador: no connection within 100ms: ${one} (connection refused), ` +
       `${two} (connection refused)\n`,
   });
+});
+
+Deno.test("ambassador wait takes bare targets, and names the routes that they replace", async () => {
+  await using one = startEcho();
+  await using two = startEcho();
+  const [first, second] = [one, two].map(({ address }) => `127.0.0.1:${address.port}`);
+  const env = {
+    REDIS_PORT_6379_TCP: "tcp://192.0.2.1:6379",
+    KUBERNETES_PORT_443_TCP: "tcp://192.0.2.1:443",
+  };
+  const { code, stdout, stderr } = await runProgram(["wait", `${first}`, `tcp://${second}`], {
+    env,
+  });
+  assertEquals([code, stdout], [0, ""]);
+  assertEquals(
+    stderr.trimEnd().split("\n").sort(),
+    [
+      `ambassador: ${first} accepts connections`,
+      `ambassador: ${second} accepts connections`,
+      "ambassador: ignored: REDIS_PORT_6379_TCP: replaced by the route arguments",
+    ].sort(),
+  );
+});
+
+Deno.test("ambassador wait finds nothing wrong with a target on this machine's own port", async () => {
+  await using up = startEcho();
+  const { port } = up.address;
+  const env = { [`A_PORT_${port}_TCP`]: `tcp://127.0.0.1:${port}` };
+  assertEquals((await runProgram(["wait"], { env })).code, 0);
+  assertEquals((await runProgram(["check"], { env })).code, 2);
 });
 
 /** Whether a process handles signal 15 (proc(5), SigCgt: bit 14). */

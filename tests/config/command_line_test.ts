@@ -1,13 +1,16 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { type Command, COMMANDS, parseCommand, problemOf } from "../../src/config/command_line.ts";
 import { ConfigError, type Problem } from "../../src/base/errors.ts";
-import { OPTIONS, type OptionSpec, variableOf } from "../../src/config/options.ts";
-import type { Environment } from "../../src/config/routes.ts";
+import { formatTargets } from "../../src/base/address.ts";
+import { type Command, parseCommand } from "../../src/config/command_line.ts";
+import { FLAGS_NOT_YET, OPTIONS_NOT_YET } from "../../src/config/not_yet.ts";
+import { COMMANDS, OPTIONS, type OptionSpec, SPECS, variableOf } from "../../src/config/options.ts";
+import { warningOf } from "../../src/config/own_variables.ts";
+import { DEFAULT_SETTINGS } from "../../src/config/settings.ts";
+import type { Environment } from "../../src/config/variables.ts";
 import "../helpers/mod.ts";
 
 const ROUTE = "6379=192.0.2.10:6379";
 const LINK = { REDIS_PORT_6379_TCP: "tcp://192.0.2.10:6379" };
-const SPECS: readonly OptionSpec[] = Object.values(OPTIONS);
 
 function problems(args: readonly string[], environment: Environment = {}): readonly Problem[] {
   return assertThrows(() => parseCommand(args, environment), ConfigError).problems;
@@ -18,7 +21,7 @@ function messages(args: readonly string[], environment: Environment = {}): strin
 }
 
 function settings({ warnings }: Command): string[] {
-  return warnings.map((warning) => problemOf(warning).message);
+  return warnings.map(({ message }) => message);
 }
 
 Deno.test("parseCommand() forwards what the environment says where nothing is asked for", () => {
@@ -29,7 +32,7 @@ Deno.test("parseCommand() forwards what the environment says where nothing is as
   assertEquals(command.options, {
     bind: "::",
     only: undefined,
-    ignore: new Set<string>(),
+    ignore: undefined,
     connectTimeoutMs: 10_000,
     retryMs: 0,
     halfCloseTimeoutMs: 0,
@@ -56,9 +59,33 @@ Deno.test("parseCommand() knows the commands wherever they stand", () => {
 });
 
 Deno.test("parseCommand() takes routes from arguments instead of the environment", () => {
-  const command = parseCommand([ROUTE], { A_PORT_1_TCP: "not looked at", B_PORT_2_TCP: "" });
-  assertEquals(command.routes.map(({ listen, aliases }) => [listen.port, aliases]), [[6379, []]]);
-  assertEquals(command.ignored, []);
+  const environment = {
+    A_PORT_1_TCP: "not looked at",
+    B_PORT_2_TCP: "",
+    C_PORT_6379_TCP: "tcp://c:1",
+    D_PORT_4_TLS: "tcp://d:1",
+    KUBERNETES_PORT_443_TCP: "tcp://192.0.2.1:443",
+    NEAR_PORT_6379: "tcp://near:1",
+  };
+  const replaced = { reason: "replaced by the route arguments", asked: false };
+  for (const args of [[ROUTE], ["check", ROUTE], ["wait", ROUTE], ["wait", "redis:6379"]]) {
+    const command = parseCommand(args, environment);
+    assertEquals(command.routes.length + command.bare.length, 1);
+    assertEquals(command.ignored.map(({ variable }) => variable), [
+      "A_PORT_1_TCP",
+      "B_PORT_2_TCP",
+      "C_PORT_6379_TCP",
+      "D_PORT_4_TLS",
+      "KUBERNETES_PORT_443_TCP",
+    ]);
+    for (const index of [0, 2, 3]) {
+      assertEquals(command.ignored[index], {
+        variable: "",
+        ...command.ignored[index],
+        ...replaced,
+      });
+    }
+  }
   assertEquals(parseCommand(["--", ROUTE, "1=a:1"], {}).routes.length, 2);
 });
 
@@ -68,7 +95,104 @@ Deno.test("parseCommand() asks nothing of the environment for healthcheck", () =
   });
   assertEquals(command.routes, []);
   assertEquals(command.options.status, { hostname: "127.0.0.1", port: 8080 });
-  assertEquals(messages(["healthcheck", ROUTE]), ["healthcheck: takes no routes"]);
+  assertEquals(command.options.bind, "::");
+});
+
+Deno.test("parseCommand() lets nothing but --status and --timeout break healthcheck", () => {
+  const environment = {
+    AMBASSADOR_STATUS: "127.0.0.1:1",
+    AMBASSADOR_BIND: "x",
+    AMBASSADOR_TLS_CERT: "x",
+    AMBASSADOR_TLS_CRT: "x",
+    AMBASSADOR_BNID: "x",
+    A_PORT_1_TCP: "x",
+    B_PORT_2_TLS: "x",
+  };
+  const args = ["healthcheck", "--bind", "y", "--allow", "z", "--bogus", ROUTE, "word", "check"];
+  const command = parseCommand(args, environment);
+  assertEquals(command.options.status?.port, 1);
+  assertEquals(settings(command), [
+    '"--bogus": no such option',
+    "healthcheck and check: one command at a time",
+    '"word": neither a command nor a route',
+    "--allow: not supported yet",
+    "healthcheck: takes no routes",
+    "AMBASSADOR_BNID: no such option; did you mean AMBASSADOR_BIND?",
+  ]);
+  assertEquals(messages(["healthcheck"], { ...environment, AMBASSADOR_STATUS: "x" }), [
+    'AMBASSADOR_STATUS "x": the port is missing',
+    "AMBASSADOR_BNID: no such option; did you mean AMBASSADOR_BIND?",
+  ]);
+  assertEquals(messages(["healthcheck", "--timeout", "soon"], {}).length, 1);
+});
+
+Deno.test("parseCommand() takes bare targets for wait alone, and its own port there", () => {
+  const args = ["wait", "db:5432", "tcp://cache:6379?connect-timeout=2s", "1=localhost:1"];
+  const { routes, bare } = parseCommand(args, {});
+  assertEquals(bare.map(({ targets, settings }) => [formatTargets(targets), settings]), [
+    ["db:5432", DEFAULT_SETTINGS],
+    ["cache:6379", { ...DEFAULT_SETTINGS, connectTimeoutMs: 2000 }],
+  ]);
+  assertEquals(routes.map(({ targets }) => formatTargets(targets)), ["localhost:1"]);
+  const environment = { A_PORT_1_TCP: "tcp://localhost:1", AMBASSADOR_STATUS: "127.0.0.1:1" };
+  assertEquals(parseCommand(["wait"], environment).routes.length, 1);
+  for (const command of [[], ["check"]]) {
+    assertEquals(messages([...command, "db:5432", ROUTE]), [
+      '"db:5432": neither a command nor a route',
+    ]);
+    assertEquals(messages([...command, "1=localhost:1"]).length, 1);
+  }
+  assertEquals(messages(["wait", "db", ROUTE]), ['"db": neither a command nor a route']);
+  assertEquals(messages(["wait", "db:0", "udp://db:1", "a:1,b:1"]), [
+    '"db:0": the port is not from 1 to 65535',
+    '"udp://db:1": UDP is not supported yet',
+    '"a:1,b:1": several targets are not supported yet',
+  ]);
+});
+
+Deno.test("parseCommand() refuses by name what is not supported yet", () => {
+  for (const name of OPTIONS_NOT_YET) {
+    for (const args of [[`--${name}`, "x"], [`--${name}=x`], [`--${name}`, "-1"]]) {
+      assertEquals(messages([...args, ROUTE]), [`--${name}: not supported yet`]);
+    }
+  }
+  for (const name of FLAGS_NOT_YET) {
+    assertEquals(messages([`--${name}`, ROUTE]), [`--${name}: not supported yet`]);
+    assertEquals(messages([ROUTE], { [variableOf(name)]: "1" }), [
+      `${variableOf(name)}: not supported yet`,
+    ]);
+  }
+});
+
+Deno.test("parseCommand() adds lists up within one source, and lets arguments replace variables", () => {
+  const only = (args: string[], environment: Environment = {}): unknown =>
+    parseCommand([...args, ROUTE], environment).options.only;
+  assertEquals(only(["--only", "A", "--only=B,C"]), new Set(["A", "B", "C"]));
+  assertEquals(only(["--only", "A"], { AMBASSADOR_ONLY: "B" }), new Set(["A"]));
+  assertEquals(only([], { AMBASSADOR_ONLY: "B,C" }), new Set(["B", "C"]));
+  assertEquals(messages(["--only", "A", "--only=", ROUTE]), ["--only: the value is missing"]);
+  const last = parseCommand(["--retry", "1s", "--retry=2s", ROUTE], {});
+  assertEquals(last.options.retryMs, 2000);
+});
+
+Deno.test("parseCommand() gives a route's setting precedence, and keeps both limits of clients", () => {
+  const args = ["--retry", "1s", "--max-connections", "9", "1=a:1?retry=5s,max-connections=2"];
+  const { routes, options } = parseCommand([...args, "2=a:2"], { AMBASSADOR_IDLE_TIMEOUT: "3s" });
+  assertEquals(routes.map(({ settings }) => settings), [
+    { ...DEFAULT_SETTINGS, idleTimeoutMs: 3000, retryMs: 5000, maxConnections: 2 },
+    { ...DEFAULT_SETTINGS, idleTimeoutMs: 3000, retryMs: 1000 },
+  ]);
+  assertEquals([options.maxConnections, options.retryMs], [9, 1000]);
+});
+
+Deno.test("parseCommand() refuses a status page where a route listens", () => {
+  const wanted = 'port 1: one address is wanted more than once: argument "1=a:1" ([::]:1=a:1), ' +
+    "--status (127.0.0.1:1)";
+  for (const command of [[], ["check"]]) {
+    assertEquals(messages([...command, "1=a:1", "--status", "127.0.0.1:1"]), [wanted]);
+  }
+  const apart = ["1=a:1", "--bind", "127.0.0.2", "--status", "127.0.0.1:1"];
+  assertEquals(parseCommand(apart, {}).routes.length, 1);
 });
 
 Deno.test("parseCommand() shows help and version whatever else is there", () => {
@@ -77,6 +201,7 @@ Deno.test("parseCommand() shows help and version whatever else is there", () => 
     assertEquals(parseCommand(args, broken).name, "help");
   }
   assertEquals(parseCommand(["--version"], broken).name, "version");
+  assertEquals(parseCommand(["-V"], broken).name, "version");
   assertEquals(parseCommand(["--version", "--help"], broken).name, "help");
   assertEquals(parseCommand(["--help=false", ROUTE], {}).name, "forward");
   assertEquals(parseCommand(["--", ROUTE], {}).name, "forward");
@@ -103,11 +228,12 @@ const VALUES: Readonly<Record<string, readonly [string, string, unknown, unknown
 };
 
 Deno.test("parseCommand() takes each option from its argument, else its variable, else its default", () => {
-  const shared = Object.entries(OPTIONS).filter(([, { commands }]) => commands === undefined);
+  const rows: readonly [string, OptionSpec][] = Object.entries(OPTIONS);
+  const shared = rows.filter(([, { commands }]) => commands?.includes("forward") ?? true);
   assertEquals(Object.keys(VALUES), shared.map(([key]) => key));
   for (const [key, spec] of shared as [keyof typeof OPTIONS, OptionSpec][]) {
     const [first = "", second = "", firstValue, secondValue] = VALUES[key] ?? [];
-    const env = { ...LINK, [variableOf(spec)]: first };
+    const env = { ...LINK, [variableOf(spec.name)]: first };
     const value = (args: string[], environment: Environment): unknown =>
       parseCommand(args, environment).options[key];
     const standard = value([], LINK);
@@ -116,10 +242,10 @@ Deno.test("parseCommand() takes each option from its argument, else its variable
     assertEquals(value([`--${spec.name}=${second}`], env), secondValue);
     assertEquals(value([`--${spec.name}=${first}`, `--${spec.name}`, second], LINK), secondValue);
     // Compose passes a variable on that is unset as an empty one.
-    assertEquals(value([], { ...LINK, [variableOf(spec)]: "" }), standard);
+    assertEquals(value([], { ...LINK, [variableOf(spec.name)]: "" }), standard);
     assertEquals(
       parseCommand([], env).warnings,
-      key === "ignore" ? [{ setting: "--ignore", reason: "no variable has the alias B" }] : [],
+      key === "ignore" ? [warningOf("--ignore", "no variable has the alias B")] : [],
     );
   }
 });
@@ -149,7 +275,7 @@ Deno.test("parseCommand() names the argument or the variable whose value is wron
   for (const [name, text, why] of cases) {
     const shown = `${JSON.stringify(text)}: ${why}`;
     assertEquals(messages([`--${name}=${text}`, ROUTE]), [`--${name} ${shown}`]);
-    const variable = variableOf({ name });
+    const variable = variableOf(name);
     assertEquals(messages([ROUTE], { [variable]: text }), [`${variable} ${shown}`]);
     // A wrong variable does not matter where an argument is there.
     const [good = ""] = VALUES[keyOf(name)] ?? [];
@@ -164,7 +290,8 @@ function keyOf(name: string): string {
 Deno.test("parseCommand() wants a value for every option that has one", () => {
   for (const { name, commands } of SPECS) {
     const [command] = commands ?? [];
-    const before = command === undefined || command === "healthcheck" ? [] : [command];
+    const isWord = command !== undefined && command !== "forward" && command !== "healthcheck";
+    const before = isWord ? [command] : [];
     const missing = [`--${name}: the value is missing`];
     assertEquals(messages([...before, ROUTE, `--${name}`]), missing);
     assertEquals(messages([...before, `--${name}=`, ROUTE]), missing);
@@ -203,6 +330,7 @@ Deno.test("parseCommand() names the option that was probably meant", () => {
       "did you mean --connect-timeout?",
     ],
     ["--hlep", '"--hlep": no such option', "did you mean --help?"],
+    ["--tls-crt", '"--tls-crt": no such option', "did you mean --tls-cert?"],
     ["--no-help", '"--no-help": no such option', "did you mean --help?"],
     ["--bind.x", '"--bind.x": no such option', "did you mean --bind?"],
     ["--BIND", '"--BIND": no such option', "ambassador --help lists the options"],
@@ -254,7 +382,7 @@ Deno.test("parseCommand() takes format and timeout where they mean something onl
   assertEquals(parseCommand(["check", "--format", "JSON", ROUTE], {}).options.format, "json");
   assertEquals(parseCommand(["wait", "--timeout", "5", ROUTE], {}).options.timeoutMs, 5000);
   assertEquals(parseCommand(["healthcheck", "--timeout=1s"], {}).options.timeoutMs, 1000);
-  for (const command of [[], ["wait"], ["healthcheck"]]) {
+  for (const command of [[], ["wait"]]) {
     assertEquals(messages([...command, "--format", "json"], LINK), ["--format: only for check"]);
   }
   for (const command of [[], ["check"]]) {
@@ -314,13 +442,10 @@ Deno.test("parseCommand() warns of what has no effect also where something else 
   };
   const warning = "AMBASSADOR_IGNROE: no such option; did you mean AMBASSADOR_IGNORE?";
   assertEquals(messages(["--ignore", "C"], environment), [
-    "[::]:1: several targets for one listen port: A_PORT_1_TCP (x:1), B_PORT_1_TCP (y:1)",
+    "port 1: one address is wanted more than once: A_PORT_1_TCP ([::]:1=x:1), " +
+    "B_PORT_1_TCP ([::]:1=y:1)",
     warning,
     "--ignore: no variable has the alias C",
-  ]);
-  assertEquals(messages(["healthcheck", ROUTE, "--ignore", "C"], environment), [
-    "healthcheck: takes no routes",
-    warning,
   ]);
 });
 

@@ -1,8 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { OPTIONS, type OptionSpec, variableOf } from "../../src/config/options.ts";
+import { OPTIONS, SPECS, variableOf } from "../../src/config/options.ts";
 import "../helpers/mod.ts";
-
-const SPECS: readonly OptionSpec[] = Object.values(OPTIONS);
 
 Deno.test("OPTIONS has each option and default of the contract", () => {
   assertEquals(SPECS.map((spec) => [spec.name, spec.default]), [
@@ -24,14 +22,43 @@ Deno.test("OPTIONS has each option and default of the contract", () => {
   ]);
 });
 
+Deno.test("OPTIONS marks what a route may have of its own, and what adds up", () => {
+  const namesOf = (isMarked: (spec: typeof SPECS[number]) => boolean): string[] =>
+    SPECS.filter(isMarked).map(({ name }) => name);
+  assertEquals(namesOf(({ route }) => route === true), [
+    "connect-timeout",
+    "retry",
+    "half-close-timeout",
+    "idle-timeout",
+  ]);
+  assertEquals(namesOf(({ route }) => route === "both"), ["max-connections"]);
+  assertEquals(namesOf(({ list }) => list === true), ["only", "ignore"]);
+});
+
+Deno.test("OPTIONS prints back what it reads", () => {
+  const texts = ["::", "127.0.0.1", "A,B", "10s", "500ms", "0", "17", "[::1]:8080", "off"];
+  const more = [...texts, "debug", "json", "socat"];
+  for (const { name, kind } of SPECS) {
+    const read = more.flatMap((text) => {
+      try {
+        return [[kind.parse(text), text] as const];
+      } catch {
+        return [];
+      }
+    });
+    assert(read.length > 0, name);
+    for (const [value] of read) assertEquals(kind.parse(kind.format(value)), value);
+  }
+});
+
 Deno.test("OPTIONS reads each of its own defaults", () => {
-  for (const spec of SPECS) if (spec.default !== undefined) spec.parse(spec.default);
+  for (const spec of SPECS) if (spec.default !== undefined) spec.kind.parse(spec.default);
 });
 
 Deno.test("variableOf() names the variable of an option", () => {
-  assertEquals(variableOf(OPTIONS.connectTimeoutMs), "AMBASSADOR_CONNECT_TIMEOUT");
-  assertEquals(variableOf(OPTIONS.bind), "AMBASSADOR_BIND");
-  assertEquals(new Set(SPECS.map(variableOf)).size, SPECS.length);
+  assertEquals(variableOf("connect-timeout"), "AMBASSADOR_CONNECT_TIMEOUT");
+  assertEquals(variableOf("bind"), "AMBASSADOR_BIND");
+  assertEquals(new Set(SPECS.map(({ name }) => variableOf(name))).size, SPECS.length);
 });
 
 Deno.test("bind takes an address with and without brackets, and no name but localhost", () => {
@@ -44,14 +71,16 @@ Deno.test("bind takes an address with and without brackets, and no name but loca
     "fe80::1%eth0": "fe80::1%eth0",
     "LocalHost": "localhost",
   };
-  for (const [text, host] of Object.entries(cases)) assertEquals(OPTIONS.bind.parse(text), host);
+  for (const [text, host] of Object.entries(cases)) {
+    assertEquals(OPTIONS.bind.kind.parse(text), host);
+  }
   for (const text of ["redis", "127.1", "*", "127.0.0.1:80", "[::", "::]", " ::", "tcp://::"]) {
-    assertThrows(() => OPTIONS.bind.parse(text), SyntaxError);
+    assertThrows(() => OPTIONS.bind.kind.parse(text), SyntaxError);
   }
 });
 
 Deno.test("only and ignore take names in any case, with white space round them", () => {
-  for (const { parse } of [OPTIONS.only, OPTIONS.ignore]) {
+  for (const { parse } of [OPTIONS.only.kind, OPTIONS.ignore.kind]) {
     assertEquals(parse("redis, Db ,redis"), new Set(["REDIS", "DB"]));
     assertEquals(parse("my-redis.1"), new Set(["MY-REDIS.1"]));
     for (const text of [",", "a,", ",a", "a,,b", " "]) {
@@ -61,38 +90,42 @@ Deno.test("only and ignore take names in any case, with white space round them",
 });
 
 Deno.test("max-connections takes a whole number", () => {
-  assertEquals(OPTIONS.maxConnections.parse("0"), 0);
-  assertEquals(OPTIONS.maxConnections.parse("1000"), 1000);
+  assertEquals(OPTIONS.maxConnections.kind.parse("0"), 0);
+  assertEquals(OPTIONS.maxConnections.kind.parse("1000"), 1000);
   for (const text of ["", "-1", "+1", "1.0", "1e3", "0x10", " 1", "1\n", "١", "1000000000"]) {
-    assertThrows(() => OPTIONS.maxConnections.parse(text), SyntaxError, "not a whole number");
+    assertThrows(() => OPTIONS.maxConnections.kind.parse(text), SyntaxError, "not a whole number");
   }
 });
 
 Deno.test("status takes an address with a port, or off", () => {
-  for (const off of ["off", "OFF", "Off"]) assertEquals(OPTIONS.status.parse(off), undefined);
-  assertEquals(OPTIONS.status.parse("[::]:8080"), { hostname: "::", port: 8080 });
-  assertEquals(OPTIONS.status.parse("localhost:1"), { hostname: "localhost", port: 1 });
+  for (const off of ["off", "OFF", "Off"]) assertEquals(OPTIONS.status.kind.parse(off), undefined);
+  assertEquals(OPTIONS.status.kind.parse("[::]:8080"), { hostname: "::", port: 8080 });
+  assertEquals(OPTIONS.status.kind.parse("localhost:1"), { hostname: "localhost", port: 1 });
   for (const text of ["8080", ":8080", "redis:8080", "http://127.0.0.1:8080", "::1:8080", "on"]) {
-    assertThrows(() => OPTIONS.status.parse(text), SyntaxError);
+    assertThrows(() => OPTIONS.status.kind.parse(text), SyntaxError);
   }
 });
 
 Deno.test("choices are taken in any case and listed where none fits", () => {
-  assertEquals(OPTIONS.logLevel.parse("WARN"), "warn");
-  assertEquals(OPTIONS.logFormat.parse("Json"), "json");
-  assertEquals(OPTIONS.format.parse("socat"), "socat");
-  assertThrows(() => OPTIONS.logLevel.parse("warning"), SyntaxError, "debug, info, warn, error");
-  assertThrows(() => OPTIONS.logFormat.parse("toString"), SyntaxError, "text, json");
-  assertThrows(() => OPTIONS.format.parse("ſocat"), SyntaxError, "table, json, socat");
+  assertEquals(OPTIONS.logLevel.kind.parse("WARN"), "warn");
+  assertEquals(OPTIONS.logFormat.kind.parse("Json"), "json");
+  assertEquals(OPTIONS.format.kind.parse("socat"), "socat");
+  assertThrows(
+    () => OPTIONS.logLevel.kind.parse("warning"),
+    SyntaxError,
+    "debug, info, warn, error",
+  );
+  assertThrows(() => OPTIONS.logFormat.kind.parse("toString"), SyntaxError, "text, json");
+  assertThrows(() => OPTIONS.format.kind.parse("ſocat"), SyntaxError, "table, json, socat");
 });
 
 Deno.test("parsing an option takes no time for a megabyte", () => {
   const start = performance.now();
   for (const piece of ["1", ":", ",", "a", ".", "%", " "]) {
     const text = piece.repeat(1 << 20);
-    for (const { parse } of SPECS) {
+    for (const { kind } of SPECS) {
       try {
-        parse(text);
+        kind.parse(text);
       } catch (error) {
         assert(error instanceof SyntaxError && error.message.length < 100);
       }

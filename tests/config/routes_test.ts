@@ -1,33 +1,18 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { formatAddress, formatTargets } from "../../src/base/address.ts";
-import { formatRoutes } from "../../src/commands/check.ts";
 import { ConfigError, type Problem } from "../../src/base/errors.ts";
-import {
-  aliasOf,
-  DEFAULT_SETTINGS,
-  type Environment,
-  parseRouteArguments,
-  parseRoutes,
-  type ParseRoutesOptions,
-  type Route,
-  routeName,
-  type Routes,
-} from "../../src/config/routes.ts";
 import { plain } from "../../src/base/text.ts";
-import { Random } from "../helpers/mod.ts";
+import { type Route, routeName } from "../../src/config/routes.ts";
+import { routesOfArguments, routesOfVariables as parse } from "../helpers/config.ts";
 import { routeTo } from "../helpers/routes.ts";
-
-function parse(environment: Environment, options: Partial<ParseRoutesOptions> = {}): Routes {
-  return parseRoutes(environment, { bind: "::", ...options });
-}
+import "../helpers/mod.ts";
 
 function problems(act: () => unknown): readonly Problem[] {
   return assertThrows(act, ConfigError).problems;
 }
 
-/** The messages for an environment that can't be used. */
-function messages(environment: Environment, options?: Partial<ParseRoutesOptions>): string[] {
-  return problems(() => parse(environment, options)).map(({ message }) => message);
+function messages(act: () => unknown): string[] {
+  return problems(act).map(({ message }) => message);
 }
 
 /** Routes as one line each. */
@@ -37,40 +22,7 @@ function show(routes: readonly Route[]): string[] {
   );
 }
 
-Deno.test("parseRoutes() listens on the port in the name and forwards to the value", () => {
-  assertEquals(parse({ REDIS_PORT_6379_TCP: "tcp://192.0.2.10:16379" }), {
-    routes: [{
-      aliases: ["REDIS"],
-      listen: { protocol: "tcp", hostname: "::", port: 6379 },
-      targets: [{ protocol: "tcp", hostname: "192.0.2.10", port: 16379 }],
-      settings: DEFAULT_SETTINGS,
-    }],
-    ignored: [],
-  });
-});
-
-Deno.test("parseRoutes() takes IPv4, IPv6 and names as targets, and listens where it is told", () => {
-  const environment = {
-    A_PORT_1_TCP: "tcp://192.0.2.10:1",
-    B_PORT_2_TCP: "tcp://[2001:DB8::7]:2",
-    C_PORT_3_TCP: "tcp://Redis.Example.com:3",
-  };
-  assertEquals(show(parse(environment, { bind: "127.0.0.1" }).routes), [
-    "A 127.0.0.1:1 192.0.2.10:1",
-    "B 127.0.0.1:2 [2001:db8::7]:2",
-    "C 127.0.0.1:3 redis.example.com:3",
-  ]);
-});
-
-Deno.test("parseRoutes() takes the scheme and the names in any case", () => {
-  assertEquals(show(parse({ redis_Port_6379_tcp: "TCP://HOST:1" }).routes), [
-    "REDIS [::]:6379 host:1",
-  ]);
-  const environment = { redis_PORT_1_TCP: "tcp://a:1", KUBERNETES_PORT_443_TCP: "tcp://b:1" };
-  assertEquals(show(parse(environment, { only: new Set(["REDIS"]) }).routes), ["REDIS [::]:1 a:1"]);
-});
-
-Deno.test("parseRoutes() merges the aliases of one listen port and one target", () => {
+Deno.test("mergeRoutes() merges the aliases of one listen port and one target", () => {
   const { routes } = parse({
     REDIS_1_PORT_6379_TCP: "tcp://192.0.2.10:6379",
     PROJECT_REDIS_1_PORT_6379_TCP: "tcp://192.0.2.10:6379",
@@ -85,7 +37,7 @@ Deno.test("parseRoutes() merges the aliases of one listen port and one target", 
   ]);
 });
 
-Deno.test("parseRoutes() names every variable that claims one listen port for another target", () => {
+Deno.test("mergeRoutes() names every variable that claims one listen port for another target", () => {
   const [problem, ...more] = problems(() =>
     parse({
       C_PORT_6379_TCP: "tcp://c:1",
@@ -97,285 +49,24 @@ Deno.test("parseRoutes() names every variable that claims one listen port for an
   assertEquals(more, []);
   assertEquals(
     problem?.message,
-    "[::]:6379: several targets for one listen port: A_PORT_6379_TCP (a:1), " +
-      "B_PORT_6379_TCP (a:1), C_PORT_6379_TCP (c:1)",
+    "port 6379: one address is wanted more than once: A_PORT_6379_TCP ([::]:6379=a:1), " +
+      "B_PORT_6379_TCP ([::]:6379=a:1), C_PORT_6379_TCP ([::]:6379=c:1)",
   );
-  assertStringIncludes(problem?.hint ?? "", "--only");
-});
-
-Deno.test("parseRoutes() sees the conflict of two spellings of one name", () => {
-  assertEquals(messages({ a_PORT_1_TCP: "tcp://b:1", A_PORT_1_TCP: "tcp://c:1" }), [
-    "[::]:1: several targets for one listen port: A_PORT_1_TCP (c:1), a_PORT_1_TCP (b:1)",
-  ]);
-});
-
-Deno.test("parseRoutes() leaves KUBERNETES out unless only names it", () => {
-  const environment = { Kubernetes_PORT_443_TCP: "tcp://192.0.2.1:443" };
-  const { routes, ignored } = parse(environment);
-  assertEquals(routes, []);
-  assertEquals(ignored, [{
-    variable: "Kubernetes_PORT_443_TCP",
-    reason: "the Kubernetes API is left out unless --only names it",
-    asked: false,
-  }]);
-  assertEquals(parse(environment, { only: new Set(["KUBERNETES"]) }).routes.length, 1);
-  const both = { only: new Set(["KUBERNETES"]), ignore: new Set(["KUBERNETES"]) };
-  assertEquals(parse(environment, both).routes, []);
-});
-
-Deno.test("parseRoutes() reads only what is named, and never what is to be left out", () => {
-  const environment = {
-    A_PORT_1_TCP: "tcp://a:1",
-    B_PORT_2_TCP: "tcp://b:2",
-    C_PORT_3_TCP: "not a route: not looked at",
-  };
-  const only = parse(environment, { only: new Set(["A"]) });
-  assertEquals(show(only.routes), ["A [::]:1 a:1"]);
-  assertEquals(only.ignored.map(({ variable, reason }) => [variable, reason]), [
-    ["B_PORT_2_TCP", "not named by --only"],
-    ["C_PORT_3_TCP", "not named by --only"],
-  ]);
-  const ignore = parse(environment, { ignore: new Set(["C", "B"]) });
-  assertEquals(show(ignore.routes), ["A [::]:1 a:1"]);
-  assertEquals(ignore.ignored.map(({ reason, asked }) => [reason, asked]), [
-    ["left out by --ignore", true],
-    ["left out by --ignore", true],
-  ]);
-});
-
-Deno.test("parseRoutes() leaves a link's copied environment out", () => {
-  const { routes, ignored } = parse({
-    REDIS_NAME: "/consumer/redis",
-    REDIS_PORT_6379_TCP: "tcp://192.0.2.10:6379",
-    REDIS_ENV_REDIS_PORT_6379_TCP: "tcp://192.0.2.99:6379",
-    redis_env_x_PORT_1_TCP: "garbage",
-    MY_ENV_PORT_80_TCP: "tcp://192.0.2.10:80",
-    OTHER_ENV_X_PORT_81_TCP: "tcp://192.0.2.10:81",
-    _NAME: "",
-    _ENV_X_PORT_82_TCP: "tcp://192.0.2.10:82",
-  });
-  assertEquals(show(routes), [
-    "MY_ENV [::]:80 192.0.2.10:80",
-    "OTHER_ENV_X [::]:81 192.0.2.10:81",
-    "_ENV_X [::]:82 192.0.2.10:82",
-    "REDIS [::]:6379 192.0.2.10:6379",
-  ]);
-  assertEquals(ignored.map(({ variable, reason, asked }) => [variable, reason, asked]), [
-    ["REDIS_ENV_REDIS_PORT_6379_TCP", "copied from the environment of the link REDIS", false],
-    ["redis_env_x_PORT_1_TCP", "copied from the environment of the link REDIS", false],
-  ]);
-});
-
-Deno.test("parseRoutes() does not look at the other variables of a link", () => {
-  assertEquals(
-    parse({
-      REDIS_PORT: "tcp://192.0.2.10:6379",
-      REDIS_PORT_6379_TCP_ADDR: "192.0.2.10",
-      REDIS_PORT_6379_TCP_PORT: "6379",
-      REDIS_PORT_6379_TCP_PROTO: "tcp",
-      REDIS_PORT_6379_TCP_START: "tcp://192.0.2.10:6379",
-      REDIS_PORT_6379_TCP_PORT_START: "6379",
-      REDIS_PORT_6379_TCP_END: "tcp://192.0.2.10:6381",
-      REDIS_PORT_6379_TCP_PORT_END: "6381",
-      REDIS_NAME: "/consumer/redis",
-      REDIS_ENV_VERSION: "7",
-      REDIS_SERVICE_HOST: "192.0.2.10",
-      REDIS_SERVICE_PORT: "6379",
-      REDIS_SERVICE_PORT_CLIENT: "6379",
-      REDIS_PORT__TCP: "x",
-      REDIS_PORT_x_TCP: "x",
-      "REDIS_PORT_٣_TCP": "x",
-      "REDIS_PORT_1_TCP\n": "x",
-      PORT_1_TCP: "x",
-      PATH: "/bin",
-    }),
-    { routes: [], ignored: [] },
-  );
-});
-
-Deno.test("parseRoutes() tells the named port of a Service from a Service named so", () => {
-  const { routes, ignored } = parse({
-    REDIS_SERVICE_PORT_6379_TCP: "6379",
-    MY_SERVICE_PORT_80_TCP: "tcp://192.0.2.10:80",
-  });
-  assertEquals(show(routes), ["MY_SERVICE [::]:80 192.0.2.10:80"]);
-  assertEquals(ignored.map(({ variable }) => variable), ["REDIS_SERVICE_PORT_6379_TCP"]);
-});
-
-Deno.test("parseRoutes() ignores UDP and SCTP beside TCP, with a notice", () => {
-  const { routes, ignored } = parse({
-    DNS_PORT_53_UDP: "udp://192.0.2.10:53",
-    DNS_PORT_53_TCP: "tcp://192.0.2.10:53",
-    SS7_PORT_99999_SCTP: "whatever",
-  });
-  assertEquals(show(routes), ["DNS [::]:53 192.0.2.10:53"]);
-  assertEquals(ignored, [
-    { variable: "DNS_PORT_53_UDP", reason: "UDP is not supported yet", asked: false },
-    { variable: "SS7_PORT_99999_SCTP", reason: "SCTP is not supported yet", asked: false },
-  ]);
-});
-
-Deno.test("parseRoutes() says so where the port in a route's name is not a number", () => {
-  const reason = "the port in its name is not a number";
-  const { routes, ignored } = parse({
-    REDIS_PORT_637O_TCP: "tcp://h:1",
-    R_PORT__TCP: "TCP://h:1",
-    r_port_redis_tcp: "tcp://nonsense",
-    "X_PORT_-1_TCP": "tcp://h:1",
-    KUBERNETES_PORT_https_TCP: "tcp://h:1",
-    ASKED_PORT_x_TCP: "tcp://h:1",
-    // Not meant as routes:
-    A_PORT_x_TCP: "x",
-    A_PORT_y_TCP: "",
-    A_PORT_x_UDP: "tcp://h:1",
-    A_PORT_x_TCP_ADDR: "tcp://h:1",
-    A_PORT_x_y_TCP: "tcp://h:1",
-  }, { ignore: new Set(["ASKED"]) });
-  assertEquals(routes, []);
-  assertEquals(ignored, [
-    { variable: "ASKED_PORT_x_TCP", reason: "left out by --ignore", asked: true },
-    {
-      variable: "KUBERNETES_PORT_https_TCP",
-      reason: "the Kubernetes API is left out unless --only names it",
-      asked: false,
-    },
-    { variable: "REDIS_PORT_637O_TCP", reason, asked: false },
-    { variable: "R_PORT__TCP", reason, asked: false },
-    { variable: "X_PORT_-1_TCP", reason, asked: false },
-    { variable: "r_port_redis_tcp", reason, asked: false },
-  ]);
-});
-
-Deno.test("parseRoutes() takes an empty value as a route switched off", () => {
-  const { routes, ignored } = parse({
-    A_PORT_1_TCP: "",
-    A_PORT_99999_TCP: "",
-    B_PORT_1_TCP: "tcp://b:2",
-  });
-  assertEquals(show(routes), ["B [::]:1 b:2"]);
-  assertEquals(ignored.map(({ reason, asked }) => [reason, asked]), [
-    ["switched off by its empty value", true],
-    ["switched off by its empty value", true],
-  ]);
-});
-
-Deno.test("parseRoutes() ignores a name without an alias, and takes the longest alias", () => {
-  const { routes, ignored } = parse({
-    _PORT_1_TCP: "tcp://a:1",
-    X_PORT_1_TCP_PORT_2_TCP: "tcp://a:1",
-    "é x_PORT_3_TCP": "tcp://a:1",
-  });
-  assertEquals(routes.map(({ aliases, listen }) => [aliases, listen.port]), [
-    [["X_PORT_1_TCP"], 2],
-    [["É X"], 3],
-  ]);
-  assertEquals(ignored.map(({ reason }) => reason), ["no alias stands before _PORT_"]);
-});
-
-Deno.test("parseRoutes() says of each bad value what is wrong with it", () => {
-  const cases = {
-    "tcp://": "the port is missing",
-    "tcp://a": "the port is missing",
-    "tcp://a:": "the port is missing",
-    "tcp://:1": "the host is missing",
-    "tcp://a:0": "the port is not from 1 to 65535",
-    "tcp://a:65536": "the port is not from 1 to 65535",
-    "tcp://a:01": "the port has a leading zero",
-    "tcp://a:x": "the port is not a number",
-    "tcp://a:１": "the port is not a number",
-    "tcp://::1:1": "an IPv6 address must stand in brackets",
-    "tcp://[::1:1": "not an IPv6 address between the brackets",
-    "tcp://999.0.0.1:1": "not an IPv4 address",
-    "tcp://a b:1": "there is white space in it",
-    "tcp://host:1 ": "there is white space in it",
-    "tcp://host:1\n": "there is white space in it",
-    "tcp://host:1\u2028": "there is white space in it",
-    "tcp://a:1/": "something follows the port",
-    "tcp://a:1?x": "something follows the port",
-    "tcp://a:1#x": "something follows the port",
-    "tcp://tcp://a:1": "something follows the port",
-    "tcp://$(id):1": "not a host name",
-    "tcp://a;id:1": "not a host name",
-    "tcp://\ud800:1": "not a host name",
-  };
-  for (const [value, why] of Object.entries(cases)) {
-    const [message = "", ...more] = messages({ A_PORT_6379_TCP: value });
-    assertEquals(more, []);
-    assert(message.startsWith('A_PORT_6379_TCP="tcp://'), message);
-    assert(message.endsWith(`": ${why}`), message);
+  const { hint = "" } = problem ?? {};
+  for (const way of ["--only", "--ignore", "an empty value", "not supported yet"]) {
+    assertStringIncludes(hint, way);
   }
+  assertStringIncludes(hint, " A_PORT_6379_TCP=tcp://a:1,tcp://c:1, ");
 });
 
-Deno.test("parseRoutes() says of each bad port in a name what is wrong with it", () => {
-  const cases = {
-    A_PORT_0_TCP: "the port is not from 1 to 65535",
-    A_PORT_65536_TCP: "the port is not from 1 to 65535",
-    A_PORT_06379_TCP: "the port has a leading zero",
-    A_PORT_00_TCP: "the port has a leading zero",
-  };
-  for (const [name, why] of Object.entries(cases)) {
-    assertEquals(messages({ [name]: "tcp://a:1" }), [`${name}="tcp://a:1": ${why}`]);
-  }
-  assertEquals(parse({ A_PORT_65535_TCP: "tcp://a:65535" }).routes.length, 1);
-});
-
-Deno.test("parseRoutes() never shows a value that may hold a secret", () => {
-  const values = [
-    "hunter2",
-    "hunter2@host:1",
-    "http://hunter2:1",
-    "postgres://user:hunter2@host:5432",
-    " tcp://hunter2:1",
-    "tcp:/hunter2",
-    "tcp:hunter2",
-    "xtcp://hunter2:1",
-    "tcp://hunter2@host:1",
-    "tcp://user:hunter2@host:1",
-    "TCP://user:hunter2@host:1",
-    "tcp://hunter2=x@host:1",
-    "tcp://x=hunter2@host:1",
-    "tcp://hunter2=hunter2@hunter2@host:1",
-    "tcp://hunter2\n@host",
-    "tcp://6379=hunter2@host:1",
-    "tcp://host:1,postgres://h/hunter2",
-  ];
-  for (const value of values) {
-    for (const { message, hint } of problems(() => parse({ A_PORT_1_TCP: value }))) {
-      assert(!`${message} ${hint}`.includes("hunter2"), message);
-      assertStringIncludes(message, "A_PORT_1_TCP=");
-    }
-  }
-});
-
-Deno.test("parseRoutes() reports everything that is wrong in one run", () => {
-  const found = messages({
-    A_PORT_0_TCP: "tcp://a:1",
-    B_PORT_1_TCP: "secret",
-    C_PORT_2_TCP: "tcp://c",
-    D_PORT_3_TCP: "tcp://d:1",
-    E_PORT_3_TCP: "tcp://e:1",
-    F_PORT_4_TCP: "tcp://localhost:4",
-    G_PORT_5_TCP: "tcp://g:5",
-  });
-  assertEquals(found, [
-    'A_PORT_0_TCP="tcp://a:1": the port is not from 1 to 65535',
-    "B_PORT_1_TCP=(not shown): the value does not begin with tcp://",
-    'C_PORT_2_TCP="tcp://c": the port is missing',
-    'F_PORT_4_TCP="tcp://localhost:4": the target is the route itself',
-    "[::]:3: several targets for one listen port: D_PORT_3_TCP (d:1), E_PORT_3_TCP (e:1)",
+Deno.test("mergeRoutes() sees the conflict of two spellings of one name", () => {
+  assertEquals(messages(() => parse({ a_PORT_1_TCP: "tcp://b:1", A_PORT_1_TCP: "tcp://c:1" })), [
+    "port 1: one address is wanted more than once: A_PORT_1_TCP ([::]:1=c:1), " +
+    "a_PORT_1_TCP ([::]:1=b:1)",
   ]);
 });
 
-Deno.test("parseRoutes() refuses a target that is the route itself", () => {
-  const hosts = ["127.0.0.1", "127.9.9.9", "0.0.0.0", "[::1]", "[::]", "LOCALHOST", "localhost."];
-  for (const host of [...hosts, "[::ffff:127.0.0.1]", "[::1%1]", "redis.localhost"]) {
-    const [message = ""] = messages({ A_PORT_6379_TCP: `tcp://${host}:6379` });
-    assert(message.endsWith("the target is the route itself"), message);
-    assertEquals(parse({ A_PORT_6379_TCP: `tcp://${host}:6380` }).routes.length, 1);
-  }
-});
-
-Deno.test("parseRoutes() knows which addresses a listener covers", () => {
+Deno.test("mergeRoutes() knows which addresses a listener covers", () => {
   function isItself(bind: string, host: string): boolean {
     try {
       parse({ A_PORT_1_TCP: `tcp://${host}:1` }, { bind });
@@ -405,277 +96,65 @@ Deno.test("parseRoutes() knows which addresses a listener covers", () => {
   for (const [bind, host] of other) assert(!isItself(bind, host), `${bind} ${host}`);
 });
 
-Deno.test("parseRoutes() keeps hostile names and values in one line and of bounded length", () => {
-  const hostile = "A\nINFO  ready\x1b[2J\u202e\u2028";
-  const environment = {
-    [`${hostile}_PORT_1_TCP`]: `tcp://x\n${"y".repeat(1 << 20)}`,
-    [`${"B".repeat(1 << 20)}_PORT_2_TCP`]: "x",
-    [`C_PORT_${"3".repeat(1 << 20)}_TCP`]: "tcp://c:1",
-    [`${hostile}D_PORT_4_TCP`]: "tcp://d:1",
-    [`${hostile}E_PORT_4_TCP`]: "tcp://e:1",
-  };
-  const found = problems(() => parse(environment));
-  assertEquals(found.length, 4);
-  for (const { message, hint = "" } of found) {
-    // deno-lint-ignore no-control-regex
-    assert(!/[\x00-\x1f\u2028\u202e]/.test(message + hint), message);
-    assert(message.length < 1000, `${message.length}`);
-  }
-});
-
-Deno.test("parseRoutes() lets neither a link nor an alias be printed as it stands if it is not plain", () => {
-  const { routes, ignored } = parse({
-    "A\nB_NAME": "",
-    "A\nB_ENV_X_PORT_1_TCP": "tcp://a:1",
-    "C\nD_PORT_2_TCP": "tcp://a:1",
-  });
-  assertEquals(ignored[0]?.reason, 'copied from the environment of the link "A\\nB"');
-  assertEquals(routes.map((route) => routeName(route, plain)), ['"C\\nD"']);
-});
-
-Deno.test("parseRoutes() reads names that mean something to JavaScript", () => {
-  const { routes } = parse({
-    __proto___PORT_1_TCP: "tcp://a:1",
-    constructor_PORT_2_TCP: "tcp://a:1",
-    toString_PORT_3_TCP: "tcp://hasownproperty:1",
-    ["__proto__"]: "tcp://a:1",
-  });
-  assertEquals(routes.map((route) => routeName(route)), ["__PROTO__", "CONSTRUCTOR", "TOSTRING"]);
-});
-
-Deno.test("parseRoutes() orders routes by port and what is ignored by name", () => {
-  const { routes, ignored } = parse({
-    Z_PORT_10_TCP: "tcp://a:1",
-    A_PORT_9_TCP: "tcp://a:1",
-    M_PORT_100_TCP: "tcp://a:1",
-    Y_PORT_1_UDP: "x",
-    B_PORT_2_UDP: "x",
-    a_PORT_2_UDP: "x",
-  });
-  assertEquals(routes.map(({ listen }) => listen.port), [9, 10, 100]);
-  assertEquals(ignored.map(({ variable }) => variable), [
-    "B_PORT_2_UDP",
-    "Y_PORT_1_UDP",
-    "a_PORT_2_UDP",
-  ]);
-});
-
-/** What a random environment gives, errors included, as one text. */
-function outcome(environment: Environment): string {
-  try {
-    return formatRoutes(parse(environment), "json");
-  } catch (error) {
-    if (error instanceof ConfigError) return JSON.stringify(error.problems);
-    throw error;
-  }
-}
-
-Deno.test("parseRoutes() gives the same whatever the order of the environment", () => {
-  const random = new Random();
-  console.log(`seed ${random.seed}`);
-  for (let round = 0; round < 100; round++) {
-    const entries = Array.from({ length: 1 + random.below(30) }, () => {
-      const alias = random.pick(["A", "a", "B", "B_ENV_C", "KUBERNETES", "D_SERVICE"]);
-      const name = random.below(8) === 0
-        ? `${alias}_NAME`
-        : `${alias}_PORT_${random.below(12)}_${random.pick(["TCP", "tcp", "UDP"])}`;
-      const host = random.pick(["a", "a", "a", "A", "b", "[::1]", "localhost", "u@h", ""]);
-      return [name, random.pick(["tcp://", "TCP://", "tcp://", ""]) + host + ":7"] as const;
-    });
-    const expected = outcome(Object.fromEntries(entries));
-    const unique = Object.entries(Object.fromEntries(entries));
-    assertEquals(outcome(Object.fromEntries(random.shuffled(unique))), expected);
-  }
-});
-
-Deno.test("parseRoutes() reads back every route that is printed as a variable", () => {
-  const random = new Random();
-  console.log(`seed ${random.seed}`);
-  const group = (): string => random.pick(["0", "0", "db8", random.below(65536).toString(16)]);
-  const hosts = [
-    (): string => Array.from({ length: 4 }, () => 1 + random.below(255)).join("."),
-    (): string => `[2001:${Array.from({ length: 7 }, group).join(":")}]`,
-    (): string => `h${random.below(1e6)}.${random.pick(["example", "Example.COM", "x_y-z"])}`,
-  ];
-  for (let round = 0; round < 300; round++) {
-    const environment = Object.fromEntries(
-      Array.from({ length: 1 + random.below(20) }, (_, index) => {
-        const name = `${random.pick(["R", "my-svc", "é", "A_ENV_B"])}${index}_PORT_`;
-        const target = `tcp://${random.pick(hosts)()}:${1 + random.below(65535)}`;
-        // One port for each variable: a chance conflict is another test.
-        return [`${name}${1 + index * 3000 + random.below(3000)}_TCP`, target];
-      }),
-    );
-    const { routes } = parse(environment);
-    const printed = Object.fromEntries(
-      routes.flatMap(({ aliases, listen, targets }) =>
-        aliases.map((alias) => [
-          `${alias}_PORT_${listen.port}_TCP`,
-          `tcp://${formatTargets(targets)}`,
-        ])
-      ),
-    );
-    assertEquals(parse(printed).routes, routes);
-    assertEquals(routes.length, Object.keys(environment).length);
-    const asArguments = routes.map(({ listen, targets }) =>
-      `${formatAddress(listen)}=${formatTargets(targets)}`
-    );
-    assertEquals(
-      parseRouteArguments(asArguments, { bind: "127.0.0.1" }),
-      routes.map((route) => ({ ...route, aliases: [] })),
-    );
-  }
-});
-
-/** What Kubernetes gives a pod in a namespace with so many Services. */
-function services(count: number): Record<string, string> {
-  return Object.fromEntries(
-    Array.from({ length: count }, (_, index) => {
-      const name = `MY_SERVICE_${index}`;
-      const target = `tcp://10.0.${index >> 8}.${index & 255}:${index + 1}`;
-      const link = `${name}_PORT_${index + 1}_TCP`;
-      return [
-        [`${name}_SERVICE_HOST`, `10.0.${index >> 8}.${index & 255}`],
-        [`${name}_SERVICE_PORT`, `${index + 1}`],
-        [`${name}_PORT`, target],
-        [link, target],
-        [`${link}_PROTO`, "tcp"],
-        [`${link}_PORT`, `${index + 1}`],
-        [`${link}_ADDR`, `10.0.${index >> 8}.${index & 255}`],
-      ];
-    }).flat(),
-  );
-}
-
-/** Runs `act` and fails if it takes as long as something that grows with the square would. */
-function quickly(what: string, act: () => void): void {
-  const start = performance.now();
-  act();
-  const ms = performance.now() - start;
-  assert(ms < 500, `${what}: ${ms} ms`);
-}
-
-Deno.test("parseRoutes() reads thousands of variables in well under a second", () => {
-  const environment = services(5000);
-  quickly("35,000 variables of 5,000 Services", () => {
-    assertEquals(parse(environment).routes.length, 5000);
-  });
-  const many = (variable: (index: number) => [string, string]): Record<string, string> =>
-    Object.fromEntries(Array.from({ length: 5000 }, (_, index) => variable(index)));
-  quickly("5,000 aliases of one route", () => {
-    const { routes } = parse(many((index) => [`A${index}_PORT_1_TCP`, "tcp://a:1"]));
-    assertEquals(routes[0]?.aliases.length, 5000);
-  });
-  quickly("5,000 targets of one port", () => {
-    const found = messages(many((index) => [`A${index}_PORT_1_TCP`, `tcp://a:${index + 1}`]));
-    assertEquals(found.length, 1);
-  });
-  quickly("5,000 bad values", () => {
-    assertEquals(messages(many((index) => [`A${index}_PORT_1_TCP`, "tcp://"])).length, 5000);
-  });
-  quickly("5,000 copied variables of 5,000 links", () => {
-    const copied = many((index) => [`A${index}_ENV_B_PORT_1_TCP`, "tcp://b:1"]);
-    const { ignored } = parse({ ...copied, ...many((index) => [`A${index}_NAME`, "/a/b"]) });
-    assertEquals(ignored.length, 5000);
-  });
-});
-
-Deno.test("parseRoutes() takes no time for names and values of a megabyte", () => {
-  for (const piece of ["_ENV_", "_PORT_1", "_PORT_1_TCP", "_NAME", "1", "@", "tcp://", ":", "["]) {
-    const text = piece.repeat((1 << 20) / piece.length);
-    quickly(piece, () => {
-      outcome({ [`${text}_PORT_1_TCP`]: "tcp://a:1", B_NAME: "" });
-      outcome({ [`${text}_NAME`]: "", [`${text}_ENV_B_PORT_1_TCP`]: "" });
-      outcome({ [`A_PORT_${text}_TCP`]: "tcp://a:1", [text]: "" });
-      outcome({ A_PORT_1_TCP: text, B_PORT_1_TCP: `tcp://${text}` });
-    });
-  }
-});
-
-Deno.test("parseRouteArguments() reads each way to write a route", () => {
-  const routes = parseRouteArguments([
-    "6379=redis:6379",
-    "127.0.0.1:5432=tcp://[2001:db8::7]:15432",
-    "[::1]:5433=TCP://192.0.2.1:5433",
-    "localhost:81=a:80",
-  ], { bind: "0.0.0.0" });
-  assertEquals(show(routes), [
-    "81 localhost:81 a:80",
-    "5432 127.0.0.1:5432 [2001:db8::7]:15432",
-    "5433 [::1]:5433 192.0.2.1:5433",
-    "6379 0.0.0.0:6379 redis:6379",
-  ]);
-  assertEquals(routes.map(({ aliases }) => aliases), [[], [], [], []]);
-});
-
-Deno.test("parseRouteArguments() listens on one port of several addresses", () => {
-  const routes = parseRouteArguments(["127.0.0.2:1=a:1", "127.0.0.1:1=b:1"], { bind: "::" });
-  assertEquals(show(routes), ["1 127.0.0.1:1 b:1", "1 127.0.0.2:1 a:1"]);
-});
-
-Deno.test("parseRouteArguments() takes the same route twice as one, and two targets as an error", () => {
-  assertEquals(
-    parseRouteArguments(["1=a:1", "1=A:1", "[::]:1=tcp://a:1"], { bind: "::" }).length,
-    1,
-  );
-  const [problem] = problems(() => parseRouteArguments(["1=a:1", "1=u:1"], { bind: "::" }));
-  assertEquals(
-    problem?.message,
-    '[::]:1: several targets for one listen port: argument "1=a:1" (a:1), argument "1=u:1" (u:1)',
-  );
-});
-
-Deno.test("parseRouteArguments() says of each bad argument what is wrong with it, all in one run", () => {
-  const cases = {
-    "=a:1": "the port is not a number",
-    "x=a:1": "the port is not a number",
-    "0=a:1": "the port is not from 1 to 65535",
-    "65536=a:1": "the port is not from 1 to 65535",
-    "01=a:1": "the port has a leading zero",
-    "1=": "the port is missing",
-    "1=a": "the port is missing",
-    "1=a:0": "the port is not from 1 to 65535",
-    "1=a:1/x": "something follows the port",
-    "1=a:1 ": "there is white space in it",
-    "1=127.0.0.1:1": "the target is the route itself",
-    "redis:1=a:1": "the listen address is not an IP address",
-    "[::1]=a:1": "the port is missing",
-    "::1:1=a:1": "an IPv6 address must stand in brackets",
-    "1=2=a:1": "not a host name",
-  };
-  const found = problems(() => parseRouteArguments(Object.keys(cases), { bind: "::" }));
-  assertEquals(
-    found.map(({ message }) => message),
-    Object.entries(cases).map(([text, why]) => `${JSON.stringify(text)}: ${why}`),
-  );
-});
-
-Deno.test("parseRouteArguments() shows nothing of a target that is no tcp:// one", () => {
-  const [problem] = problems(() => parseRouteArguments(["1=http://a:1/hunter2"], { bind: "::" }));
-  assertEquals(problem?.message, "1=(not shown): only tcp:// can be forwarded");
-});
-
-Deno.test("parseRouteArguments() shows nothing of what stands before an @", () => {
-  for (
-    const text of ["1=u:hunter2@h:1", "1=tcp://hunter2=x@h:1", "hunter2=x@h:1", "1=x=hunter2@h"]
-  ) {
-    for (const { message } of problems(() => parseRouteArguments([text], { bind: "::" }))) {
-      assert(!message.includes("hunter2"), message);
-    }
-  }
-});
-
-Deno.test("aliasOf() gives the alias of a variable named like a route", () => {
-  assertEquals(aliasOf("redis_PORT_6379_TCP"), "REDIS");
-  assertEquals(aliasOf("DNS_PORT_53_udp"), "DNS");
-  assertEquals(aliasOf("REDIS_PORT"), undefined);
-  assertEquals(aliasOf("REDIS_PORT_6379_TCP_ADDR"), undefined);
-});
-
 Deno.test("routeName() is the aliases, or the port where there are none", () => {
   const route = routeTo({ hostname: "a", port: 2 }, { listen: { hostname: "::", port: 1 } });
   assertEquals(routeName({ ...route, aliases: ["A", "B"] }), "A,B");
   assertEquals(routeName({ ...route, aliases: [] }), "1");
   assertEquals(routeName({ ...route, aliases: ["É\n", "B"] }), "É\n,B");
   assertEquals(routeName({ ...route, aliases: ["É\n", "B"] }, plain), '"É\\n",B');
+});
+
+Deno.test("mergeRoutes() sees addresses that overlap, and none that only look alike", () => {
+  const isRefused = (...hosts: string[]): boolean => {
+    try {
+      routesOfArguments(hosts.map((host, index) => `${host}:1=target${index}:2`));
+      return false;
+    } catch (error) {
+      assert(error instanceof ConfigError);
+      for (const host of hosts) assertStringIncludes(error.message, `"${host}:1=target`);
+      return true;
+    }
+  };
+  const overlapping = [
+    ["127.0.0.1", "127.0.0.1"],
+    ["[::]", "127.0.0.1"],
+    ["192.0.2.1", "[::]"],
+    ["[::]", "[::1]"],
+    ["[::]", "0.0.0.0"],
+    ["0.0.0.0", "[::]"],
+    ["0.0.0.0", "127.0.0.1"],
+    ["0.0.0.0", "localhost"],
+    ["[::]", "localhost"],
+    ["localhost", "127.0.0.1"],
+    ["[::1]", "localhost"],
+    ["[::]", "192.0.2.1", "192.0.2.2"],
+  ] as const;
+  for (const hosts of overlapping) assert(isRefused(...hosts), hosts.join(" "));
+  const apart = [
+    ["127.0.0.1", "127.0.0.2"],
+    ["0.0.0.0", "[::1]"],
+    ["127.0.0.1", "[::1]"],
+    ["127.0.0.2", "localhost"],
+    ["[fe80::1%eth0]", "[fe80::1%eth1]"],
+  ] as const;
+  for (const hosts of apart) assert(!isRefused(...hosts), hosts.join(" "));
+});
+
+Deno.test("mergeRoutes() refuses one target at two addresses that overlap", () => {
+  assertEquals(messages(() => routesOfArguments(["1=a:1", "127.0.0.1:1=a:1", "2=a:1"])), [
+    'port 1: one address is wanted more than once: argument "1=a:1" ([::]:1=a:1), ' +
+    'argument "127.0.0.1:1=a:1" (127.0.0.1:1=a:1)',
+  ]);
+});
+
+Deno.test("mergeRoutes() counts the same targets with different settings as different", () => {
+  assertEquals(
+    messages(() => parse({ A_PORT_1_TCP: "tcp://a:1", B_PORT_1_TCP: "tcp://a:1?retry=1s" })),
+    [
+      "port 1: one address is wanted more than once: A_PORT_1_TCP ([::]:1=a:1), " +
+      "B_PORT_1_TCP ([::]:1=a:1?retry=1s)",
+    ],
+  );
+  const same = { A_PORT_1_TCP: "tcp://a:1?retry=1000ms", B_PORT_1_TCP: "tcp://a:1?RETRY=1s" };
+  assertEquals(show(parse(same).routes), ["A,B [::]:1 a:1"]);
 });

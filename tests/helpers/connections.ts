@@ -2,7 +2,7 @@
 
 import type { Address } from "../../src/base/address.ts";
 import { createLog } from "../../src/base/log.ts";
-import type { RouteSettings } from "../../src/config/routes.ts";
+import type { RouteSettings } from "../../src/config/options.ts";
 import { activate } from "../../src/forward/active_route.ts";
 import { Admission } from "../../src/forward/admission.ts";
 import { Connection } from "../../src/forward/connection.ts";

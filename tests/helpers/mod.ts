@@ -5,7 +5,8 @@ import { hasPackages, sourceCommand } from "../../build/sources.ts";
 import { type Address, formatAddress, formatTargets } from "../../src/base/address.ts";
 import { createLog } from "../../src/base/log.ts";
 import { routeTo } from "./routes.ts";
-import { type Route, routeName, type RouteSettings } from "../../src/config/routes.ts";
+import type { RouteSettings } from "../../src/config/options.ts";
+import { type Route, routeName } from "../../src/config/routes.ts";
 import { serve, type ServeOptions } from "../../src/commands/forward.ts";
 import type { Forwarded } from "../../src/forward/forwarder.ts";
 

@@ -1,7 +1,9 @@
 // Routes for tests.
 
 import type { Address } from "../../src/base/address.ts";
-import { DEFAULT_SETTINGS, type Route, type RouteSettings } from "../../src/config/routes.ts";
+import type { RouteSettings } from "../../src/config/options.ts";
+import type { Route } from "../../src/config/routes.ts";
+import { DEFAULT_SETTINGS } from "../../src/config/settings.ts";
 
 /** A TCP route with one target, and with the defaults but for what is given. */
 export function routeTo(

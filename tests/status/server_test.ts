@@ -27,7 +27,7 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { routeTo } from "../helpers/routes.ts";
-import { descriptorsOf, hasProc, memoryOf, startRoute } from "../helpers/process.ts";
+import { canReset, descriptorsOf, hasProc, memoryOf, startRoute } from "../helpers/process.ts";
 
 const LOCAL = { hostname: "127.0.0.1", port: 0 } as const;
 
@@ -479,7 +479,8 @@ Deno.test({
 
 Deno.test({
   name: "StatusServer cuts off a client that takes nothing for half a minute",
-  ignore: !hasProc,
+  // Deno 2.7, which can't send a reset, goes on with a write whose socket was closed.
+  ignore: !hasProc || !canReset,
 }, async () => {
   await using upstream = startEcho();
   // More than fits into the buffers of both sockets.
@@ -499,7 +500,8 @@ Deno.test("StatusServer closes the oldest of too many clients, and answers the n
   using idle = new DisposableStack();
   const first = idle.use(await Deno.connect(server.address));
   for (let i = 0; i < 70; i++) idle.use(await Deno.connect(server.address));
-  assertEquals(await readText(first), "");
+  // Idle ones are closed too, but not as soon.
+  assertEquals(await within(readText(first), "the oldest to be closed", 5000), "");
   const last = idle.use(await Deno.connect(server.address));
   await writeAll(last, SCRAPE);
   assertMatch(await readText(last), / 200 OK\r\n/);

@@ -1,0 +1,24 @@
+// What the contract names and this version does not do. It is refused by name, as an argument, a
+// variable or a setting, and never merely warned of: it may be meant as protection. Whoever builds one
+// of these takes its name out of here.
+
+/** What is said of each. */
+export const NOT_YET = "not supported yet";
+
+/** Options with a value, and settings of the same names. */
+export const OPTIONS_NOT_YET: readonly string[] = (
+  "routes rewire-timeout balance fail-timeout udp-timeout max-sessions allow send-proxy " +
+  "accept-proxy handshake-timeout tls-cert tls-key tls-ca tls-client-ca tls-client tls-allow " +
+  "tls-name starttls"
+).split(" ");
+
+/** Options without a value. */
+export const FLAGS_NOT_YET: readonly string[] = ["reuse-port", "probe"];
+
+/** Ways to listen, and to reach a target. */
+export const PROTOCOLS_NOT_YET: readonly string[] = ["tls", "udp"];
+
+/** Whether a variable of this option is refused also where it is empty: unset, it would open something. */
+export function opensWhereEmpty(option: string): boolean {
+  return /^(?:allow|accept-proxy|tls-.*)$/.test(option);
+}

@@ -1,0 +1,96 @@
+// The variables that begin with AMBASSADOR_: which of them mean nothing, which must not mean nothing
+// without a word, and which can't be read at all. What the options among them say is read elsewhere.
+
+import type { Problem } from "../base/errors.ts";
+import { nearest, plain, prefixFinder } from "../base/text.ts";
+import { FLAGS_NOT_YET, NOT_YET, opensWhereEmpty, OPTIONS_NOT_YET } from "./not_yet.ts";
+import { SPECS, variableOf } from "./options.ts";
+import { aliasOf, type Environment } from "./variables.ts";
+
+/** A setting that has no effect, and the line that says so to a person. */
+export interface Warning extends Problem {
+  /** The variable or the option, as it stands. */
+  readonly setting: string;
+  /** Why it has no effect. */
+  readonly reason: string;
+}
+
+const START = "AMBASSADOR_";
+/** Options by their variables without the start, which says nothing about which is the nearest. */
+const KNOWN = optionsByEnd(SPECS.map(({ name }) => name));
+const LATER = optionsByEnd([...OPTIONS_NOT_YET, ...FLAGS_NOT_YET]);
+
+/** What Docker and Kubernetes make of a service that is itself called ambassador, or ambassador-tls. */
+const OWN_SERVICE = /^AMBASSADOR_(?:(?:TLS_)?(?:PORT|SERVICE_)|NAME$|ENV_)/;
+
+/** Stands for a value that is not UTF-8: no variable can hold it. */
+export const UNREADABLE = "\0";
+
+/** A warning of `setting`, as it stands. */
+export function warningOf(setting: string, reason: string): Warning {
+  return { setting, reason, message: `${plain(setting)}: ${reason}` };
+}
+
+/**
+ * The environment. `Deno.env` leaves out whatever is not UTF-8: of an option it is an error, which the
+ * value given here leads to. Of any other variable nothing can be known.
+ */
+export function readEnvironment(env: Pick<Deno.Env, "get" | "toObject">): Environment {
+  const environment = env.toObject();
+  for (const end of [...KNOWN.keys(), ...LATER.keys()]) {
+    try {
+      env.get(START + end);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.InvalidData)) throw error;
+      environment[START + end] = UNREADABLE;
+    }
+  }
+  return environment;
+}
+
+/**
+ * Names that begin with AMBASSADOR_, or almost, and mean nothing.
+ *
+ * @param problems Takes those that may be meant as protection.
+ */
+export function findUnknown(environment: Environment, problems: Problem[]): readonly Warning[] {
+  const names = Object.keys(environment).sort();
+  // Services whose names only begin with "ambassador" bring their own link variables.
+  const aliases = names.filter((name) => name.startsWith(START)).flatMap((n) => aliasOf(n) ?? []);
+  const findLink = prefixFinder(aliases.filter((alias) => alias !== "AMBASSADOR"));
+  const warnings: Warning[] = [];
+  for (const name of names) {
+    const end = name.slice(name.indexOf("_") + 1);
+    const later = LATER.get(end);
+    const isTls = end.startsWith("TLS");
+    if (!name.startsWith(START)) {
+      if (!(KNOWN.has(end) || later !== undefined) || !isNearlyStart(name)) continue;
+    } else if (later !== undefined) {
+      const isRefused = environment[name] !== "" || opensWhereEmpty(later);
+      if (isRefused) problems.push({ message: `${name}: ${NOT_YET}` });
+      continue;
+    } else if (KNOWN.has(end) || OWN_SERVICE.test(name)) {
+      continue;
+    } else if (!isTls && findLink(name.toUpperCase(), "_") !== undefined) {
+      continue;
+    }
+    const ends = [...(isTls || later !== undefined ? LATER : KNOWN).keys()];
+    const near = nearest(end, ends);
+    const hint = near === undefined
+      ? `the nearest is ${START}${nearest(end, ends, Infinity)}`
+      : `did you mean ${START}${near}?`;
+    const warning = warningOf(name, `no such option; ${hint}`);
+    if (isTls || later !== undefined) problems.push(warning);
+    else warnings.push(warning);
+  }
+  return warnings;
+}
+
+function optionsByEnd(names: readonly string[]): ReadonlyMap<string, string> {
+  return new Map(names.map((name) => [variableOf(name).slice(START.length), name]));
+}
+
+function isNearlyStart(variable: string): boolean {
+  const start = variable.slice(0, variable.indexOf("_")).toUpperCase();
+  return start.length >= 8 && nearest(start, ["AMBASSADOR"], 3) !== undefined;
+}

@@ -1,0 +1,95 @@
+// The settings of one route, as they follow the `?` of its targets: which there are comes from the
+// table of options. It knows nothing of routes but what a setting means.
+
+import { reasonOf } from "../base/errors.ts";
+import { nearest, quote, quoteInput, some } from "../base/text.ts";
+import { NOT_YET, OPTIONS_NOT_YET } from "./not_yet.ts";
+import { OPTIONS, type Options, type OptionSpec, type RouteSettings } from "./options.ts";
+
+const ALL: readonly [string, OptionSpec][] = Object.entries(OPTIONS);
+const ROWS = ALL.filter(([, spec]) => spec.route !== undefined) as readonly [
+  keyof RouteSettings,
+  OptionSpec<number>,
+][];
+const ROW_BY_NAME = new Map(ROWS.map((row) => [row[1].name, row]));
+const NAMES = [...ROW_BY_NAME.keys()];
+
+/** More reasons than this say nothing new of one text. */
+const MAX_REASONS = 5;
+
+/** What holds where nothing is said. */
+export const DEFAULT_SETTINGS: RouteSettings = settingsFrom(([, spec]) =>
+  spec.kind.parse(spec.default ?? "")
+);
+
+/** The settings of a route that says nothing of its own. */
+export function settingsOf(options: Options): RouteSettings {
+  return settingsFrom(([key, spec]) =>
+    spec.route === "both" ? DEFAULT_SETTINGS[key] : options[key]
+  );
+}
+
+/**
+ * What holds for a route that says `name=value,…` of its own.
+ *
+ * @param base What holds where the text says nothing.
+ * @throws {SyntaxError} with everything that is wrong; of an unknown setting only the name is quoted
+ */
+export function parseSettings(text: string, base: RouteSettings): RouteSettings {
+  // A shell cuts an unquoted line at a &, and with it what may be the protection of the route.
+  if (text.includes("&")) throw new SyntaxError("settings are separated by commas, not by &");
+  const given = new Map<string, string>();
+  let name = "";
+  for (const piece of text.split(",")) {
+    const equals = piece.indexOf("=");
+    if (equals < 0 && name === "") throw new SyntaxError("a setting is written NAME=VALUE");
+    if (equals >= 0) name = piece.slice(0, equals).toLowerCase();
+    const before = given.get(name);
+    const adds = equals < 0 || ROW_BY_NAME.get(name)?.[1].list === true;
+    const value = piece.slice(equals + 1);
+    given.set(name, adds && before !== undefined ? `${before},${value}` : value);
+  }
+  const own: Partial<Record<keyof RouteSettings, number>> = {};
+  const reasons: string[] = [];
+  for (const [name, value] of given) {
+    if (reasons.length > MAX_REASONS) break;
+    const [key, spec] = ROW_BY_NAME.get(name) ?? [];
+    if (key === undefined || spec === undefined) {
+      reasons.push(unknownSetting(name));
+    } else if (value === "") {
+      reasons.push(`${name}: the value is missing`);
+    } else {
+      try {
+        own[key] = spec.kind.parse(value);
+      } catch (error) {
+        reasons.push(`${name} ${quoteInput(value)}: ${reasonOf(error)}`);
+      }
+    }
+  }
+  if (reasons.length > 0) throw new SyntaxError(some(reasons, "; "));
+  return { ...base, ...own };
+}
+
+/** Those that differ from the defaults, as text by name, in the order of the options. */
+export function changedSettings(settings: RouteSettings): Readonly<Record<string, string>> {
+  const changed = ROWS.filter(([key]) => settings[key] !== DEFAULT_SETTINGS[key]);
+  return Object.fromEntries(changed.map(([key, spec]) => [
+    spec.name,
+    spec.kind.format(settings[key]),
+  ]));
+}
+
+/** `idle-timeout=5m,retry=1s`: what {@linkcode parseSettings} reads back; empty for the defaults. */
+export function formatSettings(settings: RouteSettings): string {
+  return Object.entries(changedSettings(settings)).map((pair) => pair.join("=")).join(",");
+}
+
+function settingsFrom(value: (row: typeof ROWS[number]) => number): RouteSettings {
+  return Object.fromEntries(ROWS.map((row) => [row[0], value(row)])) as unknown as RouteSettings;
+}
+
+function unknownSetting(name: string): string {
+  if (OPTIONS_NOT_YET.includes(name)) return `${name}: ${NOT_YET}`;
+  const near = nearest(name, NAMES) ?? nearest(name, NAMES, Infinity);
+  return `${quote(name)}: no such setting; the nearest is ${near}`;
+}

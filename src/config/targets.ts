@@ -1,0 +1,108 @@
+// What stands behind a listener: `[SCHEME://]HOST:PORT[,…][?SETTINGS]`, and whether that may stand
+// there. It knows nothing of where the text came from.
+
+import {
+  type Address,
+  type Endpoint,
+  isIp,
+  isLoopback,
+  isUnspecified,
+  parseAddress,
+  type Protocol,
+} from "../base/address.ts";
+import { NOT_YET, PROTOCOLS_NOT_YET } from "./not_yet.ts";
+import type { RouteSettings } from "./options.ts";
+import { parseSettings } from "./settings.ts";
+
+/** For each way to listen, how its targets may be reached; the first unless said. */
+const TARGET_PROTOCOLS: Readonly<Record<Protocol, readonly Protocol[]>> = { tcp: ["tcp"] };
+
+/** Where a route leads. */
+export interface Targets {
+  /** At least one, in the order written. */
+  readonly targets: readonly Endpoint[];
+  /** What holds for the route. */
+  readonly settings: RouteSettings;
+}
+
+/**
+ * Reads targets and the settings after them.
+ *
+ * @param options `listen` is where the route listens, undefined where nothing does, so that no target
+ *   can be the route; `settings` is what holds where the text says nothing.
+ * @throws {SyntaxError} if it is none, or does not fit the listener
+ * @throws {RangeError} if a number is out of range
+ */
+export function parseTargets(
+  text: string,
+  { listen, settings, needsScheme }: {
+    readonly listen: Endpoint | undefined;
+    readonly settings: RouteSettings;
+    readonly needsScheme: boolean;
+  },
+): Targets {
+  if (/^["'`]|["'`]$/.test(text)) throw new SyntaxError("quotation marks stand around it");
+  if (text.includes("@")) {
+    throw new SyntaxError("user information before an @ has no place in a target");
+  }
+  if (/\s/.test(text)) throw new SyntaxError("there is white space in it");
+  if (/^(?:unix(?:-\w+)?:|\.{0,2}\/)/i.test(text)) {
+    throw new SyntaxError("Unix sockets are not offered");
+  }
+  const question = text.indexOf("?");
+  const list = question < 0 ? text : text.slice(0, question);
+  const allowed = TARGET_PROTOCOLS[listen?.protocol ?? "tcp"];
+  let scheme = needsScheme ? undefined : allowed[0];
+  const targets = list.split(",").map((piece): Endpoint => {
+    const parts = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/(.*)$/s.exec(piece);
+    if (parts !== null) scheme = parseScheme(parts[1] ?? "", allowed);
+    if (scheme === undefined) throw new SyntaxError("the value does not begin with tcp://");
+    const address = parts?.[2] ?? piece;
+    if (/[/#]/.test(address)) throw new SyntaxError("something follows the port");
+    return { protocol: scheme, ...parseAddress(address) };
+  });
+  if (targets.length > 1) throw new SyntaxError(`several targets are ${NOT_YET}`);
+  if (listen !== undefined && targets.some((target) => isItself(listen, target))) {
+    throw new SyntaxError("the target is the route itself");
+  }
+  const own = question < 0 ? settings : parseSettings(text.slice(question + 1), settings);
+  return { targets, settings: own };
+}
+
+/**
+ * A way to listen, in any case: `tcp`.
+ *
+ * @throws {SyntaxError} if there is none of that name
+ */
+export function parseProtocol(text: string): Protocol {
+  const known = Object.keys(TARGET_PROTOCOLS) as Protocol[];
+  const protocol = known.find((candidate) => candidate === text.toLowerCase());
+  if (protocol !== undefined) return protocol;
+  throw new SyntaxError(
+    PROTOCOLS_NOT_YET.includes(text.toLowerCase())
+      ? `${text.toUpperCase()} is ${NOT_YET}`
+      : `the protocol is not ${known.join(" or ")}`,
+  );
+}
+
+function parseScheme(scheme: string, allowed: readonly Protocol[]): Protocol {
+  const found = allowed.find((protocol) => protocol === scheme.toLowerCase());
+  if (found !== undefined) return found;
+  if (PROTOCOLS_NOT_YET.includes(scheme.toLowerCase())) parseProtocol(scheme);
+  const names = allowed.map((protocol) => `${protocol}://`).join(" and ");
+  throw new SyntaxError(`only ${names} can be forwarded`);
+}
+
+/** Whether a target is its route's own listener. */
+function isItself(listen: Address, target: Address): boolean {
+  if (listen.port !== target.port) return false;
+  const local = isLoopback(target.hostname) || isUnspecified(target.hostname);
+  // A listener on one address is not reached through another: 192.0.2.1:6379=127.0.0.1:6379 is fine.
+  if (isUnspecified(listen.hostname)) {
+    return local && !(listen.hostname === "0.0.0.0" && target.hostname === "::1");
+  }
+  return listen.hostname === target.hostname ||
+    (isLoopback(listen.hostname) &&
+      (isUnspecified(target.hostname) || (local && !isIp(target.hostname)))) ||
+    (listen.hostname === "localhost" && local);
+}

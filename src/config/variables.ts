@@ -1,0 +1,155 @@
+// Link variables, as Docker (moby daemon/links/links.go), Kubernetes (pkg/kubelet/envvars/envvars.go)
+// and people write them: which are routes, which are left alone and why, which can't be used. It knows
+// nothing of the program's own variables.
+
+import { parsePort } from "../base/address.ts";
+import { type Problem, reasonOf } from "../base/errors.ts";
+import { plain, prefixFinder, quoteInput } from "../base/text.ts";
+import { NOT_YET } from "./not_yet.ts";
+import type { Options, RouteSettings } from "./options.ts";
+import type { Candidate, Ignored } from "./routes.ts";
+import { parseProtocol, parseTargets } from "./targets.ts";
+
+/** The environment as an object, as `Deno.env.toObject()` gives it. */
+export type Environment = Readonly<Record<string, string>>;
+
+/** How routes are read, wherever they stand. */
+export interface ReadOptions extends Pick<Options, "bind" | "only" | "ignore"> {
+  /** What holds for a route that says nothing of its own. */
+  readonly settings: RouteSettings;
+  /** Whether anything will listen: if not, a target may be what its route listens on. */
+  readonly listens: boolean;
+  /** Takes everything that is wrong. */
+  readonly problems: Problem[];
+}
+
+/** Why a variable is left alone where arguments say what to forward. */
+export const REPLACED = "replaced by the route arguments";
+
+const ROUTE_NAME = /^(.*)_PORT_([^_]*)_(TCP|TLS|UDP|SCTP)$/is;
+const TARGET = /^(?:tcp|tls|udp):\/\//i;
+
+/** The alias of a variable that is named like a route, in upper case; undefined for any other. */
+export function aliasOf(variable: string): string | undefined {
+  return ROUTE_NAME.exec(variable)?.[1]?.toUpperCase();
+}
+
+/**
+ * The routes of an environment, and what looks like one, ordered by the names of the variables.
+ *
+ * @param options With `isReplaced`, arguments stand in the place of all of them.
+ */
+export function readVariables(
+  environment: Environment,
+  options: ReadOptions & { readonly isReplaced: boolean },
+): { readonly candidates: readonly Candidate[]; readonly ignored: readonly Ignored[] } {
+  const candidates: Candidate[] = [];
+  const ignored: Ignored[] = [];
+  const findLink = linkFinder(environment);
+  for (const variable of Object.keys(environment).sort()) {
+    const value = environment[variable] ?? "";
+    const name = parseName(variable, value);
+    if (name === undefined) continue;
+    const why = reasonToIgnore(name, value, { ...options, link: findLink(name.alias, "_ENV_") });
+    if (why !== undefined || name.flaw !== undefined) {
+      // A near miss is news only where the route that it misses would be one.
+      if (why !== undefined && name.isMiss) continue;
+      ignored.push({ variable, ...why ?? { reason: name.flaw ?? "", asked: false } });
+      continue;
+    }
+    try {
+      const { bind: hostname, settings, listens } = options;
+      const { alias } = name;
+      const listen = {
+        protocol: parseProtocol(name.protocol),
+        hostname,
+        port: parsePort(name.port),
+      };
+      const own = listens ? listen : undefined;
+      const targets = parseTargets(value, { listen: own, settings, needsScheme: true });
+      candidates.push({ source: plain(variable), alias, listen, ...targets });
+    } catch (error) {
+      const twin = variable.replace(/TLS$/i, "TCP");
+      options.problems.push({
+        message: `${plain(variable)}=${quoteValue(value)}: ${reasonOf(error)}`,
+        hint: twin !== variable && environment[twin] !== undefined
+          ? `Kubernetes makes ${plain(twin)} by itself: set enableServiceLinks: false in the pod`
+          : "a route is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT; an empty value switches it off",
+      });
+    }
+  }
+  return { candidates, ignored };
+}
+
+/** A variable's name, taken apart. */
+interface Name {
+  readonly alias: string;
+  readonly port: string;
+  readonly protocol: string;
+  /** Why it can't be a route, although it may be meant as one. */
+  readonly flaw?: string;
+  /** Whether it is only spelled a little like a route. */
+  readonly isMiss?: true;
+}
+
+function parseName(variable: string, value: string): Name | undefined {
+  const [, alias, port = "", protocol = ""] = ROUTE_NAME.exec(variable) ?? [];
+  if (alias !== undefined) {
+    const name = { alias: alias.toUpperCase(), port, protocol: protocol.toUpperCase() };
+    if (/^\d+$/.test(port)) return name;
+    // It is some other variable, unless its value can't be meant for anything else.
+    return TARGET.test(value)
+      ? { ...name, flaw: "the port in its name is not a number" }
+      : undefined;
+  }
+  const miss = { port, protocol, isMiss: true } as const;
+  const [end] = /_PORT_\d+$/i.exec(variable) ?? /_\d+_(?:TCP|TLS)$/i.exec(variable) ?? [];
+  if (end === undefined || (/_(?:TCP|TLS)$/i.test(end) && !TARGET.test(value))) return undefined;
+  const start = variable.slice(0, -end.length).toUpperCase();
+  const meant = /^_PORT/i.test(end) ? `${end}_TCP` : `_PORT${end}`;
+  return { ...miss, alias: start, flaw: `not a route: did you mean ${plain(start + meant)}?` };
+}
+
+/** Why a variable is left alone, or undefined if it is a route. */
+function reasonToIgnore(
+  { alias, protocol }: Name,
+  value: string,
+  { only, ignore, link, isReplaced }: Pick<Options, "only" | "ignore"> & {
+    readonly link: string | undefined;
+    readonly isReplaced: boolean;
+  },
+): { reason: string; asked: boolean } | undefined {
+  if (alias === "") return { reason: "no alias stands before _PORT_", asked: false };
+  if (ignore?.has(alias)) return { reason: "left out by --ignore", asked: true };
+  if (only !== undefined && !only.has(alias)) return { reason: "not named by --only", asked: true };
+  if (value === "") return { reason: "switched off by its empty value", asked: true };
+  if (alias === "KUBERNETES" && only === undefined) {
+    return { reason: "the Kubernetes API is left out unless --only names it", asked: false };
+  }
+  if (link !== undefined) {
+    return { reason: `copied from the environment of the link ${plain(link)}`, asked: false };
+  }
+  // A Kubernetes Service FOO with a port that is named "6379-tcp" makes FOO_SERVICE_PORT_6379_TCP.
+  if (alias.endsWith("_SERVICE") && /^\d+$/.test(value)) {
+    return { reason: "the named port of a Kubernetes Service, not a route", asked: false };
+  }
+  if (isReplaced) return { reason: REPLACED, asked: false };
+  // Kubernetes makes these unasked, so that they can't be errors.
+  if (protocol === "UDP") return { reason: `UDP is ${NOT_YET}`, asked: false };
+  if (protocol === "SCTP") return { reason: "SCTP is not offered", asked: false };
+  return undefined;
+}
+
+/** Finds the link X, of the variables X_NAME, whose copied environment an alias comes from. */
+function linkFinder(environment: Environment): ReturnType<typeof prefixFinder> {
+  return prefixFinder(
+    Object.keys(environment).map((name) => name.toUpperCase())
+      .filter((name) => name.endsWith("_NAME") && name !== "_NAME")
+      .map((name) => name.slice(0, -"_NAME".length)),
+  );
+}
+
+/** A value that is safe to show: only one that begins like a target is. */
+function quoteValue(value: string): string {
+  return TARGET.test(value) ? quoteInput(value) : "(not shown)";
+}
