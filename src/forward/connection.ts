@@ -5,12 +5,12 @@ import { formatAddress, unmapped } from "../base/address.ts";
 import { describeError, isResetOnConnect } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { RouteSettings } from "../config/options.ts";
-import { type Direction, newTraffic, relay, type RelayEnd, type Traffic } from "../net/relay.ts";
+import { newTraffic, relay, type Traffic } from "../net/relay.ts";
 import type { Listener, Stream } from "../net/stream.ts";
 import { type ActiveRoute, isSameMachine, leadsTo } from "./active_route.ts";
 import type { Reason } from "./counts.ts";
+import type { Watched } from "./limits.ts";
 import { Reach, type ReachOptions } from "./reach.ts";
-import { ResetDetector } from "./reset_detector.ts";
 
 /** What all connections share. */
 export interface ConnectionContext extends ReachOptions {
@@ -24,7 +24,7 @@ export interface ConnectionContext extends ReachOptions {
 const LOOP_MS = 250;
 
 /** A client and, once it is reached, its upstream. */
-export class Connection {
+export class Connection implements Watched {
   /** What has moved so far. */
   readonly traffic: Traffic = newTraffic();
   readonly #client: Stream;
@@ -36,9 +36,6 @@ export class Connection {
   #reason: Reason | undefined;
   /** Ends the relay's part in `serve`, whatever the relay still waits for. */
   #stopRelay: (() => void) | undefined;
-  // Most connections never need one.
-  #clientReset: ResetDetector | undefined;
-  #upstreamReset: ResetDetector | undefined;
 
   /** Takes the client over and closes it at the end. */
   constructor(client: Stream, route: ActiveRoute, context: ConnectionContext) {
@@ -47,9 +44,14 @@ export class Connection {
     this.#context = context;
   }
 
-  /** Whether the upstream has been reached and bytes can move. */
-  get isRelaying(): boolean {
-    return this.#stopRelay !== undefined;
+  /** Who connected. */
+  get client(): Stream {
+    return this.#client;
+  }
+
+  /** What the client is connected to; undefined until it is reached. */
+  get upstream(): Stream | undefined {
+    return this.#upstream;
   }
 
   /** What holds for it. */
@@ -77,21 +79,6 @@ export class Connection {
     this.#reach?.cancel();
     this.#close();
     this.#stopRelay?.();
-  }
-
-  /** Looks whether a side that nobody reads has been reset. To be called now and then. */
-  checkForReset(nowMs: number): void {
-    const { up, down } = this.traffic;
-    const upstream = this.#upstream;
-    const isHeld = upstream === undefined;
-    if (isHeld || isUnread(up)) {
-      this.#clientReset ??= new ResetDetector(this.#client, () => this.end("client_reset"));
-    }
-    if (!isHeld && isUnread(down)) {
-      this.#upstreamReset ??= new ResetDetector(upstream, () => this.end("upstream_reset"));
-    }
-    this.#clientReset?.check(isHeld ? undefined : up, down, nowMs);
-    this.#upstreamReset?.check(down, up, nowMs);
   }
 
   #accepted(): void {
@@ -171,18 +158,11 @@ export class Connection {
   async #relay(upstream: Stream): Promise<void> {
     // Until 2.8 Deno goes on with a pending write after its socket was closed, for as long as the peer
     // neither reads nor leaves: an end that was decided on does not wait for that.
-    const { promise, resolve } = Promise.withResolvers<RelayEnd>();
+    const { promise, resolve } = Promise.withResolvers<Reason>();
     this.#stopRelay = () => resolve("finished");
     void relay(this.#client, upstream, this.traffic).then(resolve);
     const end = await promise;
-    this.#reason ??= this.#ended(end);
-  }
-
-  /** How it ended: the relay does not see a reset that a detector has been told of. */
-  #ended(end: RelayEnd): RelayEnd {
-    if (end !== "finished") return end;
-    if (this.#clientReset?.wasReset) return "client_reset";
-    return this.#upstreamReset?.wasReset ? "upstream_reset" : end;
+    this.#reason ??= end;
   }
 
   #close(): void {
@@ -215,9 +195,4 @@ export class Connection {
       client: formatAddress({ hostname: unmapped(hostname), port }),
     };
   }
-}
-
-/** Whether nobody reads the side that sends this way. */
-function isUnread({ finished, writing }: Direction): boolean {
-  return finished || writing;
 }

@@ -92,7 +92,10 @@ export class Forwarder implements Disposable {
 
   /** Accepts clients until the signal aborts, and waits for their connections to end. */
   async run(signal: AbortSignal): Promise<Forwarded> {
-    using _limits = watchLimits(this.#connections);
+    using _limits = watchLimits(
+      this.#connections,
+      () => this.#routes.map(({ settings }) => settings),
+    );
     using _memory = watchMemory(
       this.#connections,
       () => this.#routes.reduce((sum, { counts }) => sum + counts.connections, 0),

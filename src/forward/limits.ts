@@ -1,59 +1,109 @@
-// Closes connections on which nothing has moved for too long, and those that were reset where nobody
-// reads. One timer watches all of them and looks at the counts that are kept anyway, so that a limit
-// costs nothing when a byte moves.
+// Ends connections that are quiet for too long: idle and half-closed ones, and what a reset has left.
+// One timer looks at counts that are kept anyway, so that a limit costs nothing when a byte moves.
 
-import type { Connection } from "./connection.ts";
+import type { Reset } from "../net/relay.ts";
+import { ResetDetector, type Sides } from "./reset_detector.ts";
 
-/** Options for {@linkcode watchLimits}; times in milliseconds, 0 is no limit. */
-export interface WatchLimitsOptions {
+/** What a route allows; times in milliseconds, 0 is no limit. */
+export interface Limits {
   /** Close when no byte has moved either way for this long. */
   readonly idleTimeoutMs: number;
   /** Once one side has finished, close when no byte has moved for this long. */
   readonly halfCloseTimeoutMs: number;
 }
 
-/** How a connection looked when something last changed. */
-interface Seen {
-  bytes: number;
-  halfClosed: boolean;
-  sinceMs: number;
+/** What is watched of a connection. */
+export interface Watched extends Sides {
+  /** The limits of its route. */
+  readonly settings: Limits;
+  /** Closes both sides at once. */
+  end(reason: Reset | "idle_timeout" | "half_close_timeout"): void;
 }
 
-/** The longest time from one look to the next. */
-const LONGEST_MS = 500;
+/**
+ * How long a pending write may stand still, at least, before its connection counts as quiet: the
+ * kernel takes in steps of about a megabyte, which are 20 s apart for a reader at 50 KB/s.
+ */
+export const WRITE_PATIENCE_MS = 60_000;
+/** How long a sender whose receiver is gone may be quiet before it is closed. */
+export const LINGER_QUIET_MS = 5000;
+/** How long such a sender is read in all. */
+export const LINGER_MS = 60_000;
+
+/** How a connection looked when something last changed. */
+interface Seen {
+  readonly stage: "open" | "half_closed" | "lingering";
+  readonly stageSinceMs: number;
+  moved: number;
+  movedMs: number;
+}
+
+/** Looks at connections, now and then, and ends those that are over a limit. */
+export class Watcher {
+  readonly #detector = new ResetDetector();
+  readonly #seen = new WeakMap<Watched, Seen>();
+
+  /** Looks at one; `nowMs` counts from any beginning. */
+  check(connection: Watched, nowMs: number): void {
+    this.#detector.check(connection);
+    const { upstream, traffic: { up, down, failure }, settings } = connection;
+    const { idleTimeoutMs, halfCloseTimeoutMs } = settings;
+    if (failure === undefined) {
+      if (upstream === undefined || (idleTimeoutMs === 0 && halfCloseTimeoutMs === 0)) return;
+    } else if (upstream === undefined) {
+      return connection.end(failure);
+    }
+    const isWriting = up.writing || down.writing;
+    const lingers = failure !== undefined && !isWriting;
+    const isHalfClosed = up.finished !== down.finished;
+    const stage = lingers ? "lingering" : isHalfClosed ? "half_closed" : "open";
+    const moved = up.bytes + down.bytes + (lingers ? up.discarded + down.discarded : 0);
+    const seen = this.#seen.get(connection);
+    if (seen === undefined || seen.stage !== stage) {
+      this.#seen.set(connection, { stage, stageSinceMs: nowMs, moved, movedMs: nowMs });
+      return;
+    }
+    if (seen.moved !== moved) [seen.moved, seen.movedMs] = [moved, nowMs];
+    const quietMs = nowMs - seen.movedMs;
+    const isOver = (limitMs: number): boolean =>
+      limitMs > 0 && quietMs >= (isWriting ? Math.max(limitMs, WRITE_PATIENCE_MS) : limitMs);
+    if (failure !== undefined) {
+      const isLate = lingers && nowMs - seen.stageSinceMs >= LINGER_MS;
+      if (isLate || isOver(LINGER_QUIET_MS)) connection.end(failure);
+    } else if (isHalfClosed && isOver(halfCloseTimeoutMs)) {
+      connection.end("half_close_timeout");
+    } else if (isOver(idleTimeoutMs)) {
+      connection.end("idle_timeout");
+    }
+  }
+}
 
 /**
  * Watches the connections that are in the set at each look, until it is disposed. A connection is
  * never closed before its limit, and within a tenth of the limit (a second at most, 20 ms at least)
  * after it.
+ *
+ * @param limits Those of all routes, as they are at the time.
  */
 export function watchLimits(
-  connections: ReadonlySet<Connection>,
+  connections: ReadonlySet<Watched>,
+  limits: () => Iterable<Limits>,
 ): Disposable {
-  const seen = new WeakMap<Connection, Seen>();
-  // What happened between two looks is seen at the second one, and its age at a third: two a tenth.
-  const everyMs = 10;
-  const timer = setInterval(() => {
+  const watcher = new Watcher();
+  let timer = setTimeout(look, intervalMs(limits()));
+  function look(): void {
     const nowMs = performance.now();
-    for (const connection of connections) {
-      connection.checkForReset(nowMs);
-      const { idleTimeoutMs, halfCloseTimeoutMs } = connection.settings;
-      if (!connection.isRelaying) continue;
-      const { up, down } = connection.traffic;
-      const bytes = up.bytes + down.bytes;
-      const halfClosed = up.finished !== down.finished;
-      const last = seen.get(connection);
-      if (last === undefined || last.bytes !== bytes || last.halfClosed !== halfClosed) {
-        seen.set(connection, { bytes, halfClosed, sinceMs: nowMs });
-        continue;
-      }
-      const quietMs = nowMs - last.sinceMs;
-      if (halfClosed && halfCloseTimeoutMs > 0 && quietMs >= halfCloseTimeoutMs) {
-        connection.end("half_close_timeout");
-      } else if (idleTimeoutMs > 0 && quietMs >= idleTimeoutMs) {
-        connection.end("idle_timeout");
-      }
-    }
-  }, everyMs);
-  return { [Symbol.dispose]: () => clearInterval(timer) };
+    for (const connection of connections) watcher.check(connection, nowMs);
+    timer = setTimeout(look, intervalMs(limits()));
+  }
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
+}
+
+/** How often to look: what happens between two looks shows at the second, and its age at a third. */
+function intervalMs(limits: Iterable<Limits>): number {
+  let shortestMs = 10_000;
+  for (const { idleTimeoutMs, halfCloseTimeoutMs } of limits) {
+    shortestMs = Math.min(shortestMs, idleTimeoutMs || Infinity, halfCloseTimeoutMs || Infinity);
+  }
+  return Math.max(10, shortestMs / 20);
 }

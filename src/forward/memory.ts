@@ -4,19 +4,15 @@
 /** V8's collector, as `--v8-flags=--expose-gc` shows it. */
 type Collect = (options: { type: "major"; flavor: "last-resort" }) => void;
 
-/** So many connections at once are a rush; what fewer leave behind is not worth the pause. */
+/** How many connections at once are a rush; what fewer leave behind is not worth the pause. */
 const RUSH = 500;
-
-/** After this part of them has gone, the rush is over. */
-const OVER = 3 / 4;
-
-/** So many connections one after the other leave as much behind. */
+/** The part of a rush that is left when it is over. */
+const LEFT_OVER = 1 / 4;
+/** How many connections, one after the other, leave as much behind. */
 const MANY = 5000;
-
 const LOOK_EVERY_MS = 1000;
-
-/** A load that comes and goes must not be paused each time. */
-const AT_MOST_EVERY_MS = 3000;
+/** How long to wait at least from one return to the next: a load that comes and goes is not paused. */
+const RETURN_EVERY_MS = 3000;
 
 /**
  * Watches how many connections there are, until it is disposed.
@@ -37,9 +33,9 @@ export function watchMemory(
     const isQuiet = accepted === acceptedBefore;
     acceptedBefore = accepted;
     most = Math.max(most, connections.size);
-    const isRushOver = most >= RUSH && connections.size <= most * (1 - OVER);
+    const isRushOver = most >= RUSH && connections.size <= most * LEFT_OVER;
     if (!isRushOver && !(isQuiet && accepted - acceptedAtReturn >= MANY)) return;
-    if (performance.now() - returnedMs < AT_MOST_EVERY_MS) return;
+    if (performance.now() - returnedMs < RETURN_EVERY_MS) return;
     returnedMs = performance.now();
     most = connections.size;
     acceptedAtReturn = accepted;

@@ -1,29 +1,29 @@
-// What every transport gives: streams of bytes, and listeners that accept them. It knows no protocol.
+// What the forwarder needs of a transport, so that each is a file of its own. It knows none of them.
 
 import type { Address } from "../base/address.ts";
 
-/** A connection, as the relay needs it and with its two ends; `Deno.TcpConn` is one. */
-export interface Stream extends Disposable {
-  /** This end. */
+/** A connection over any transport; `Deno.TcpConn` is one. */
+export interface Stream {
+  /** This side. */
   readonly localAddr: Address;
-  /** The other end. */
+  /** The peer. */
   readonly remoteAddr: Address;
   /** Fills a part of the buffer; null at the end of what the peer sends. */
   read(buffer: Uint8Array): Promise<number | null>;
-  /** Takes at least one byte of the data, perhaps not all. */
+  /** Takes at least one byte of the data, perhaps not all. Of no data, fails if the peer has reset. */
   write(data: Uint8Array): Promise<number>;
-  /** Tells the peer that nothing more comes. */
+  /** Tells the peer that nothing more comes (FIN). */
   closeWrite(): Promise<void>;
   /** Closes both directions; may be called again. */
   [Symbol.dispose](): void;
 }
 
-/** Accepts streams at one address. */
+/** Where clients arrive; `Deno.TcpListener` is one. */
 export interface Listener {
-  /** Where it really listens. */
+  /** Where it listens. */
   readonly addr: Address;
-  /** The next client; rejects when the listener is closed, or for the reasons of the system. */
+  /** The next client. */
   accept(): Promise<Stream>;
-  /** Accepts no more; may be called once. */
+  /** Stops listening. */
   close(): void;
 }

@@ -2,8 +2,12 @@
 // real, and one of them is watched; but for a stream that is faster than any real one.
 
 import { assert, assertEquals } from "@std/assert";
-import { newTraffic, relay, type RelayEnd, type Socket } from "../../src/net/relay.ts";
+import { newTraffic, relay } from "../../src/net/relay.ts";
+import type { Stream } from "../../src/net/stream.ts";
 import { Random, readExactly, until, within, writeAll } from "../helpers/mod.ts";
+
+/** Calls back in the next turn of the event loop. */
+declare function setImmediate(callback: () => void): unknown;
 
 /** Two ends of one connection: who dialled and who accepted. */
 async function pair(): Promise<[Deno.TcpConn, Deno.TcpConn]> {
@@ -20,7 +24,7 @@ interface Watched extends AsyncDisposable {
   readonly buffers: ReadonlySet<ArrayBufferLike>;
   /** The size of the buffer of each read from the client; the last one waits. */
   readonly sizes: readonly number[];
-  readonly end: Promise<RelayEnd>;
+  readonly end: ReturnType<typeof relay>;
 }
 
 async function startWatched(): Promise<Watched> {
@@ -28,7 +32,10 @@ async function startWatched(): Promise<Watched> {
   const [dialled, upstream] = await pair();
   const buffers = new Set<ArrayBufferLike>();
   const sizes: number[] = [];
-  const watched: Socket = {
+  const { localAddr, remoteAddr } = accepted;
+  const watched: Stream = {
+    localAddr,
+    remoteAddr,
     read(buffer): Promise<number | null> {
       buffers.add(buffer.buffer);
       sizes.push(buffer.buffer.byteLength);
@@ -62,7 +69,7 @@ async function sendThrough({ client, upstream, sizes }: Watched, message: string
 
 /** Sends so many bytes through as fast as it goes. */
 async function streamThrough({ client, upstream }: Watched, count: number): Promise<void> {
-  const writing = writeAll(client, new Random().bytes(count));
+  const writing = writeAll(client, new Uint8Array(count));
   const buffer = new Uint8Array(64 * 1024);
   for (let left = count; left > 0;) {
     left -= await within(upstream.read(buffer), "the stream") ?? left;
@@ -140,6 +147,89 @@ Deno.test("relay() gives a large buffer back also when its connection breaks", a
   }
 });
 
+/** Streams that have more at any time. Their readers take it, or do until they are given a megabyte. */
+interface Stalling extends AsyncDisposable {
+  /** How many readers stand still with a megabyte. */
+  stalled(): number;
+  /** How many bytes have moved. */
+  moved(): number;
+  /** The large buffers that have been seen. */
+  readonly large: ReadonlySet<ArrayBufferLike>;
+}
+
+function startStalling(count: number, { stalls = true } = {}): Stalling {
+  const large = new Set<ArrayBufferLike>();
+  const gone = Promise.withResolvers<never>();
+  gone.promise.catch(() => {});
+  let isOver = false;
+  let stalled = 0;
+  let moved = 0;
+  const nowhere = { hostname: "127.0.0.1", port: 1 };
+  const source: Stream = {
+    localAddr: nowhere,
+    remoteAddr: nowhere,
+    async read(buffer): Promise<number | null> {
+      await new Promise<void>((resolve) => void setImmediate(resolve));
+      return isOver ? null : buffer.length;
+    },
+    write: () => gone.promise,
+    closeWrite: () => Promise.resolve(),
+    [Symbol.dispose]: () => {},
+  };
+  const sink: Stream = {
+    ...source,
+    read: () => gone.promise,
+    write(data): Promise<number> {
+      if (data.length >= 1024 * 1024) {
+        large.add(data.buffer);
+        if (stalls) {
+          stalled++;
+          return gone.promise;
+        }
+      }
+      moved += data.length;
+      return Promise.resolve(data.length);
+    },
+  };
+  const relays = Array.from({ length: count }, () => relay(source, sink, newTraffic()));
+  return {
+    large,
+    stalled: () => stalled,
+    moved: () => moved,
+    async [Symbol.asyncDispose](): Promise<void> {
+      isOver = true;
+      gone.reject(new Error("gone"));
+      await within(Promise.all(relays), "the relays to end");
+    },
+  };
+}
+
+for (const count of [8, 40]) {
+  Deno.test(`relay() lends a stream a large buffer beside ${count} readers that stand still`, async () => {
+    await using stalling = startStalling(count);
+    await until(() => stalling.stalled() === count, "all of them stand still");
+    await using watched = await startWatched();
+    for (let i = 0; i < 24 && !watched.sizes.includes(1024 * 1024); i++) {
+      await streamThrough(watched, 4 * 1024 * 1024);
+    }
+    assert(watched.sizes.includes(1024 * 1024), "no large buffer after 96 MiB");
+  });
+}
+
+Deno.test("relay() lends no more than eight large buffers to readers that all go on", async () => {
+  await using streams = startStalling(12, { stalls: false });
+  await until(() => streams.moved() > 512 * 1024 * 1024, "half a gigabyte has moved");
+  assertEquals(streams.large.size, 8);
+});
+
+Deno.test("relay() makes no more than 64 large buffers, however many readers stand still", async () => {
+  await using stalling = startStalling(70);
+  await until(() => stalling.stalled() === 64, "64 of them stand still");
+  const before = stalling.moved();
+  await until(() => stalling.moved() - before > 80 * 1024 * 1024, "the others go on");
+  assertEquals([stalling.stalled(), stalling.large.size], [64, 64]);
+});
+
 Deno.test("relay() passes on the message that came, not an earlier one of the same length", async () => {
   for (const length of [1, 255, 256, 257, 4095, 4096, 4097, 32 * 1024, 32 * 1024 + 1]) {
     await using watched = await startWatched();
@@ -147,14 +237,14 @@ Deno.test("relay() passes on the message that came, not an earlier one of the sa
   }
 });
 
-/** Calls back in the next turn of the event loop. */
-declare function setImmediate(callback: () => void): unknown;
-
 /** A stream that has more at each turn of the event loop, and its receiver that takes all of it. */
-function endlessStream(): { source: Socket; sink: Socket; stop: () => void } {
+function endlessStream(): { source: Stream; sink: Stream; stop: () => void } {
   const stopped = Promise.withResolvers<null>();
   let isStopped = false;
-  const source: Socket = {
+  const nowhere = { hostname: "127.0.0.1", port: 1 };
+  const source: Stream = {
+    localAddr: nowhere,
+    remoteAddr: nowhere,
     async read(buffer): Promise<number | null> {
       await new Promise<void>((resolve) => void setImmediate(resolve));
       return isStopped ? null : buffer.length;

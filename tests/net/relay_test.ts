@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { newTraffic, relay, type RelayEnd, type Traffic } from "../../src/net/relay.ts";
+import { newTraffic, relay, type Traffic } from "../../src/net/relay.ts";
+import type { Stream } from "../../src/net/stream.ts";
 import {
   concat,
   hash,
@@ -21,7 +22,9 @@ interface Relayed extends AsyncDisposable {
   /** What it reaches. */
   readonly upstream: Deno.TcpConn;
   readonly traffic: Traffic;
-  readonly end: Promise<RelayEnd>;
+  readonly end: ReturnType<typeof relay>;
+  /** Closes the relay's own two sockets, as whoever runs it does at the end. */
+  close(): void;
 }
 
 async function startRelay(clientHost?: string, upstreamHost = clientHost): Promise<Relayed> {
@@ -35,6 +38,9 @@ async function startRelay(clientHost?: string, upstreamHost = clientHost): Promi
     upstream,
     traffic,
     end,
+    close(): void {
+      for (const socket of [accepted, dialled]) socket[Symbol.dispose]();
+    },
     async [Symbol.asyncDispose](): Promise<void> {
       for (const socket of [client, upstream, accepted, dialled]) socket[Symbol.dispose]();
       await within(end, "the relay to end");
@@ -42,7 +48,7 @@ async function startRelay(clientHost?: string, upstreamHost = clientHost): Promi
   };
 }
 
-function ended({ end }: Relayed): Promise<RelayEnd> {
+function ended({ end }: Relayed): ReturnType<typeof relay> {
   return within(end, "the relay to end");
 }
 
@@ -88,8 +94,9 @@ Deno.test("relay() passes bytes on both ways and counts them", async () => {
   await writeAll(upstream, "+PONG\r\n");
   assertEquals(await readExactly(client, 7), "+PONG\r\n");
   assertEquals(traffic, {
-    up: { bytes: 4, finished: false, writing: false },
-    down: { bytes: 7, finished: false, writing: false },
+    up: { bytes: 4, discarded: 0, finished: false, writing: false },
+    down: { bytes: 7, discarded: 0, finished: false, writing: false },
+    failure: undefined,
   });
   await client.closeWrite();
   await upstream.closeWrite();
@@ -287,7 +294,7 @@ Deno.test("relay() ends when one side has finished and then resets, and is writt
     await writeAll(relayed[other], "unread");
     await until(() => taken() === 6, "it to have arrived");
     relayed[who].close();
-    let end: RelayEnd | undefined;
+    let end: Awaited<ReturnType<typeof relay>> | undefined;
     void relayed.end.then((reached) => end = reached);
     await until(async () => {
       if (end === undefined) await relayed[other].write(new Uint8Array(1));
@@ -332,6 +339,103 @@ Deno.test("relay() delivers an answer that was given before a reset", async () =
     assertEquals([traffic.up.bytes, traffic.down.bytes], [0, answer.length]);
   }
   await lines.cancel();
+});
+
+/** A stream and how many bytes have been read from it. */
+function counted(conn: Deno.TcpConn): { stream: Stream; read: () => number } {
+  let bytes = 0;
+  const stream: Stream = {
+    localAddr: conn.localAddr,
+    remoteAddr: conn.remoteAddr,
+    async read(buffer): Promise<number | null> {
+      const count = await conn.read(buffer);
+      bytes += count ?? 0;
+      return count;
+    },
+    write: (data) => conn.write(data),
+    closeWrite: () => conn.closeWrite(),
+    [Symbol.dispose]: () => conn[Symbol.dispose](),
+  };
+  return { stream, read: () => bytes };
+}
+
+/** Everything until the peer has finished, some 64 KiB every few milliseconds. */
+async function readSlowly(conn: Deno.TcpConn): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  const buffer = new Uint8Array(64 * 1024);
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 4));
+    const count = await within(conn.read(buffer), "the peer to finish");
+    if (count === null) return concat(chunks);
+    chunks.push(buffer.slice(0, count));
+  }
+}
+
+for (const first of ["client", "upstream"] as const) {
+  const reason = `${first}_reset` as const;
+  Deno.test(`relay() delivers all that the ${first} sent before it left with much unread`, async () => {
+    const [client, accepted] = await pair();
+    const [dialled, upstream] = await pair();
+    using sockets = new DisposableStack();
+    for (const socket of [client, accepted, dialled, upstream]) sockets.use(socket);
+    const [leaving, staying] = first === "client" ? [client, upstream] : [upstream, client];
+    const near = counted(first === "client" ? accepted : dialled);
+    const traffic = newTraffic();
+    const end = first === "client"
+      ? relay(near.stream, dialled, traffic)
+      : relay(accepted, near.stream, traffic);
+    // As whoever runs a relay does.
+    void end.then(() => [accepted, dialled].forEach((socket) => socket.close()));
+    // Far more than the leaving side takes: it reads nothing.
+    const unread = new Uint8Array(10_000_000);
+    const sending = writeAll(staying, unread);
+    sending.catch(() => {});
+    const sent = new Random().bytes(2_000_000);
+    await within(writeAll(leaving, sent), "all to be sent");
+    // What its own system has still to send is lost with it.
+    await until(() => near.read() === sent.length, "the relay has it");
+    leaving.close();
+    const received = await readSlowly(staying);
+    assertEquals(received.length, sent.length);
+    assertEquals(await hash(received), await hash(sent));
+    await within(sending, "the rest to be thrown away");
+    await staying.closeWrite();
+    assertEquals(await within(end, "the relay to end"), reason);
+    const [there, back] = first === "client"
+      ? [traffic.up, traffic.down]
+      : [traffic.down, traffic.up];
+    assertEquals([there.bytes, there.discarded], [sent.length, 0]);
+    assertEquals(back.bytes + back.discarded, unread.length);
+    assert(back.discarded > 0);
+  });
+}
+
+Deno.test("relay() gives a sender up that never stops after its receiver has gone", async () => {
+  await using relayed = await startRelay();
+  const { client, upstream, traffic } = relayed;
+  await writeAll(client, "subscribe");
+  assertEquals(await readExactly(upstream, 9), "subscribe");
+  const flooding = flood(upstream);
+  await readExactly(client, 1);
+  client.close();
+  assertEquals(await ended(relayed), "client_reset");
+  assertEquals(traffic.up.bytes, 9);
+  const megabytes = traffic.down.discarded / 1024 ** 2;
+  assert(megabytes >= 16 && megabytes < 40, `${megabytes} MiB`);
+  relayed.close();
+  await within(flooding, "the flood to end");
+});
+
+Deno.test("relay() does not wait for a side that was sent nothing when the other resets", async () => {
+  const [doomed, listener] = await resettable();
+  const [other, far] = await pair();
+  using _far = far;
+  using _other = other;
+  using near = doomed;
+  const end = relay(other, near, newTraffic());
+  // The far side says nothing, and does not finish by itself.
+  listener.close();
+  assertEquals(await within(end, "the relay to end"), "upstream_reset");
 });
 
 Deno.test("relay() ends when both its sockets are closed under it", async () => {
