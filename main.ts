@@ -25,6 +25,7 @@ async function run(): Promise<number> {
     const environment = readEnvironment(Deno.env);
     const command = parseCommand(Deno.args, environment);
     const stop = new AbortController();
+    ignoreHangup();
     const context = { environment, signal: stop.signal, version: config.version };
     // The others have nothing to finish, and end at the first signal.
     const killed = untilKilled(command.name === "forward" ? stop : undefined);
@@ -32,6 +33,16 @@ async function run(): Promise<number> {
   } catch (error) {
     return fail(error);
   }
+}
+
+/**
+ * Lets nohup work. Deno (2.9.6) catches SIGHUP whatever was inherited, so it can't be left alone; what is
+ * far from any terminal, as nohup leaves it, has none that could hang up.
+ */
+function ignoreHangup(): void {
+  const streams = [Deno.stdin, Deno.stdout, Deno.stderr];
+  if (Deno.build.os === "windows" || streams.some((stream) => stream.isTerminal())) return;
+  Deno.addSignalListener("SIGHUP", () => {});
 }
 
 /** The status of the stop signal that ends the program at once: the one after `stop` has aborted. */

@@ -2,7 +2,6 @@
 // configured by nothing but link variables. Needs nothing installed; ends by itself.
 
 import {
-  findOnPath,
   freePort,
   readExactly,
   startProgram,
@@ -10,6 +9,7 @@ import {
   within,
   writeAll,
 } from "./helpers/mod.ts";
+import { findOnPath } from "./helpers/needs.ts";
 
 const [nearPort, farPort] = [freePort(), freePort()];
 await using redis = await startRedis();

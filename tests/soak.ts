@@ -16,8 +16,8 @@ import {
   within,
   writeAll,
 } from "./helpers/mod.ts";
+import { RESETS } from "./helpers/needs.ts";
 import {
-  canReset,
   connectAndReset,
   descriptorsOf,
   linesOf,
@@ -143,7 +143,7 @@ async function chat(address: Address): Promise<void> {
 }
 
 async function vanish(address: Address): Promise<void> {
-  if (canReset && random.below(2) === 0) {
+  if (RESETS.isHere && random.below(2) === 0) {
     return await connectAndReset(address, random.below(2) === 0 ? "" : "x");
   }
   using conn = await Deno.connect(address);

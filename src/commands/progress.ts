@@ -1,7 +1,15 @@
 // What `wait` shows while it waits: on a terminal one line that is drawn again and again, elsewhere a
 // line for each upstream that accepts. It decides the text; where it goes is told.
 
-import type { AwaitedUpstream } from "./wait.ts";
+/** An upstream that is waited for. */
+export interface AwaitedUpstream {
+  /** `HOST:PORT`. */
+  readonly target: string;
+  /** Whether it has accepted a connection. */
+  accepts: boolean;
+  /** Why the last try failed. */
+  error: string | undefined;
+}
 
 /** Options for {@linkcode showProgress}. */
 export interface ShowProgressOptions {

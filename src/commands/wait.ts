@@ -12,7 +12,7 @@ import type { Targets } from "../config/targets.ts";
 import { REPLACED } from "../config/variables.ts";
 import { TRANSPORTS } from "../net/transports.ts";
 import { EXIT } from "./command.ts";
-import { describeUpstreams, showProgress } from "./progress.ts";
+import { type AwaitedUpstream, describeUpstreams, showProgress } from "./progress.ts";
 
 /** How long to wait unless told otherwise, in milliseconds. */
 const WAIT_TIMEOUT_MS = 60_000;
@@ -36,16 +36,6 @@ export async function wait(command: Command): Promise<number> {
     message: `no connection within ${formatDuration(timeoutMs)}: ${describeUpstreams(missing)}`,
   });
   return EXIT.failed;
-}
-
-/** An upstream that is waited for. */
-export interface AwaitedUpstream {
-  /** `HOST:PORT`. */
-  readonly target: string;
-  /** Whether it has accepted a connection. */
-  accepts: boolean;
-  /** Why the last try failed. */
-  error: string | undefined;
 }
 
 /**

@@ -30,7 +30,7 @@ export class Share {
   /** The dials under way, the oldest first. */
   readonly dials = new Set<StartedDial>();
 
-  /** @param max Maximum connections of the route; 0 is no limit. */
+  /** Holds nothing; `max` is the maximum of its connections, 0 is no limit. */
   constructor(max: number) {
     this.max = max > 0 ? max : Infinity;
   }

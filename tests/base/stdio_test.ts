@@ -3,6 +3,7 @@ import { LineQueue } from "../../src/base/stdio.ts";
 import {
   cacheVariables,
   freePort,
+  isRefused,
   programCommand,
   readExactly,
   readText,
@@ -238,21 +239,12 @@ Deno.test("ambassador ends at the second signal while nobody reads its log", asy
   assertEquals(await readExactly(held, 5), "hello");
   const startMs = performance.now();
   program.child.kill("SIGTERM");
-  await until(() => isRefused(program.port), "it drains");
+  await until(() => isRefused(program), "it drains");
   program.child.kill("SIGTERM");
   assertEquals((await within(program.child.status, "the end")).code, 143);
   const ms = performance.now() - startMs;
   assert(ms < 3000, `${ms} ms`);
 });
-
-async function isRefused(port: number): Promise<boolean> {
-  try {
-    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
-    return false;
-  } catch {
-    return true;
-  }
-}
 
 for (const format of ["text", "json"]) {
   Deno.test(`ambassador tells how many lines of ${format} were lost, once its log is read again`, async () => {

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { startDeadline } from "../../src/base/time.ts";
+import { Backoff, startDeadline } from "../../src/base/time.ts";
 import { until, within } from "../helpers/mod.ts";
 
 Deno.test("startDeadline() acts after its time and not before", async () => {
@@ -59,4 +59,10 @@ Deno.test("startDeadline() begun by a deadline that acts leaves no second timer"
   await until(() => begun.length > 0, "the first has acted");
   // The sanitizer fails this test if a timer is left.
   for (const deadline of begun) deadline[Symbol.dispose]();
+});
+
+Deno.test("Backoff.next() doubles from 5 ms and stays at a second", () => {
+  const backoff = new Backoff();
+  const waits = Array.from({ length: 10 }, () => backoff.next());
+  assertEquals(waits, [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
 });

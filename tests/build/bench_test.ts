@@ -5,7 +5,8 @@ import { formatJson, formatRows, rowsOf } from "../../bench/report.ts";
 import { formatNumber, formatRatio, median, quantile, ratio } from "../../bench/stats.ts";
 import { formatTable } from "../../bench/table.ts";
 import { pathOf } from "../../build/sources.ts";
-import { findProgram, HAS_JSR, within } from "../helpers/mod.ts";
+import { within } from "../helpers/mod.ts";
+import { JSR, LINUX, needs } from "../helpers/needs.ts";
 
 Deno.test("median() is the middle, and between the two middle ones of an even count", () => {
   assertEquals(median([3, 1, 2]), 2);
@@ -124,7 +125,7 @@ Deno.test("formatJson() holds every round", () => {
 
 /** Runs the bench itself, as the task does. */
 async function bench(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const map = HAS_JSR ? "deno.json" : "offline/import_map.json";
+  const map = JSR.isHere ? "deno.json" : "offline/import_map.json";
   const command = new Deno.Command(Deno.execPath(), {
     args: ["run", "-q", "-A", `--import-map=${pathOf(map)}`, pathOf("bench/main.ts"), ...args],
     stdin: "null",
@@ -134,18 +135,13 @@ async function bench(...args: string[]): Promise<{ code: number; out: string; er
   return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
 }
 
-/** Whether the bench can run here: it reads /proc and needs servers to lead to. */
-function canBench(): boolean {
-  if (Deno.build.os !== "linux") {
-    console.error("SKIPPED, since this is not Linux: the bench");
-    return false;
-  }
-  return ["redis-server", "redis-benchmark", "iperf3"]
-    .every((name) => findProgram(name, "the bench") !== undefined);
-}
+/** It reads /proc and needs servers to lead to. */
+const BENCH = [LINUX, "redis-server", "redis-benchmark", "iperf3"] as const;
 
-Deno.test("the bench measures everything once, in a short run without peers", async () => {
-  if (!canBench()) return;
+Deno.test({
+  name: "the bench measures everything once, in a short run without peers",
+  ...needs(...BENCH),
+}, async () => {
   const { code, out, err } = await bench(
     "--rounds",
     "1",
@@ -165,9 +161,20 @@ Deno.test("the bench measures everything once, in a short run without peers", as
   }
 });
 
-Deno.test("the bench prints a table and charts beside a peer", async () => {
-  if (!canBench() || findProgram("socat", "the bench beside a peer") === undefined) return;
-  const few = ["--rounds", "1", "--effort", "0.01", "--only", "latency,start", "--peers", "socat"];
+Deno.test({
+  name: "the bench prints a table and charts beside a peer",
+  ...needs(...BENCH, "socat"),
+}, async () => {
+  const few = [
+    "--rounds",
+    "1",
+    "--effort",
+    "0.01",
+    "--only",
+    "latency,start",
+    "--peers",
+    "socat",
+  ];
   const { code, out, err } = await bench(...few);
   assertEquals(code, 0, err);
   assertStringIncludes(out, "| median ");
@@ -175,8 +182,7 @@ Deno.test("the bench prints a table and charts beside a peer", async () => {
   assertStringIncludes(out, "ambassador against socat: ");
 });
 
-Deno.test("the bench says what is wrong with its arguments", async () => {
-  if (!canBench()) return;
+Deno.test("the bench says what is wrong with its arguments", needs(...BENCH), async () => {
   for (
     const [args, message] of [
       [["--rounds", "many"], '--rounds "many": not a number above 0'],
@@ -197,8 +203,10 @@ Deno.test("the bench says what is wrong with its arguments", async () => {
   }
 });
 
-Deno.test("the bench fails with status 1 where the executable is missing", async () => {
-  if (!canBench()) return;
+Deno.test({
+  name: "the bench fails with status 1 where the executable is missing",
+  ...needs(...BENCH),
+}, async () => {
   const { code, err } = await bench("--bin", "dist/no-such-file", "--peers=", "--only", "start");
   assertEquals(code, 1);
   assertStringIncludes(err, "dist/no-such-file");

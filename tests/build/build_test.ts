@@ -10,9 +10,11 @@ import {
 } from "../../build/compile.ts";
 import { imageCommand, parseImageCommand } from "../../build/image.ts";
 import { copyLibraries, readDynamic } from "../../build/libraries.ts";
+import { programTests } from "../../build/program_tests.ts";
 import { checkTag, notesOf, sumLine } from "../../build/release.ts";
 import { V8_FLAGS, v8Flags } from "../../build/sources.ts";
-import { findProgram, ROOT, within } from "../helpers/mod.ts";
+import { ROOT, within } from "../helpers/mod.ts";
+import { LINUX, needs, programPath } from "../helpers/needs.ts";
 
 const SOME_OPTIONS = {
   all: { type: "boolean" },
@@ -121,8 +123,7 @@ Deno.test("parseCompileCommand() refuses what it does not know", () => {
   assertThrows(() => parseCompileCommand(windows), SyntaxError, ".exe");
 });
 
-Deno.test("readDynamic() reads what an executable asks the loader for", () => {
-  if (Deno.build.os !== "linux") return;
+Deno.test("readDynamic() reads what an executable asks the loader for", needs(LINUX), () => {
   const { interpreter, needed, triple } = readDynamic(Deno.readFileSync(Deno.execPath()));
   assert(interpreter?.includes("/ld-linux-"));
   assert(needed.includes("libc.so.6"));
@@ -134,11 +135,9 @@ Deno.test("readDynamic() refuses what is no ELF file", () => {
   assertThrows(() => readDynamic(new TextEncoder().encode("#!/bin/sh\n".repeat(20))), SyntaxError);
 });
 
-Deno.test("copyLibraries() copies exactly what ldd says", async () => {
-  const ldd = findProgram("ldd", "the comparison with ldd");
+Deno.test("copyLibraries() copies exactly what ldd says", needs(LINUX, "ldd", "ls"), async () => {
   // What ls needs has needs of its own.
-  const ls = findProgram("ls", "the comparison with ldd");
-  if (ldd === undefined || ls === undefined) return;
+  const [ldd, ls] = [programPath("ldd"), programPath("ls")];
   const folder = await Deno.makeTempDir();
   try {
     for (const executable of [Deno.execPath(), ls]) {
@@ -154,8 +153,7 @@ Deno.test("copyLibraries() copies exactly what ldd says", async () => {
   }
 });
 
-Deno.test("copyLibraries() says which library is missing", async () => {
-  if (Deno.build.os !== "linux") return;
+Deno.test("copyLibraries() says which library is missing", needs(LINUX), async () => {
   const folder = await Deno.makeTempDir();
   try {
     const { interpreter = "" } = readDynamic(Deno.readFileSync(Deno.execPath()));
@@ -170,8 +168,10 @@ Deno.test("copyLibraries() says which library is missing", async () => {
   }
 });
 
-Deno.test("copyLibraries() follows links inside of the root, and never out of it", async () => {
-  if (Deno.build.os !== "linux") return;
+Deno.test({
+  name: "copyLibraries() follows links inside of the root, and never out of it",
+  ...needs(LINUX),
+}, async () => {
   const folder = await Deno.makeTempDir();
   try {
     const { interpreter = "", needed, triple } = readDynamic(Deno.readFileSync(Deno.execPath()));
@@ -280,4 +280,22 @@ Deno.test("checkTag() refuses a tag of another version", () => {
   for (const tag of ["1.2.3", "v1.2.30", "v1.2", ""]) {
     assertThrows(() => checkTag(tag, "1.2.3"), SyntaxError, "deno.json");
   }
+});
+
+Deno.test("the tasks that run the program from the sources look for no newer Deno", () => {
+  for (const name of ["start", "demo", "soak", "bench"] as const) {
+    assertMatch(config.tasks[name].command, /^DENO_NO_UPDATE_CHECK=1 deno run /, name);
+  }
+});
+
+Deno.test("programTests() names every test file that starts the program, and no others", () => {
+  const paths = programTests(ROOT);
+  assert(paths.includes("tests/program/end_to_end_test.ts"));
+  assert(paths.includes("tests/program/executable_test.ts"));
+  assert(paths.includes("tests/forward/forwarder_test.ts"));
+  assert(!paths.includes("tests/base/duration_test.ts"));
+  // Most in tests/program start it.
+  const all = [...Deno.readDirSync(new URL("tests/program/", ROOT))]
+    .map(({ name }) => `tests/program/${name}`).filter((path) => !/fuzz|examples/.test(path));
+  assertEquals(paths.filter((path) => path.startsWith("tests/program/")), all.sort());
 });

@@ -12,16 +12,13 @@ import { BaseHandler } from "../../offline/base_handler.ts";
 import { LogLevels } from "../../offline/levels.ts";
 import { Logger } from "../../offline/logger.ts";
 import { parseArgs } from "../../offline/parse_args.ts";
-import { HAS_JSR } from "../helpers/mod.ts";
-
-if (!HAS_JSR) {
-  console.error("SKIPPED, since JSR is out of reach: the packages beside their stand-ins");
-}
+import "../helpers/mod.ts";
+import { JSR, needs } from "../helpers/needs.ts";
 
 /** Registers a case for the stand-in and, where there is one, for the package. */
 function eachWay<T>(claim: string, standIn: T, mapped: T, test: (subject: T) => void): void {
   Deno.test(`${claim} (stand-in)`, () => test(standIn));
-  if (HAS_JSR) Deno.test(`${claim} (package)`, () => test(mapped));
+  Deno.test(`${claim} (package)`, needs(JSR), () => test(mapped));
 }
 
 type ParseLine = (args: string[]) => Record<string, unknown>;
@@ -305,8 +302,8 @@ async function failsLater(act: () => Promise<unknown>): Promise<boolean> {
 }
 
 for (const [name, check] of [["stand-in", offlineAssert], ["package", mappedAssert]] as const) {
-  if (name === "package" && !HAS_JSR) continue;
-  Deno.test(`assertRejects() gives the error (${name})`, async () => {
+  const options = name === "package" ? needs(JSR) : {};
+  Deno.test(`assertRejects() gives the error (${name})`, options, async () => {
     const reject = (): Promise<never> => Promise.reject(new RangeError("too far"));
     node.equal((await check.assertRejects(reject, RangeError, "far")).message, "too far");
     node.equal(await failsLater(() => check.assertRejects(reject, SyntaxError)), true);

@@ -1,7 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { formatCommand } from "../../src/commands/check.ts";
 import { parseCommand } from "../../src/config/command_line.ts";
-import { findProgram, programCommand, runProgram } from "../helpers/mod.ts";
+import { programCommand, runProgram } from "../helpers/mod.ts";
+import { needs, programPath } from "../helpers/needs.ts";
 
 const VARIABLES = {
   REDIS_PORT_6379_TCP: "tcp://192.0.2.10:6379",
@@ -46,24 +47,28 @@ Deno.test("formatCommand() has colours in the table alone", () => {
   }
 });
 
-async function checkOnTerminal(script: string, env: Record<string, string>): Promise<string> {
+async function checkOnTerminal(env: Record<string, string>): Promise<string> {
   const command = [...programCommand(), "check"].map((word) => `'${word}'`).join(" ");
   const { code, stdout } = await runProgram([], {
     env: { ...VARIABLES, TERM: "xterm", ...env },
-    command: [script, "-qec", command, "/dev/null"],
+    command: [programPath("script"), "-qec", command, "/dev/null"],
   });
   assertEquals(code, 0);
   return stdout.replaceAll("\r\n", "\n");
 }
 
-Deno.test("ambassador check has colours on a terminal that wants them, and nowhere else", async () => {
+Deno.test("ambassador check has no colours where there is no terminal", async () => {
   const { stdout } = await runProgram(["check"], { env: { ...VARIABLES, TERM: "xterm" } });
   assertEquals(stdout, `${TABLE}\n`);
-  const script = findProgram("script", "what check shows on a terminal");
-  if (script === undefined) return;
-  const coloured = await checkOnTerminal(script, { NO_COLOR: "" });
+});
+
+Deno.test({
+  name: "ambassador check has colours on a terminal that wants them",
+  ...needs("script"),
+}, async () => {
+  const coloured = await checkOnTerminal({ NO_COLOR: "" });
   assertEquals(strip(coloured).plain, `${TABLE}\n`);
   assertMatch(coloured, /\[1mROUTE/);
-  assertEquals(await checkOnTerminal(script, { NO_COLOR: "1" }), `${TABLE}\n`);
-  assertEquals(await checkOnTerminal(script, { TERM: "dumb" }), `${TABLE}\n`);
+  assertEquals(await checkOnTerminal({ NO_COLOR: "1" }), `${TABLE}\n`);
+  assertEquals(await checkOnTerminal({ TERM: "dumb" }), `${TABLE}\n`);
 });

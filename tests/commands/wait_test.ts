@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { showProgress } from "../../src/commands/progress.ts";
 import type { Route } from "../../src/config/routes.ts";
-import { type AwaitedUpstream, waitForUpstreams } from "../../src/commands/wait.ts";
+import type { AwaitedUpstream } from "../../src/commands/progress.ts";
+import { waitForUpstreams } from "../../src/commands/wait.ts";
 import {
-  findProgram,
   freePort,
   programCommand,
   runProgram,
@@ -12,6 +12,7 @@ import {
   until,
   within,
 } from "../helpers/mod.ts";
+import { LINUX, needs, programPath } from "../helpers/needs.ts";
 import { routeTo } from "../helpers/routes.ts";
 
 const LIMITS = { timeoutMs: 20_000 };
@@ -217,7 +218,7 @@ function catchesSigterm(pid: number): boolean {
 
 Deno.test({
   name: "ambassador wait ends at once on a signal",
-  ignore: Deno.build.os !== "linux",
+  ...needs(LINUX),
 }, async () => {
   await using program = startProgram(["wait", `1=127.0.0.1:${freePort()}`]);
   // It says nothing while it waits, but the kernel knows when it has begun to listen for signals.
@@ -226,12 +227,15 @@ Deno.test({
   assertEquals((await within(program.status, "the end", 5000)).code, 143);
 });
 
-Deno.test("ambassador wait draws its progress on a terminal", async () => {
-  const script = findProgram("script", "what wait shows on a terminal");
-  if (script === undefined) return;
+Deno.test("ambassador wait draws its progress on a terminal", needs("script"), async () => {
   const command = [...programCommand(), "wait", "--timeout", "300ms", `1=127.0.0.1:${freePort()}`];
   const { code, stdout } = await runProgram([], {
-    command: [script, "-qec", command.map((word) => `'${word}'`).join(" "), "/dev/null"],
+    command: [
+      programPath("script"),
+      "-qec",
+      command.map((word) => `'${word}'`).join(" "),
+      "/dev/null",
+    ],
   });
   assertEquals(code, 1);
   const lines = stdout.split("\r\x1b[K");
@@ -244,7 +248,10 @@ Deno.test("ambassador wait draws its progress on a terminal", async () => {
   }
 });
 
-Deno.test("ambassador wait ends with 0 even when nobody reads what it says", async () => {
+Deno.test({
+  name: "ambassador wait ends with 0 even when nobody reads what it says",
+  ...needs("bash"),
+}, async () => {
   await using up = startEcho();
   const command = [...programCommand(), "wait", `1=127.0.0.1:${up.address.port}`];
   const words = command.map((word) => `'${word}'`).join(" ");

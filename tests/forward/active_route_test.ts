@@ -3,7 +3,8 @@ import { type ActiveRoute, bindRoutes as bind, leadsTo } from "../../src/forward
 import { TRANSPORTS } from "../../src/net/transports.ts";
 import { BindError } from "../../src/base/errors.ts";
 import type { Route } from "../../src/config/routes.ts";
-import { freePort, hasIpv6, within } from "../helpers/mod.ts";
+import { freePort, within } from "../helpers/mod.ts";
+import { IPV6, needs } from "../helpers/needs.ts";
 import { routeTo } from "../helpers/routes.ts";
 
 function route(hostname: string, port: number, aliases: readonly string[] = ["REDIS"]): Route {
@@ -45,20 +46,23 @@ Deno.test("bindRoutes() binds every route and gives what was really bound, in or
   }
 });
 
-Deno.test("bindRoutes() takes IPv4 and IPv6 where it listens on ::", async () => {
+Deno.test("bindRoutes() takes IPv4 and IPv6 where it listens on ::", needs(IPV6), async () => {
   const bound = bindRoutes([route("::", 0)]);
   using _closing = closeAll(bound);
   const { port } = bound[0]?.route.listen ?? { port: 0 };
   assert(await isOpen("127.0.0.1", port));
-  if (hasIpv6("connecting to :: over IPv6")) assert(await isOpen("::1", port));
+  assert(await isOpen("::1", port));
 });
 
-Deno.test("bindRoutes() takes one family where it listens on one address", async () => {
+Deno.test({
+  name: "bindRoutes() takes one family where it listens on one address",
+  ...needs(IPV6),
+}, async () => {
   const bound = bindRoutes([route("0.0.0.0", 0)]);
   using _closing = closeAll(bound);
   const { port } = bound[0]?.route.listen ?? { port: 0 };
   assert(await isOpen("127.0.0.1", port));
-  if (hasIpv6("connecting to 0.0.0.0 over IPv6")) assert(!await isOpen("::1", port));
+  assert(!await isOpen("::1", port));
 });
 
 Deno.test("bindRoutes() leaves none open if one can't be bound", async () => {
@@ -113,17 +117,22 @@ Deno.test("bindRoutes() says so where the machine does not have the address", ()
   assertStringIncludes(error.hint ?? "", "--bind");
 });
 
-Deno.test("bindRoutes() says what right a port below 1024 needs", () => {
-  let isAllowed = true;
+/** A user who may not have port 1; root is tried in `tests/program`. */
+const GUARDED_PORTS = {
+  name: "a user without the right to port 1",
+  isHere: !mayListenOn(1),
+};
+
+function mayListenOn(port: number): boolean {
   try {
-    Deno.listen({ hostname: "127.0.0.1", port: 1 }).close();
+    Deno.listen({ hostname: "127.0.0.1", port }).close();
+    return true;
   } catch (error) {
-    isAllowed = !(error instanceof Deno.errors.PermissionDenied);
+    return !(error instanceof Deno.errors.PermissionDenied);
   }
-  if (isAllowed) {
-    console.error("SKIPPED, since this user may listen on port 1: the hint for ports below 1024");
-    return;
-  }
+}
+
+Deno.test("bindRoutes() says what right a port below 1024 needs", needs(GUARDED_PORTS), () => {
   const error = assertThrows(() => bindRoutes([route("127.0.0.1", 1)]), BindError);
   assertStringIncludes(error.message, "permission denied");
   assertStringIncludes(error.hint ?? "", "ports below 1024");

@@ -13,7 +13,9 @@ import {
 } from "../../src/forward/limits.ts";
 import { type Direction, newTraffic, relay } from "../../src/net/relay.ts";
 import {
+  echo,
   type Forwarder,
+  freePort,
   pair,
   readAll,
   readExactly,
@@ -515,4 +517,48 @@ Deno.test("watchLimits() sets no timer when bytes move", async () => {
   }
   // The watcher's own look comes every half second.
   assert(timers <= 1 + (performance.now() - startMs) / 500, `${timers} timers`);
+});
+
+Deno.test("halfCloseTimeoutMs counts from the end of the first side, however quiet it was before", async () => {
+  const finished = Promise.withResolvers<void>();
+  await using upstream = startUpstream(async (conn) => {
+    await readText(conn);
+    finished.resolve();
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    await writeAll(conn, "late");
+  });
+  await using forwarder = await startForwarder([upstream.address], { halfCloseTimeoutMs: 400 });
+  using client = await Deno.connect(forwarder.address);
+  await writeAll(client, "request");
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  await client.closeWrite();
+  await finished.promise;
+  assertEquals(await readText(client), "late");
+});
+
+Deno.test("idleTimeoutMs does not touch a client that is held for its upstream", async () => {
+  const address = { hostname: "127.0.0.1", port: freePort() };
+  await using forwarder = await startForwarder([address], { retryMs: 60_000, idleTimeoutMs: 100 });
+  using client = await Deno.connect(forwarder.address);
+  await writeAll(client, "patience");
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  await using _upstream = startUpstream(echo, address);
+  await client.closeWrite();
+  assertEquals(await readText(client), "patience");
+});
+
+Deno.test("idleTimeoutMs closes soon after its time", async () => {
+  await using upstream = startEcho();
+  await using forwarder = await startForwarder([upstream.address], { idleTimeoutMs: 400 });
+  const times: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    using client = await Deno.connect(forwarder.address);
+    await writeAll(client, "x");
+    await readExactly(client, 1);
+    const startMs = performance.now();
+    assertEquals(await within(client.read(new Uint8Array(1)), "the end"), null);
+    times.push(performance.now() - startMs);
+  }
+  // A tenth of it, by the best: the machine has other things to do.
+  assert(Math.min(...times) < 500, `${times} ms`);
 });

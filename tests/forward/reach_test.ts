@@ -16,8 +16,9 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { needs, RESETS } from "../helpers/needs.ts";
+import { connectAndReset, startSilent } from "../helpers/process.ts";
 import { routeTo } from "../helpers/routes.ts";
-import { canReset, connectAndReset, startSilent } from "../helpers/process.ts";
 
 function reach(
   target: { hostname: string; port: number },
@@ -206,7 +207,7 @@ Deno.test("serve() serves every client of an upstream that comes and goes", asyn
 
 Deno.test({
   name: "serve() lets go of a held client that resets",
-  ignore: !canReset,
+  ...needs(RESETS),
   async fn(): Promise<void> {
     await using forwarder = await startForwarder([refusing()], { retryMs: 60_000 });
     await connectAndReset(forwarder.address);

@@ -3,7 +3,8 @@
 
 import { copyLibraries } from "../../build/libraries.ts";
 import { type Engine, type Ran, run } from "../../build/engine.ts";
-import { findProgram, until } from "./mod.ts";
+import { until } from "./mod.ts";
+import { programPath } from "./needs.ts";
 
 /** What a container is started with. */
 export interface ContainerOptions {
@@ -133,8 +134,7 @@ export async function makeRedisImage(containers: Containers): Promise<string> {
   const folder = await Deno.makeTempDir();
   try {
     for (const program of ["redis-server", "redis-cli"]) {
-      const path = findProgram(program, "everything with containers");
-      if (path === undefined) throw new Error(`needs ${program}: install redis-server`);
+      const path = programPath(program);
       copyLibraries(path, "", `${folder}/root`);
       await Deno.copyFile(path, `${folder}/root/${program}`);
     }

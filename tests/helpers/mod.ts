@@ -1,7 +1,7 @@
 // What the tests share: real sockets on ports that the system chooses, the real program as a child
 // process, and a limit on every wait.
 
-import { hasPackages, sourceCommand } from "../../build/sources.ts";
+import { sourceCommand } from "../../build/sources.ts";
 import { type Address, formatAddress, formatTargets } from "../../src/base/address.ts";
 import { createLog } from "../../src/base/log.ts";
 import { routeTo } from "./routes.ts";
@@ -19,9 +19,6 @@ sanitizer?.({ ops: true, resources: true });
 
 /** The folder of the repository. */
 export const ROOT = new URL("../../", import.meta.url);
-
-/** Whether the packages themselves are in use, and not what stands in for them. */
-export const HAS_JSR = hasPackages();
 
 /** Resolves like the promise; rejects when that takes longer than `ms`. */
 export async function within<T>(promise: Promise<T>, what: string, ms = 20_000): Promise<T> {
@@ -227,14 +224,18 @@ export function freePort(hostname = "127.0.0.1"): number {
   return listener.addr.port;
 }
 
-/** Whether this machine has IPv6; a line says what is skipped where it has none. */
-export function hasIpv6(skipped: string): boolean {
+/** Whether a connect is refused now: nobody listens there, or not any more. */
+export async function isRefused(
+  { hostname = "127.0.0.1", port }: { readonly hostname?: string; readonly port: number },
+): Promise<boolean> {
   try {
-    Deno.listen({ hostname: "::1", port: 0 }).close();
-    return true;
-  } catch {
-    console.error(`SKIPPED, since this machine has no IPv6: ${skipped}`);
+    using _client = await within(Deno.connect({ hostname, port }), "a connect");
     return false;
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) return true;
+    // The listener was closed while the connection waited in its queue.
+    if (error instanceof Deno.errors.ConnectionReset) return false;
+    throw error;
   }
 }
 
@@ -339,14 +340,13 @@ export function programCommand(): string[] {
   return [executable.startsWith("/") ? executable : `${Deno.cwd()}/${executable}`];
 }
 
-/** The variables without which `deno run` can't find its cache. */
+/** The variables with which `deno run` finds its cache, and looks for no newer Deno at its start. */
 export function cacheVariables(): Record<string, string> {
-  return Object.fromEntries(
-    ["HOME", "DENO_DIR", "JSR_URL", "PATH"].flatMap((name) => {
-      const value = Deno.env.get(name);
-      return value === undefined ? [] : [[name, value]];
-    }),
-  );
+  const found = ["HOME", "DENO_DIR", "JSR_URL", "PATH"].flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [[name, value]];
+  });
+  return { ...Object.fromEntries(found), DENO_NO_UPDATE_CHECK: "1" };
 }
 
 /** The program as a child process. */
@@ -446,30 +446,4 @@ function collect(stream: ReadableStream<Uint8Array>): { text: () => string; done
     for await (const chunk of stream) text += decoder.decode(chunk, { stream: true });
   }
   return { text: () => text, done: read() };
-}
-
-/** The path of an installed program. */
-export function findOnPath(name: string): string | undefined {
-  const folders = [...(Deno.env.get("PATH") ?? "").split(":"), "/usr/sbin", "/sbin"];
-  for (const folder of folders) {
-    try {
-      if (Deno.statSync(`${folder}/${name}`).isFile) return `${folder}/${name}`;
-    } catch {
-      // Not in this folder.
-    }
-  }
-  return undefined;
-}
-
-/**
- * The path of an installed program, or undefined after a line that says what is skipped.
- *
- * @throws if it is missing where `AMBASSADOR_TESTS_NEED_ALL` says that nothing may be
- */
-export function findProgram(name: string, skipped: string): string | undefined {
-  const path = findOnPath(name);
-  if (path !== undefined) return path;
-  if (Deno.env.has("AMBASSADOR_TESTS_NEED_ALL")) throw new Error(`${name} is not installed`);
-  console.error(`SKIPPED, since ${name} is not installed: ${skipped}`);
-  return undefined;
 }

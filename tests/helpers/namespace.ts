@@ -1,7 +1,8 @@
 // A network of its own for a program: one in which no name server answers, or with few ports. Linux
 // only, and only where a namespace may be made.
 
-import { findProgram, programCommand } from "./mod.ts";
+import { programCommand } from "./mod.ts";
+import { type Ability, programPath } from "./needs.ts";
 
 /** Tells the system to ask a name server behind an interface that drops what it is given. */
 export const NAMES_HANG = `
@@ -19,23 +20,38 @@ export const NAMES_HANG = `
 /** Leaves the ports 40000 to 40007 for clients. */
 export const FEW_PORTS = "echo 40000 40007 > /proc/sys/net/ipv4/ip_local_port_range";
 
-/**
- * What starts the program in a network that the script has set up, or undefined after a line that says
- * what is skipped.
- */
-export function inNetwork(script: string, skipped: string): string[] | undefined {
-  if (Deno.build.os !== "linux") return undefined;
-  const unshare = findProgram("unshare", skipped);
-  if (unshare === undefined || findProgram("ip", skipped) === undefined) return undefined;
+/** What starts the program where this file stands for /etc/resolv.conf; for root, with `unshare`. */
+export function withResolver(file: string): string[] {
+  const script = 'mount --bind "$0" /etc/resolv.conf; exec "$@"';
+  return [programPath("unshare"), "--mount", "sh", "-c", script, file, ...programCommand()];
+}
+
+/** A network that a script has set up, for `needs` and for a test's commands. */
+export interface Network extends Ability {
+  /** What starts the program in it. */
+  readonly command: readonly string[];
+}
+
+/** Tries whether this machine makes such a network. */
+export function networkOf(name: string, script: string): Network {
   // What is mounted there is gone with the namespace.
   const setUp = `set -e; PATH=$PATH:/usr/sbin:/sbin; ip link set lo up
     dir=/mnt; mount -t tmpfs none /mnt
     ${script}
     exec "$0" "$@"`;
-  const command = [unshare, "-rnm", "sh", "-c", setUp];
-  const [executable = "", ...args] = [...command, "true"];
-  const { success, stderr } = new Deno.Command(executable, { args }).outputSync();
-  if (success) return [...command, ...programCommand()];
-  console.error(`SKIPPED, since ${new TextDecoder().decode(stderr).trim()}: ${skipped}`);
-  return undefined;
+  const command = ["unshare", "-rnm", "sh", "-c", setUp];
+  return {
+    name,
+    isHere: succeeds([...command, "true"]),
+    command: [...command, ...programCommand()],
+  };
+}
+
+function succeeds([executable = "", ...args]: readonly string[]): boolean {
+  try {
+    return new Deno.Command(executable, { args, stdout: "null", stderr: "null" }).outputSync()
+      .success;
+  } catch {
+    return false;
+  }
 }

@@ -4,9 +4,6 @@
 import net from "node:net";
 import { freePort, type Program, programCommand, startProgram, until, within } from "./mod.ts";
 
-/** Whether `/proc` tells what another process holds. */
-export const hasProc = Deno.build.os === "linux";
-
 /** How many descriptors a process holds. */
 export function descriptorsOf(pid: number): number {
   return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
@@ -57,7 +54,7 @@ export async function startRoute(
 }
 
 /** The program where descriptors are few. */
-function commandWithLimit(maxDescriptors: number): string[] {
+export function commandWithLimit(maxDescriptors: number): string[] {
   // What the tests have inherited would take places, and it is not the same everywhere. Not in sh:
   // dash knows no descriptor of two digits. Both limits, since `deno run` raises the soft one to the
   // hard one.
@@ -95,10 +92,10 @@ export async function repeat(
   await Promise.all(Array.from({ length: atOnce }, work));
 }
 
-/** Whether {@linkcode connectAndReset} works: Deno 2.7 can't send a reset. */
-export const canReset = "resetAndDestroy" in net.Socket.prototype;
-
-/** Connects, and resets the connection when it is there or when the first answer to `text` is. */
+/**
+ * Connects, and resets the connection when it is there or when the first answer to `text` is. Only
+ * where there is `RESETS`.
+ */
 export async function connectAndReset(
   { hostname = "127.0.0.1", port }: Deno.ConnectOptions,
   text = "",

@@ -4,7 +4,6 @@ import type { Stream } from "../../src/net/stream.ts";
 import {
   concat,
   hash,
-  hasIpv6,
   pair,
   Random,
   readAll,
@@ -14,6 +13,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { IPV6, needs } from "../helpers/needs.ts";
 
 /** A connection with a relay at work in it: the two ends, and what the relay says. */
 interface Relayed extends AsyncDisposable {
@@ -451,10 +451,9 @@ Deno.test("relay() ends when both its sockets are closed under it", async () => 
   assertEquals(await fate(upstream), "finished");
 });
 
-Deno.test("relay() takes IPv4 and IPv6 on either side", async () => {
-  const hosts = hasIpv6("a relay from and to IPv6") ? ["127.0.0.1", "::1"] : ["127.0.0.1"];
-  for (const clientHost of hosts) {
-    for (const upstreamHost of hosts) {
+Deno.test("relay() takes IPv4 and IPv6 on either side", needs(IPV6), async () => {
+  for (const clientHost of ["127.0.0.1", "::1"]) {
+    for (const upstreamHost of ["127.0.0.1", "::1"]) {
       await using relayed = await startRelay(clientHost, upstreamHost);
       await writeAll(relayed.client, "PING");
       assertEquals(await readExactly(relayed.upstream, 4), "PING");
@@ -482,7 +481,7 @@ async function sendChunks(conn: Deno.TcpConn, random: Random): Promise<Uint8Arra
 Deno.test("relay() delivers random chunks both ways unchanged", async () => {
   const random = new Random();
   console.log(`seed ${random.seed}`);
-  const hosts = hasIpv6("random chunks over IPv6") ? ["127.0.0.1", "::1"] : ["127.0.0.1"];
+  const hosts = IPV6.isHere ? ["127.0.0.1", "::1"] : ["127.0.0.1"];
   for (let round = 0; round < 20; round++) {
     await using relayed = await startRelay(random.pick(hosts), random.pick(hosts));
     const { client, upstream, traffic } = relayed;

@@ -5,16 +5,19 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { connectTcp, connectToFirst } from "../../src/net/tcp.ts";
 import type { Stream } from "../../src/net/stream.ts";
 import { freePort, runProgram, startEcho, within } from "../helpers/mod.ts";
-import { FEW_PORTS, inNetwork, NAMES_HANG } from "../helpers/namespace.ts";
+import { FEW_PORTS, NAMES_HANG, networkOf } from "../helpers/namespace.ts";
+import { LINUX, needs } from "../helpers/needs.ts";
 import { startSilent } from "../helpers/process.ts";
 
-/** Only there has loopback more than one IPv4 address unasked. */
-const isLinux = Deno.build.os === "linux";
+/** A network in which no name server answers. */
+const NAMELESS = networkOf("a network in which no name server answers", NAMES_HANG);
+/** A network with few ports. */
+const CROWDED = networkOf("a network with few ports", FEW_PORTS);
 const never = new AbortController().signal;
 
 Deno.test({
   name: "connectToFirst() goes on with the next address where one refuses",
-  ignore: !isLinux,
+  ...needs(LINUX),
   async fn(): Promise<void> {
     await using upstream = startEcho({ hostname: "127.0.0.2" });
     const { port } = upstream.address;
@@ -27,7 +30,7 @@ Deno.test({
 
 Deno.test({
   name: "connectToFirst() goes on with the next address where one does not answer",
-  ignore: !isLinux,
+  ...needs(LINUX),
   async fn(): Promise<void> {
     await using silent = await startSilent();
     const { port } = silent.address;
@@ -100,13 +103,14 @@ async function failures(
   return await within(Promise.allSettled(all), "all of them");
 }
 
-Deno.test("ambassador wait tells a name server that does not answer from its limit", async () => {
-  const command = inNetwork(NAMES_HANG, "name servers that do not answer");
-  if (command === undefined) return;
+Deno.test({
+  name: "ambassador wait tells a name server that does not answer from its limit",
+  ...needs("unshare", "ip", NAMELESS),
+}, async () => {
   const startMs = performance.now();
   const { code, stderr } = await runProgram(
     ["wait", "--timeout", "600ms", "1=nosuch.example:80"],
-    { command },
+    { command: NAMELESS.command },
   );
   assertEquals(
     stderr,
@@ -117,26 +121,28 @@ Deno.test("ambassador wait tells a name server that does not answer from its lim
   assert(tookMs < 5000, `${tookMs} ms`);
 });
 
-Deno.test("a name that nobody resolves does not keep the others from being resolved", async () => {
-  const command = inNetwork(NAMES_HANG, "a dead name beside a good one");
-  if (command === undefined) return;
+Deno.test({
+  name: "a name that nobody resolves does not keep the others from being resolved",
+  ...needs("unshare", "ip", NAMELESS),
+}, async () => {
   // More than Deno has threads for lookups. Each is tried again after its limit, while the lookups of
   // the first tries still go on.
   const dead = Array.from({ length: 64 }, (_, i) => `${i + 1}=nosuch.example:${i + 1}`);
   const { stderr } = await runProgram(
     ["wait", "--timeout", "2s", "--connect-timeout", "300ms", ...dead, "99=localhost:9"],
-    { command },
+    { command: NAMELESS.command },
   );
   assertMatch(stderr, /localhost:9 \(connection refused\)/);
   assertMatch(stderr, /nosuch\.example:64 \(no answer within 300ms\)/);
 });
 
-Deno.test("ambassador wait does not take a connection to itself for an upstream", async () => {
-  const command = inNetwork(FEW_PORTS, "connections to themselves");
-  if (command === undefined) return;
+Deno.test({
+  name: "ambassador wait does not take a connection to itself for an upstream",
+  ...needs("unshare", "ip", CROWDED),
+}, async () => {
   const { code, stderr } = await runProgram(
     ["wait", "--timeout", "3s", ...[1, 2, 3, 4].map((i) => `${i}=127.0.0.1:4000${i}`)],
-    { command },
+    { command: CROWDED.command },
   );
   assertEquals(code, 1);
   assertMatch(stderr, /127\.0\.0\.1:40004 \(connection refused\)/);

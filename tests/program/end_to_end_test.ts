@@ -4,9 +4,8 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { formatAddress } from "../../src/base/address.ts";
 import {
   echo,
-  findProgram,
   freePort,
-  hasIpv6,
+  isRefused,
   programCommand,
   readExactly,
   readText,
@@ -19,6 +18,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { IPV6, LINUX, needs, programPath, ROOT_RIGHTS, SOURCES } from "../helpers/needs.ts";
 
 const LOOPBACK = { AMBASSADOR_BIND: "127.0.0.1" };
 
@@ -53,8 +53,11 @@ Deno.test("ambassador forwards what the environment says and stops on SIGTERM wi
   assertMatch(stopped, new RegExp(`^${time} INFO  stopped cut_off=0`));
 });
 
-Deno.test("ambassador forwards over IPv6 and IPv4 from one route, to either", async () => {
-  const hosts = hasIpv6("forwarding over IPv6") ? ["127.0.0.1", "::1"] : ["127.0.0.1"];
+Deno.test({
+  name: "ambassador forwards over IPv6 and IPv4 from one route, to either",
+  ...needs(IPV6),
+}, async () => {
+  const hosts = ["127.0.0.1", "::1"];
   await using upstream4 = startEcho();
   await using upstream6 = startEcho({ hostname: hosts.at(-1) ?? "" });
   const [port4, port6] = [freePort("::"), freePort("::")];
@@ -70,12 +73,13 @@ Deno.test("ambassador forwards over IPv6 and IPv4 from one route, to either", as
   }
 });
 
-Deno.test("ambassador takes IPv4 also on a machine where :: is IPv6 alone", async () => {
-  const unshare = findProgram("unshare", "a machine where :: is IPv6 alone");
-  if (unshare === undefined || !isRoot("a machine where :: is IPv6 alone")) return;
+Deno.test({
+  name: "ambassador takes IPv4 also on a machine where :: is IPv6 alone",
+  ...needs(ROOT_RIGHTS, "unshare"),
+}, async () => {
   const script = 'echo 1 >/proc/sys/net/ipv6/bindv6only; exec "$@"';
   await using program = startProgram(["6379=127.0.0.1:9"], {
-    command: [unshare, "--net", "sh", "-c", script, "sh", ...programCommand()],
+    command: [programPath("unshare"), "--net", "sh", "-c", script, "sh", ...programCommand()],
   });
   await program.line(/ ready /);
   const port = (6379).toString(16).toUpperCase();
@@ -149,22 +153,13 @@ Deno.test("ambassador lets an open connection finish, refuses new ones, and ends
   assertEquals(await readExactly(client, 7), "before ");
   program.kill("SIGTERM");
   await program.line(/ draining connections=1/);
-  await until(() => isRefused(port), "new clients are refused");
+  await until(() => isRefused({ port }), "new clients are refused");
   await writeAll(client, "after");
   await client.closeWrite();
   assertEquals(await readText(client), "after");
   assertEquals((await within(program.status, "the end")).code, 0);
   assertMatch(program.stderr, / stopped cut_off=0/);
 });
-
-async function isRefused(port: number): Promise<boolean> {
-  try {
-    using _client = await Deno.connect({ hostname: "127.0.0.1", port });
-    return false;
-  } catch (error) {
-    return error instanceof Deno.errors.ConnectionRefused;
-  }
-}
 
 Deno.test("ambassador cuts off what has not finished in time, says so, and ends with 1", async () => {
   await using upstream = startEcho();
@@ -197,13 +192,18 @@ for (const [signal, code] of [["SIGTERM", 143], ["SIGINT", 130]] as const) {
   });
 }
 
-Deno.test("ambassador stops on SIGTERM also as PID 1", async () => {
-  const unshare = findProgram("unshare", "stopping as PID 1");
-  if (unshare === undefined || !isRoot("stopping as PID 1")) return;
+Deno.test("ambassador stops on SIGTERM also as PID 1", needs(ROOT_RIGHTS, "unshare"), async () => {
   const port = freePort();
   await using outer = startProgram([`${port}=127.0.0.1:9`], {
     env: LOOPBACK,
-    command: [unshare, "--pid", "--fork", "--mount-proc", "--kill-child", ...programCommand()],
+    command: [
+      programPath("unshare"),
+      "--pid",
+      "--fork",
+      "--mount-proc",
+      "--kill-child",
+      ...programCommand(),
+    ],
   });
   await outer.line(/ ready /);
   const children = `/proc/${outer.pid}/task/${outer.pid}/children`;
@@ -213,13 +213,6 @@ Deno.test("ambassador stops on SIGTERM also as PID 1", async () => {
   assertEquals((await within(outer.status, "the end")).code, 0);
   assertMatch(outer.stderr, / stopped /);
 });
-
-/** Some cases need a namespace or a right that only root can give away. */
-function isRoot(skipped: string): boolean {
-  if (Deno.uid() === 0) return true;
-  console.error(`SKIPPED, since this is not root: ${skipped}`);
-  return false;
-}
 
 Deno.test("ambassador starts before its upstream and forwards once that is there", async () => {
   const [port, upstreamPort] = [freePort(), freePort()];
@@ -244,9 +237,10 @@ async function roundTripOrClosed(port: number): Promise<string> {
   }
 }
 
-Deno.test("ambassador resolves the upstream's name for each connection", async () => {
-  const unshare = findProgram("unshare", "resolving a name again");
-  if (unshare === undefined || !isRoot("resolving a name again")) return;
+Deno.test({
+  name: "ambassador resolves the upstream's name for each connection",
+  ...needs(ROOT_RIGHTS, "unshare"),
+}, async () => {
   const answer = (text: string) => (conn: Deno.TcpConn): Promise<void> => writeAll(conn, text);
   await using first = startUpstream(answer("first"), { hostname: "127.0.0.1" });
   const upstreamPort = first.address.port;
@@ -265,7 +259,17 @@ Deno.test("ambassador resolves the upstream's name for each connection", async (
   const args = [`${port}=upstream.invalid:${upstreamPort}`, `${unknownPort}=nobody.invalid:1`];
   await using program = startProgram(args, {
     env: LOOPBACK,
-    command: [unshare, "--mount", "sh", "-c", script, "sh", hosts, resolver, ...programCommand()],
+    command: [
+      programPath("unshare"),
+      "--mount",
+      "sh",
+      "-c",
+      script,
+      "sh",
+      hosts,
+      resolver,
+      ...programCommand(),
+    ],
   });
   await program.line(/ ready /);
   assertEquals(await readFrom(port), "first");
@@ -325,7 +329,7 @@ Deno.test("ambassador reports every wrong setting in one run, opens nothing and 
   assertStringIncludes(stderr, "FAR_PORT_70000_TCP");
   assertStringIncludes(stderr, '--idle-timeout "soon"');
   assert(!stderr.includes("hunter2"), stderr);
-  assert(await isRefused(port));
+  assert(await isRefused({ port }));
 });
 
 Deno.test("ambassador says of every command which setting has no effect", async () => {
@@ -343,8 +347,10 @@ Deno.test("ambassador says of every command which setting has no effect", async 
   }
 });
 
-Deno.test("ambassador ends with 2 on wrong usage also when stderr is full", async () => {
-  if (Deno.build.os !== "linux") return;
+Deno.test({
+  name: "ambassador ends with 2 on wrong usage also when stderr is full",
+  ...needs(LINUX),
+}, async () => {
   const command = ["sh", "-c", '"$@" 2>/dev/full', "sh", ...programCommand()];
   assertEquals(await runProgram(["check", "bogus"], { command }), {
     code: 2,
@@ -391,17 +397,20 @@ Deno.test("ambassador that can't have a port keeps none, names it and ends with 
   assert(!stderr.includes("listening"), stderr);
 });
 
-Deno.test("ambassador without the right to a port below 1024 says how to get it", async () => {
-  const setpriv = findProgram("setpriv", "a port below 1024 without the right");
-  if (setpriv === undefined || !isRoot("a port below 1024 without the right")) return;
-  const first = Number(Deno.readTextFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start"));
-  if (first < 1024) {
-    console.error("SKIPPED, since this machine lets everybody have ports below 1024");
-    return;
-  }
+const FIRST_FREE_PORT = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+
+const GUARDED_PORTS = {
+  name: "a machine that keeps ports below 1024 for those with a right to them",
+  isHere: LINUX.isHere && Number(Deno.readTextFileSync(FIRST_FREE_PORT)) >= 1024,
+};
+
+Deno.test({
+  name: "ambassador without the right to a port below 1024 says how to get it",
+  ...needs(GUARDED_PORTS, ROOT_RIGHTS, "setpriv"),
+}, async () => {
   const drop = ["--bounding-set", "-net_bind_service", "--inh-caps", "-net_bind_service"];
   const { code, stderr } = await runProgram(["127.0.0.1:1=127.0.0.1:9"], {
-    command: [setpriv, ...drop, ...programCommand()],
+    command: [programPath("setpriv"), ...drop, ...programCommand()],
   });
   assertEquals(code, 1);
   assertMatch(
@@ -484,7 +493,7 @@ Deno.test("ambassador goes on when nobody reads its log", async () => {
   const args = [`${port}=127.0.0.1:${upstream.address.port}`, "--log-level", "debug"];
   const command = ["sh", "-c", '{ "$@" 2>&1 >&3 | head -c 1; } 3>&1', "sh", ...programCommand()];
   await using program = startProgram(args, { env: LOOPBACK, command });
-  await until(async () => !await isRefused(port), "it listens");
+  await until(async () => !await isRefused({ port }), "it listens");
   for (let i = 0; i < 5; i++) assertEquals(await roundTrip(port), "hello");
   const { stdout } = program;
   assertEquals(stdout.length <= 1, true);
@@ -503,10 +512,12 @@ async function stopTree(pid: number): Promise<void> {
   }
 }
 
-Deno.test("ambassador needs net and env and has nothing else", async () => {
+Deno.test("ambassador is given net and env, and nothing else", async () => {
   const { permissions } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
   assertEquals(permissions.default, { net: true, env: true });
-  if (Deno.env.has("AMBASSADOR_BIN")) return;
+});
+
+Deno.test("ambassador says which permission is missing", needs(SOURCES), async () => {
   const command = programCommand().filter((argument) => argument !== "-P");
   const { code, stderr } = await runProgram([], { command });
   assertEquals(code, 1);

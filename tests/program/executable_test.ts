@@ -2,22 +2,18 @@
 // without.
 
 import { assert, assertEquals } from "@std/assert";
-import {
-  findProgram,
-  freePort,
-  programCommand,
-  startProgram,
-  until,
-  within,
-} from "../helpers/mod.ts";
+import { freePort, programCommand, startProgram, until, within } from "../helpers/mod.ts";
+import { EXECUTABLE, needs, programPath } from "../helpers/needs.ts";
 
-const ignore = Deno.env.get("AMBASSADOR_BIN") === undefined;
 const [executable = ""] = programCommand();
 
 /** More than is appended to Deno's runtime. */
 const TAIL_BYTES = 1_000_000;
 
-Deno.test("the executable has net and env built in and nothing else", { ignore }, async () => {
+Deno.test({
+  name: "the executable has net and env built in and nothing else",
+  ...needs(EXECUTABLE),
+}, async () => {
   const file = await Deno.readFile(executable);
   const tail = new TextDecoder("latin1").decode(file.subarray(-TAIL_BYTES));
   const text = /"permissions":(\{"allow_[^}]*\})/.exec(tail)?.[1] ?? "{}";
@@ -31,9 +27,11 @@ Deno.test("the executable has net and env built in and nothing else", { ignore }
   assertEquals(permissions["prompt"], false);
 });
 
-Deno.test("the executable writes no file, and needs no variable", { ignore }, async () => {
-  const strace = findProgram("strace", "the look at what the executable opens");
-  if (strace === undefined) return;
+Deno.test({
+  name: "the executable writes no file, and needs no variable",
+  ...needs(EXECUTABLE, "strace"),
+}, async () => {
+  const strace = programPath("strace");
   const trace = await Deno.makeTempFile();
   try {
     const command = ["/usr/bin/env", "-i", strace, "-f", "-e", "trace=%file", "-o", trace];

@@ -12,12 +12,11 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { LINUX, needs, RESETS } from "../helpers/needs.ts";
 import {
-  canReset,
   connectAndReset,
   descriptorLimit,
   descriptorsOf,
-  hasProc,
   linesOf,
   memoryOf,
   repeat,
@@ -40,7 +39,7 @@ for (
     name: `the program serves every client in turn when descriptors run out (${hostname}${
       hasStatus ? ", with a status page" : ""
     })`,
-    ignore: Deno.build.os === "windows",
+    ...needs(LINUX),
     async fn(): Promise<void> {
       await using upstream = startEcho();
       const status = hasStatus ? ["--status", `127.0.0.1:${freePort()}`] : [];
@@ -49,7 +48,7 @@ for (
         { maxDescriptors: 80, args: ["--connect-timeout", "30s", ...status] },
       );
       await using _program = program;
-      const before = hasProc ? descriptorsOf(program.pid) : 0;
+      const before = descriptorsOf(program.pid);
       const leave = Promise.withResolvers<void>();
       let served = 0;
       async function visit(id: string): Promise<void> {
@@ -74,14 +73,14 @@ for (
       assert(lines.length <= 6, program.stderr);
       assertEquals(linesOf(program, "connect_failed"), []);
       // A few were opened once and for all: the first lookup's, the first timer's.
-      if (hasProc) await untilDescriptors(program.pid, before + 6);
+      await untilDescriptors(program.pid, before + 6);
     },
   });
 }
 
 Deno.test({
   name: "the program keeps clients for whom there is no descriptor, and only them, waiting",
-  ignore: !hasProc,
+  ...needs(LINUX),
   async fn(): Promise<void> {
     await using upstream = startEcho();
     const { program, address } = await startRoute(upstream.address, {
@@ -106,9 +105,8 @@ Deno.test({
 
 Deno.test({
   name: "the program keeps no descriptor and no memory of clients that vanish",
-  ignore: !hasProc,
+  ...needs(LINUX),
   async fn(): Promise<void> {
-    if (!canReset) console.error("SKIPPED, since Deno 2.7 sends no resets: resets before accept");
     await using upstream = startUpstream(async (conn) => {
       try {
         await echo(conn);
@@ -120,7 +118,7 @@ Deno.test({
     await using _program = program;
     const kinds = [
       async () => {
-        if (canReset) await connectAndReset(address);
+        if (RESETS.isHere) await connectAndReset(address);
         else (await Deno.connect(address)).close();
       },
       async () => {
@@ -163,7 +161,7 @@ Deno.test({
 
 Deno.test({
   name: "the program accepts the next client at once after hundreds that reset while they waited",
-  ignore: !hasProc || !canReset,
+  ...needs(LINUX, RESETS),
   async fn(): Promise<void> {
     await using upstream = startEcho();
     const { program, address } = await startRoute(upstream.address, {
@@ -189,7 +187,7 @@ Deno.test({
 
 Deno.test({
   name: "the program spends less than 48 MiB on eight clients that never read an endless upstream",
-  ignore: !hasProc,
+  ...needs(LINUX),
   async fn(): Promise<void> {
     let sent = 0;
     await using upstream = startUpstream(async (conn) => {
@@ -215,17 +213,22 @@ Deno.test({
   },
 });
 
+/**
+ * Connections of which each takes two descriptors here and two there. With fewer, what the program
+ * takes once and for all outweighs what the connections cost.
+ */
+const MANY = 5000;
+
+const MANY_DESCRIPTORS = {
+  name: `a limit of ${2 * MANY + 200} descriptors (ulimit -n)`,
+  isHere: LINUX.isHere && descriptorLimit() >= 2 * MANY + 200,
+};
+
 Deno.test({
   name: "the program spends less than 20 KB on an idle connection, and gives it back",
-  ignore: !hasProc,
+  ...needs(LINUX, MANY_DESCRIPTORS),
   async fn(): Promise<void> {
-    const count = 5000;
-    // Each takes two descriptors here and two there. With fewer, what the program takes once and for
-    // all outweighs what the connections cost.
-    if (descriptorLimit() < 2 * count + 200) {
-      console.error("SKIPPED, since ulimit -n is low: the memory of 5,000 connections");
-      return;
-    }
+    const count = MANY;
     await using upstream = startEcho();
     const { program, address } = await startRoute(upstream.address);
     await using _program = program;

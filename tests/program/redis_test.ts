@@ -1,19 +1,8 @@
 // A real redis-server behind the ambassador, and behind two in a chain.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import {
-  concat,
-  findProgram,
-  freePort,
-  hash,
-  Random,
-  startProgram,
-  within,
-  writeAll,
-} from "../helpers/mod.ts";
-
-const SERVER = findProgram("redis-server", "everything with a real Redis");
-const BENCHMARK = findProgram("redis-benchmark", "redis-benchmark through the ambassador");
+import { concat, freePort, hash, Random, startProgram, within, writeAll } from "../helpers/mod.ts";
+import { needs, programPath } from "../helpers/needs.ts";
 
 /** A reply of Redis: text, a number, an error as it is, nothing, or several of these. */
 type Reply = Uint8Array<ArrayBuffer> | string | number | null | Reply[];
@@ -115,13 +104,13 @@ function text(reply: Reply | undefined): string {
 }
 
 /** A redis-server and as many ambassadors before it as asked for; the port to use. */
-async function startChain(server: string, ambassadors: number): Promise<
+async function startChain(ambassadors: number): Promise<
   AsyncDisposable & { port: number }
 > {
   await using started = new AsyncDisposableStack();
   let port = freePort();
   const args = ["--port", `${port}`, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-  const redis = started.use(startProgram(args, { command: [server] }));
+  const redis = started.use(startProgram(args, { command: [programPath("redis-server")] }));
   await redis.output(/Ready to accept connections/);
   for (let i = 0; i < ambassadors; i++) {
     const listen = freePort();
@@ -137,9 +126,9 @@ async function startChain(server: string, ambassadors: number): Promise<
 for (const [ambassadors, where] of [[1, "the ambassador"], [2, "two in a chain"]] as const) {
   Deno.test({
     name: `Redis behind ${where} answers PING`,
-    ignore: SERVER === undefined,
+    ...needs("redis-server"),
     async fn(): Promise<void> {
-      await using chain = await startChain(SERVER ?? "", ambassadors);
+      await using chain = await startChain(ambassadors);
       using client = await RedisClient.connect(chain.port);
       assertEquals(await client.call("PING"), "PONG");
     },
@@ -147,9 +136,9 @@ for (const [ambassadors, where] of [[1, "the ambassador"], [2, "two in a chain"]
 
   Deno.test({
     name: `Redis behind ${where} takes 10 MiB and gives them back unchanged`,
-    ignore: SERVER === undefined,
+    ...needs("redis-server"),
     async fn(): Promise<void> {
-      await using chain = await startChain(SERVER ?? "", ambassadors);
+      await using chain = await startChain(ambassadors);
       using client = await RedisClient.connect(chain.port);
       const random = new Random();
       const value = new Uint8Array(10 * 1024 * 1024);
@@ -166,9 +155,9 @@ for (const [ambassadors, where] of [[1, "the ambassador"], [2, "two in a chain"]
 
   Deno.test({
     name: `Redis behind ${where} pushes what others publish`,
-    ignore: SERVER === undefined,
+    ...needs("redis-server"),
     async fn(): Promise<void> {
-      await using chain = await startChain(SERVER ?? "", ambassadors);
+      await using chain = await startChain(ambassadors);
       using subscriber = await RedisClient.connect(chain.port);
       using publisher = await RedisClient.connect(chain.port);
       const subscribed = await subscriber.call("SUBSCRIBE", "news");
@@ -183,9 +172,9 @@ for (const [ambassadors, where] of [[1, "the ambassador"], [2, "two in a chain"]
 
   Deno.test({
     name: `Redis behind ${where} answers a pipeline of 10,000 commands in order`,
-    ignore: SERVER === undefined,
+    ...needs("redis-server"),
     async fn(): Promise<void> {
-      await using chain = await startChain(SERVER ?? "", ambassadors);
+      await using chain = await startChain(ambassadors);
       using client = await RedisClient.connect(chain.port);
       const commands = Array.from({ length: 10_000 }, () => encodeCommand(["INCR", "counter"]));
       const sending = client.sendRaw(concat(commands));
@@ -197,12 +186,13 @@ for (const [ambassadors, where] of [[1, "the ambassador"], [2, "two in a chain"]
 
 Deno.test({
   name: "Redis behind the ambassador serves redis-benchmark without an error",
-  ignore: SERVER === undefined || BENCHMARK === undefined,
+  ...needs("redis-server", "redis-benchmark"),
   async fn(): Promise<void> {
-    await using chain = await startChain(SERVER ?? "", 1);
+    await using chain = await startChain(1);
     const args = ["-h", "127.0.0.1", "-p", `${chain.port}`, "-n", "10000", "-c", "50", "--csv"];
     const tests = ["-t", "ping,set,get,incr,lpush,mset"];
-    await using benchmark = startProgram([...args, ...tests], { command: [BENCHMARK ?? ""] });
+    const command = [programPath("redis-benchmark")];
+    await using benchmark = startProgram([...args, ...tests], { command });
     assertEquals((await within(benchmark.status, "redis-benchmark to end", 60_000)).code, 0);
     assertMatch(benchmark.stdout, /"MSET \(10 keys\)","\d/);
     assert(!/error/i.test(benchmark.stdout + benchmark.stderr), benchmark.stderr);

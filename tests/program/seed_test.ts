@@ -4,7 +4,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import {
   echo,
-  findProgram,
   freePort,
   hash,
   type Program,
@@ -18,8 +17,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
-
-const SOCAT = findProgram("socat", "the comparison with socat");
+import { LINUX, needs, programPath } from "../helpers/needs.ts";
 
 /** One conversation: what the upstream does, and what the client does and finds. */
 interface Case {
@@ -116,26 +114,26 @@ async function exchangeLarge(conn: Deno.TcpConn): Promise<void> {
 }
 
 /** The socat that `check` prints for a route, at work. */
-async function startSocat(socat: string, route: string): Promise<Program> {
+async function startSocat(route: string): Promise<Program> {
   const check = ["check", "--format", "socat", "--bind", "127.0.0.1", route];
   const { stdout } = await runProgram(check);
   assertMatch(stdout, /^socat -t 100000000 TCP4-LISTEN:\d+,\S*fork,reuseaddr\S* TCP4:\S+\n$/);
   const args = stdout.trim().split(" ").slice(1);
-  return startProgram(["-d", "-d", ...args], { command: [socat] });
+  return startProgram(["-d", "-d", ...args], { command: [programPath("socat")] });
 }
 
 for (const through of ["socat", "the ambassador"]) {
   for (const { name, upstream, client, found } of CASES) {
     Deno.test({
       name: `through ${through}, ${name}`,
-      ignore: SOCAT === undefined,
+      ...(through === "socat" ? needs(LINUX, "socat") : needs(LINUX)),
       async fn(): Promise<void> {
         finalWords = Promise.withResolvers();
         await using server = startUpstream(upstream);
         const port = freePort();
         const route = `${port}=127.0.0.1:${server.address.port}`;
         await using program = through === "socat"
-          ? await startSocat(SOCAT ?? "", route)
+          ? await startSocat(route)
           : startProgram([route, "--bind", "127.0.0.1"]);
         await program.line(/listening on|ready/);
         {

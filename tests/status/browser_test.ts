@@ -1,7 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { type BrowserPage, openBrowser } from "../helpers/chromium.ts";
 import {
-  findProgram,
   freePort,
   type Program,
   readExactly,
@@ -10,6 +9,7 @@ import {
   until,
   writeAll,
 } from "../helpers/mod.ts";
+import { needs, programPath } from "../helpers/needs.ts";
 
 const HOSTILE = "</td><script>document.write('run')</script><img src onerror>";
 
@@ -49,11 +49,12 @@ async function openAt(page: BrowserPage, url: string): Promise<void> {
   assertEquals(await cell(page, "Open"), "0");
 }
 
-Deno.test("in a browser, the status page shows a connection that was just opened and closed", async () => {
-  const chromium = findProgram("chromium", "the status page in a browser");
-  if (chromium === undefined) return;
+Deno.test({
+  name: "in a browser, the status page shows a connection that was just opened and closed",
+  ...needs("chromium"),
+}, async () => {
   await using scene = await startScene();
-  await using page = await openBrowser(chromium);
+  await using page = await openBrowser(programPath("chromium"));
   await openAt(page, scene.url);
   // What is not replaced does not flicker, and stays selected.
   await page.evaluate("window.row = document.querySelector('tbody tr'); 1");
@@ -71,11 +72,9 @@ Deno.test("in a browser, the status page shows a connection that was just opened
   assertEquals(page.complaints, []);
 });
 
-Deno.test("in a browser, a hostile alias is shown and not run", async () => {
-  const chromium = findProgram("chromium", "a hostile alias in a browser");
-  if (chromium === undefined) return;
+Deno.test("in a browser, a hostile alias is shown and not run", needs("chromium"), async () => {
   await using scene = await startScene();
-  await using page = await openBrowser(chromium);
+  await using page = await openBrowser(programPath("chromium"));
   await openAt(page, scene.url);
   assertEquals(await cell(page, "Route"), HOSTILE.toUpperCase());
   // Nor does the refresh make it HTML.
@@ -89,11 +88,12 @@ Deno.test("in a browser, a hostile alias is shown and not run", async () => {
   assertEquals(page.complaints, []);
 });
 
-Deno.test("in a browser with scripts off, the status page still shows and refreshes itself", async () => {
-  const chromium = findProgram("chromium", "the status page with scripts off");
-  if (chromium === undefined) return;
+Deno.test({
+  name: "in a browser with scripts off, the status page still shows and refreshes itself",
+  ...needs("chromium"),
+}, async () => {
   await using scene = await startScene();
-  await using page = await openBrowser(chromium);
+  await using page = await openBrowser(programPath("chromium"));
   await page.call("Emulation.setScriptExecutionDisabled", { value: true });
   await openAt(page, scene.url);
   using _client = await Deno.connect({ hostname: "127.0.0.1", port: scene.port });
@@ -103,11 +103,12 @@ Deno.test("in a browser with scripts off, the status page still shows and refres
   );
 });
 
-Deno.test("in a browser, the status page says when the ambassador no longer answers", async () => {
-  const chromium = findProgram("chromium", "the status page of one that is gone");
-  if (chromium === undefined) return;
+Deno.test({
+  name: "in a browser, the status page says when the ambassador no longer answers",
+  ...needs("chromium"),
+}, async () => {
   await using scene = await startScene();
-  await using page = await openBrowser(chromium);
+  await using page = await openBrowser(programPath("chromium"));
   await openAt(page, scene.url);
   assertEquals(await page.evaluate("document.getElementById('stale').hidden"), true);
   scene.program.kill("SIGTERM");
@@ -117,11 +118,12 @@ Deno.test("in a browser, the status page says when the ambassador no longer answ
   assertEquals(await cell(page, "Open"), "0");
 });
 
-Deno.test("in a browser, the status page fits a phone and follows dark mode", async () => {
-  const chromium = findProgram("chromium", "the status page on a phone");
-  if (chromium === undefined) return;
+Deno.test({
+  name: "in a browser, the status page fits a phone and follows dark mode",
+  ...needs("chromium"),
+}, async () => {
   await using scene = await startScene();
-  await using page = await openBrowser(chromium);
+  await using page = await openBrowser(programPath("chromium"));
   const size = { width: 360, height: 640, deviceScaleFactor: 1, mobile: true };
   await page.call("Emulation.setDeviceMetricsOverride", size);
   await openAt(page, scene.url);

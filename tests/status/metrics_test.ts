@@ -5,7 +5,6 @@ import { formatMetrics } from "../../src/status/metrics.ts";
 import { newTraffic } from "../../src/net/relay.ts";
 import type { Report } from "../../src/forward/report.ts";
 import {
-  findProgram,
   freePort,
   readAll,
   readExactly,
@@ -18,6 +17,8 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { serveClient } from "../helpers/connections.ts";
+import { LINUX, needs, programPath, RESETS } from "../helpers/needs.ts";
+import { connectAndReset } from "../helpers/process.ts";
 import { routeTo } from "../helpers/routes.ts";
 
 function reportOf(counts: RouteCounts, aliases: readonly string[] = ["REDIS"]): Report {
@@ -118,9 +119,7 @@ Deno.test("formatMetrics() lets no alias and no address end its label", () => {
   assertEquals(/^evil_metric/m.test(text), false);
 });
 
-Deno.test("formatMetrics() passes promtool without a remark", async () => {
-  const promtool = findProgram("promtool", "metrics are checked by Prometheus' own tool");
-  if (promtool === undefined) return;
+Deno.test("formatMetrics() passes promtool without a remark", needs("promtool"), async () => {
   const counts = new RouteCounts();
   counts.connected(0.2);
   const reports = [reportOf(counts), reportOf(counts, [HOSTILE]), {
@@ -128,7 +127,7 @@ Deno.test("formatMetrics() passes promtool without a remark", async () => {
     routes: [],
   }];
   for (const report of reports) {
-    const child = new Deno.Command(promtool, {
+    const child = new Deno.Command(programPath("promtool"), {
       args: ["check", "metrics"],
       stdin: "piped",
       stdout: "piped",
@@ -188,11 +187,10 @@ async function settled(url: string, open: readonly number[]): Promise<string> {
   return text;
 }
 
-Deno.test("metrics are true to the last byte after resets of either side", async () => {
-  if (!("resetAndDestroy" in net.Socket.prototype)) {
-    console.error("SKIPPED, since this Deno can't send a reset: metrics after resets");
-    return;
-  }
+Deno.test({
+  name: "metrics are true to the last byte after resets of either side",
+  ...needs(RESETS),
+}, async () => {
   await using upstream = startEcho();
   const rude = net.createServer((socket) => {
     socket.on("error", () => {});
@@ -265,4 +263,23 @@ Deno.test("ambassador counts on while it drains, and its log agrees with its met
   assertEquals(valueOf(text, "ambassador_bytes_total", '"up"'), 5);
   assertEquals((await within(program.status, "the end")).code, 1);
   await program.line(/ connection_closed .* bytes_up=5 bytes_down=5 .* reason=drain_timeout\n/);
+});
+
+Deno.test({
+  name: "metrics count the accepts that failed",
+  ...needs(LINUX, RESETS),
+}, async () => {
+  const [port, status] = [freePort(), freePort()];
+  await using program = startProgram([
+    ...["--status", `127.0.0.1:${status}`],
+    `127.0.0.1:${port}=127.0.0.1:9`,
+  ]);
+  await program.line(/ ready /);
+  program.kill("SIGSTOP");
+  for (let i = 0; i < 20; i++) await connectAndReset({ hostname: "127.0.0.1", port });
+  program.kill("SIGCONT");
+  await until(async () => {
+    const text = await scrape(`http://127.0.0.1:${status}`);
+    return valueOf(text, "ambassador_accept_errors_total") > 0;
+  }, "they are counted");
 });

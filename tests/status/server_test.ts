@@ -26,8 +26,9 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { LINUX, needs, RESETS, UNIX } from "../helpers/needs.ts";
 import { routeTo } from "../helpers/routes.ts";
-import { canReset, descriptorsOf, hasProc, memoryOf, startRoute } from "../helpers/process.ts";
+import { descriptorsOf, memoryOf, startRoute } from "../helpers/process.ts";
 
 const LOCAL = { hostname: "127.0.0.1", port: 0 } as const;
 
@@ -312,7 +313,7 @@ Deno.test("the status page is where --status says, whatever Deno's own variable 
 
 Deno.test({
   name: "out of descriptors, the status page gives way to forwarding and comes back",
-  ignore: Deno.build.os === "windows",
+  ...needs(UNIX),
 }, async () => {
   await using upstream = startEcho();
   const { program, port, status } = await startShort(upstream);
@@ -338,7 +339,7 @@ Deno.test({
 
 Deno.test({
   name: "serve() takes the descriptors back that idle connections to the status page hold",
-  ignore: Deno.build.os !== "linux",
+  ...needs(LINUX),
 }, async () => {
   await using upstream = startEcho();
   const { program, port, status } = await startShort(upstream, 40);
@@ -356,7 +357,7 @@ Deno.test({
 
 Deno.test({
   name: "StatusServer answers while forwarded connections hold nearly every descriptor",
-  ignore: Deno.build.os !== "linux",
+  ...needs(LINUX),
 }, async () => {
   await using upstream = startEcho();
   const { program, port, status } = await startShort(upstream);
@@ -419,7 +420,7 @@ async function scrape(port: number): Promise<string> {
 
 Deno.test({
   name: "ambassador with a thousand routes holds up nobody while it is scraped",
-  ignore: !hasProc,
+  ...needs(LINUX),
 }, async () => {
   await using upstream = startEcho();
   const { program, route, status } = await startMany(upstream);
@@ -453,7 +454,7 @@ Deno.test({
 
 Deno.test({
   name: "StatusServer spends little on those who ask for all and read nothing",
-  ignore: !hasProc,
+  ...needs(LINUX),
 }, async () => {
   await using upstream = startEcho();
   const { program, status } = await startMany(upstream);
@@ -480,7 +481,7 @@ Deno.test({
 Deno.test({
   name: "StatusServer cuts off a client that takes nothing for half a minute",
   // Deno 2.7, which can't send a reset, goes on with a write whose socket was closed.
-  ignore: !hasProc || !canReset,
+  ...needs(LINUX, RESETS),
 }, async () => {
   await using upstream = startEcho();
   // More than fits into the buffers of both sockets.

@@ -1,0 +1,113 @@
+// The signals of the system: which of them stop the real program, and which are not its business.
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import {
+  freePort,
+  isRefused,
+  programCommand,
+  readExactly,
+  readText,
+  startEcho,
+  startProgram,
+  until,
+  within,
+  writeAll,
+} from "../helpers/mod.ts";
+import { LINUX, needs, programPath, UNIX } from "../helpers/needs.ts";
+import { startRoute } from "../helpers/process.ts";
+
+/** Whether a process does something of its own at a signal (proc(5), SigCgt). */
+function catches(pid: number, number: number): boolean {
+  const caught = /SigCgt:\s*([0-9a-f]+)/.exec(Deno.readTextFileSync(`/proc/${pid}/status`))?.[1];
+  return (BigInt(`0x${caught ?? 0}`) >> BigInt(number - 1) & 1n) === 1n;
+}
+
+Deno.test({
+  name: "--drain-timeout 0 waits for open connections for as long as they take",
+  ...needs(UNIX),
+}, async () => {
+  await using upstream = startEcho();
+  const { program, address } = await startRoute(upstream.address, {
+    args: ["--drain-timeout", "0"],
+  });
+  await using _program = program;
+  using client = await Deno.connect(address);
+  await writeAll(client, "before");
+  await readExactly(client, 6);
+  program.kill("SIGTERM");
+  await until(() => isRefused(address), "new clients are refused");
+  // Time enough for a deadline of nothing to have cut it.
+  for (let i = 0; i < 50; i++) {
+    await writeAll(client, "x");
+    assertEquals(await readExactly(client, 1), "x");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await client.closeWrite();
+  assertEquals(await readText(client), "");
+  assertEquals((await within(program.status, "the end")).code, 0);
+  assertMatch(program.stderr, / INFO {2}draining connections=\d .*timeout=0\n/);
+  assertMatch(program.stderr, / INFO {2}stopped cut_off=0\n$/);
+});
+
+Deno.test({
+  name: "SIGHUP ends a program on a terminal by the system's default",
+  ...needs(LINUX, "script"),
+}, async () => {
+  const route = `127.0.0.1:${freePort()}=127.0.0.1:${freePort()}`;
+  await using program = startProgram([], {
+    command: [
+      programPath("script"),
+      ...[
+        "-qec",
+        `${programCommand().join(" ")} ${route} & echo pid=$!.; wait $!; echo status=$?.`,
+      ],
+      "/dev/null",
+    ],
+  });
+  const [, pid] = await program.output(/pid=(\d+)\./);
+  await program.output(/ ready /);
+  Deno.kill(Number(pid), "SIGHUP");
+  const [, status] = await program.output(/status=(\d+)\./);
+  assertEquals(status, "129");
+  assert(!program.stdout.includes("draining"), program.stdout);
+});
+
+Deno.test({
+  name: "SIGHUP does nothing to a program that was started with nohup",
+  ...needs(UNIX),
+}, async () => {
+  await using upstream = startEcho();
+  const port = freePort();
+  await using program = startProgram([`127.0.0.1:${port}=127.0.0.1:${upstream.address.port}`], {
+    command: ["sh", "-c", 'trap "" HUP; exec "$0" "$@"', ...programCommand()],
+  });
+  await program.line(/ ready /);
+  using client = await Deno.connect({ hostname: "127.0.0.1", port });
+  await writeAll(client, "x");
+  await readExactly(client, 1);
+  program.kill("SIGHUP");
+  for (const text of ["still here", "and here"]) {
+    await writeAll(client, text);
+    assertEquals(await readExactly(client, text.length), text);
+  }
+  using another = await Deno.connect({ hostname: "127.0.0.1", port });
+  await writeAll(another, "new");
+  assertEquals(await readExactly(another, 3), "new");
+  // A stop signal still stops it, in order.
+  client.close();
+  another.close();
+  program.kill("SIGTERM");
+  assertEquals((await within(program.status, "the end")).code, 0);
+});
+
+Deno.test({
+  name: "the program catches SIGTERM and SIGINT, while it forwards and while it waits",
+  ...needs(LINUX),
+}, async () => {
+  const nobody = `127.0.0.1:${freePort()}`;
+  for (const args of [[`127.0.0.1:${freePort()}=${nobody}`], ["wait", `1=${nobody}`]]) {
+    await using program = startProgram(args);
+    const both = (): boolean => catches(program.pid, 15) && catches(program.pid, 2);
+    await until(both, "it listens for both");
+  }
+});

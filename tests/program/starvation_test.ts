@@ -1,0 +1,162 @@
+// The real program where one route has nothing to give and takes what it can: descriptors, places and
+// time. The others must not feel it.
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import {
+  freePort,
+  readExactly,
+  startEcho,
+  startProgram,
+  within,
+  writeAll,
+} from "../helpers/mod.ts";
+import { withResolver } from "../helpers/namespace.ts";
+import { startNameServer } from "../helpers/names.ts";
+import { LINUX, needs, ROOT_RIGHTS } from "../helpers/needs.ts";
+import { commandWithLimit, linesOf, repeat, startSilent } from "../helpers/process.ts";
+
+/** One client from its connect to its answer. */
+async function visit(address: { hostname: string; port: number }): Promise<void> {
+  using client = await Deno.connect(address);
+  await writeAll(client, "ping");
+  assertEquals(await readExactly(client, 4), "ping");
+}
+
+/** Reads until the connection has ended or was reset. */
+async function toAnyEnd(conn: Deno.Conn): Promise<void> {
+  const buffer = new Uint8Array(1024);
+  try {
+    while (await conn.read(buffer) !== null);
+  } catch {
+    // A reset is an end, too.
+  }
+}
+
+Deno.test({
+  name: "an upstream that never answers does not slow another route where descriptors are short",
+  ...needs(LINUX, "bash"),
+}, async () => {
+  await using upstream = startEcho();
+  await using silent = await startSilent();
+  const [healthy, dead] = [freePort(), freePort()].map((port) => ({
+    hostname: "127.0.0.1",
+    port,
+  }));
+  assert(healthy && dead);
+  await using program = startProgram([
+    `127.0.0.1:${healthy.port}=127.0.0.1:${upstream.address.port}`,
+    `127.0.0.1:${dead.port}=127.0.0.1:${silent.address.port}`,
+  ], { command: commandWithLimit(60) });
+  await program.line(/ ready /);
+  using held = new DisposableStack();
+  const idle: Deno.TcpConn[] = [];
+  while (linesOf(program, "accept_failed").length === 0) {
+    const client = held.use(await Deno.connect(healthy));
+    idle.push(client);
+    await writeAll(client, "x");
+    const served = readExactly(client, 1).catch(() => {});
+    await Promise.race([served, program.line(/ accept_failed /)]);
+  }
+  // What some leave behind is enough for those who follow, and a few of them lead nowhere.
+  for (let i = 0; i < 3; i++) held.use(await Deno.connect(dead));
+  for (const client of idle.splice(-10)) client.close();
+  const startMs = performance.now();
+  await within(repeat(400, 4, () => visit(healthy)), "400 clients to be served");
+  const tookMs = performance.now() - startMs;
+  assert(tookMs < 6000, `${tookMs} ms`);
+});
+
+/** Not seen for a loop when the routes are read: for that they would have to know the machine. */
+const OWN_ADDRESS =
+  Deno.networkInterfaces().find(({ family, address }) =>
+    family === "IPv4" && !address.startsWith("127.")
+  )?.address ?? "";
+
+for (const limit of [1, 2, 7]) {
+  Deno.test({
+    name: `a loop is recognised also where all ${limit} places are taken by it`,
+    ...needs(LINUX, { name: "an address of its own", isHere: OWN_ADDRESS !== "" }),
+  }, async () => {
+    await using upstream = startEcho();
+    const [loop, healthy] = [freePort(), freePort()];
+    await using program = startProgram([
+      ...["--max-connections", `${limit}`],
+      `${loop}=${OWN_ADDRESS}:${loop}`,
+      `${healthy}=127.0.0.1:${upstream.address.port}`,
+    ]);
+    await program.line(/ ready /);
+    using clients = new DisposableStack();
+    const ends: Promise<void>[] = [];
+    for (let i = 0; i < 10; i++) {
+      const client = clients.use(await Deno.connect({ hostname: "127.0.0.1", port: loop }));
+      ends.push(toAnyEnd(client));
+    }
+    await within(Promise.all(ends), "every client of the loop to be let go", 8000);
+    assertMatch(program.stderr, / ERROR loop_detected /);
+    await within(visit({ hostname: "127.0.0.1", port: healthy }), "a client of another route");
+  });
+}
+
+Deno.test({
+  name: "a two-route loop is recognised also where all places are taken by it",
+  ...needs(LINUX),
+}, async () => {
+  await using upstream = startEcho();
+  const [a, b, healthy] = [freePort(), freePort(), freePort()];
+  await using program = startProgram([
+    ...["--max-connections", "2"],
+    `${a}=localhost:${b}`,
+    `${b}=localhost:${a}`,
+    `${healthy}=127.0.0.1:${upstream.address.port}`,
+  ]);
+  await program.line(/ ready /);
+  using clients = new DisposableStack();
+  const ends: Promise<void>[] = [];
+  for (let i = 0; i < 10; i++) {
+    const client = clients.use(await Deno.connect({ hostname: "127.0.0.1", port: a }));
+    ends.push(toAnyEnd(client));
+  }
+  await within(Promise.all(ends), "every client of the loop to be let go", 8000);
+  assertMatch(program.stderr, / ERROR loop_detected /);
+  await within(visit({ hostname: "127.0.0.1", port: healthy }), "a client of another route");
+});
+
+/** The middle one of the times, in milliseconds, that so many clients at once take. */
+async function medianMs(
+  count: number,
+  address: { hostname: string; port: number },
+): Promise<number> {
+  const times = await Promise.all(Array.from({ length: count }, async () => {
+    const startMs = performance.now();
+    await visit(address);
+    return performance.now() - startMs;
+  }));
+  return times.sort((a, b) => a - b)[count >> 1] ?? NaN;
+}
+
+Deno.test({
+  name: "clients of this machine wait no longer where a named target has the listener's own port",
+  ...needs(LINUX, ROOT_RIGHTS, "unshare"),
+}, async () => {
+  await using names = await startNameServer(50);
+  const folder = await Deno.makeTempDir();
+  await Deno.writeTextFile(`${folder}/resolv.conf`, names.config);
+  await using same = startEcho();
+  await using other = startEcho();
+  const ports = { same: same.address.port, other: freePort() };
+  await using program = startProgram([
+    `127.0.0.5:${ports.same}=upstream.invalid:${same.address.port}`,
+    `127.0.0.5:${ports.other}=upstream.invalid:${other.address.port}`,
+  ], { command: withResolver(`${folder}/resolv.conf`) });
+  await program.line(/ ready /);
+  const ratios: number[] = [];
+  // In turns, and by the best: the machine has other things to do.
+  for (let round = 0; round < 5; round++) {
+    const otherMs = await medianMs(8, { hostname: "127.0.0.5", port: ports.other });
+    const sameMs = await medianMs(8, { hostname: "127.0.0.5", port: ports.same });
+    ratios.push(sameMs / otherMs);
+  }
+  await Deno.remove(folder, { recursive: true });
+  ratios.sort((a, b) => a - b);
+  assert((ratios[2] ?? NaN) < 1.4, `${ratios.map((ratio) => ratio.toFixed(2))} times as long`);
+});
