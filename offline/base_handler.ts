@@ -1,7 +1,20 @@
 // Stands in for @std/log/base-handler where JSR is out of reach: formats a record and writes it.
 
 import { type LevelName, LogLevels } from "./levels.ts";
-import type { LogRecord } from "./logger.ts";
+
+/** One event. */
+export interface LogRecord {
+  /** What happened. */
+  readonly msg: string;
+  /** What it happened to. */
+  readonly args: unknown[];
+  /** When. */
+  readonly datetime: Date;
+  /** How much it matters. */
+  readonly level: number;
+  /** The same as a word. */
+  readonly levelName: string;
+}
 
 /** Writes records of a level and those above it. */
 export abstract class BaseHandler {

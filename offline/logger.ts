@@ -3,19 +3,7 @@
 import type { BaseHandler } from "./base_handler.ts";
 import { type LevelName, LogLevels } from "./levels.ts";
 
-/** One event. */
-export interface LogRecord {
-  /** What happened. */
-  readonly msg: string;
-  /** What it happened to. */
-  readonly args: unknown[];
-  /** When. */
-  readonly datetime: Date;
-  /** How much it matters. */
-  readonly level: number;
-  /** The same as a word. */
-  readonly levelName: string;
-}
+export type { LogRecord } from "./base_handler.ts";
 
 /** Hands events of a level and those above it to handlers. */
 export class Logger {

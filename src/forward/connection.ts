@@ -27,36 +27,26 @@ const LOOP_MS = 250;
 export class Connection implements Watched {
   /** What has moved so far. */
   readonly traffic: Traffic = newTraffic();
-  readonly #client: Stream;
+  /** What holds for it. */
+  readonly settings: RouteSettings;
+  /** Who connected. */
+  readonly client: Stream;
+  /** What the client is connected to; undefined until it is reached. */
+  upstream: Stream | undefined;
   readonly #route: ActiveRoute;
   readonly #context: ConnectionContext;
   readonly #startMs = performance.now();
   #reach: Reach | undefined;
-  #upstream: Stream | undefined;
   #reason: Reason | undefined;
   /** Ends the relay's part in `serve`, whatever the relay still waits for. */
   #stopRelay: (() => void) | undefined;
 
   /** Takes the client over and closes it at the end. */
   constructor(client: Stream, route: ActiveRoute, context: ConnectionContext) {
-    this.#client = client;
+    this.client = client;
     this.#route = route;
+    this.settings = route.settings;
     this.#context = context;
-  }
-
-  /** Who connected. */
-  get client(): Stream {
-    return this.#client;
-  }
-
-  /** What the client is connected to; undefined until it is reached. */
-  get upstream(): Stream | undefined {
-    return this.#upstream;
-  }
-
-  /** What holds for it. */
-  get settings(): RouteSettings {
-    return this.#route.settings;
   }
 
   /** Serves the client to its end. Never rejects: its trouble is nobody else's. */
@@ -91,7 +81,7 @@ export class Connection implements Watched {
 
   /** Refuses a client that is most likely a connection of the ambassador itself, going round. */
   #comesRound(): boolean {
-    const { localAddr, remoteAddr } = this.#client;
+    const { localAddr, remoteAddr } = this.client;
     if (performance.now() >= this.#route.loopsUntilMs) return false;
     if (!isSameMachine(localAddr, remoteAddr)) return false;
     return this.#cutLoop();
@@ -104,7 +94,7 @@ export class Connection implements Watched {
     this.#reach = new Reach(this.#route, this.#context);
     try {
       const upstream = await this.#reach.connect((error) => this.#noteRetry(describeError(error)));
-      this.#upstream = upstream;
+      this.upstream = upstream;
       admission.reached(share);
       if (this.#reason !== undefined) return undefined;
       counts.connected((performance.now() - this.#startMs) / 1000);
@@ -160,14 +150,14 @@ export class Connection implements Watched {
     // neither reads nor leaves: an end that was decided on does not wait for that.
     const { promise, resolve } = Promise.withResolvers<Reason>();
     this.#stopRelay = () => resolve("finished");
-    void relay(this.#client, upstream, this.traffic).then(resolve);
+    void relay(this.client, upstream, this.traffic).then(resolve);
     const end = await promise;
     this.#reason ??= end;
   }
 
   #close(): void {
-    this.#client[Symbol.dispose]();
-    this.#upstream?.[Symbol.dispose]();
+    this.client[Symbol.dispose]();
+    this.upstream?.[Symbol.dispose]();
   }
 
   #counted(): void {
@@ -175,7 +165,7 @@ export class Connection implements Watched {
     const { admission, log } = this.#context;
     const reason = this.#reason ?? "connect_failed";
     counts.ended(this.traffic, reason);
-    admission.left(share, this.#upstream !== undefined);
+    admission.left(share, this.upstream !== undefined);
     if (!log.debugs) return;
     log.debug("connection_closed", {
       ...this.#fields(),
@@ -187,7 +177,7 @@ export class Connection implements Watched {
   }
 
   #fields(): Record<string, string> {
-    const { hostname, port } = this.#client.remoteAddr;
+    const { hostname, port } = this.client.remoteAddr;
     return {
       route: this.#route.name,
       listen: this.#route.listen,

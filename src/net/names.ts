@@ -10,7 +10,10 @@ const SHARED_MS = 250;
 /** Maximum lookups of one name at once: each holds one of the threads that all names share. */
 const MAX_UNDER_WAY = 3;
 
-const lookups = new Map<string, SharedLookup>();
+type Addresses = readonly string[];
+type Join = () => Promise<Addresses>;
+
+const lookups = new Map<string, Join>();
 
 /**
  * Looks a name up.
@@ -18,22 +21,22 @@ const lookups = new Map<string, SharedLookup>();
  * @returns its addresses, in the system's order
  * @throws an Error without a code if it does not resolve; the signal's reason as soon as it aborts
  */
-export async function lookUp(name: string, signal: AbortSignal): Promise<readonly string[]> {
-  const lookup = lookups.get(name) ??
-    new SharedLookup(() => addressesOf(name), () => lookups.delete(name));
-  lookups.set(name, lookup);
+export async function lookUp(name: string, signal: AbortSignal): Promise<Addresses> {
+  const join = lookups.get(name) ??
+    shareLookups(() => addressesOf(name), () => lookups.delete(name));
+  lookups.set(name, join);
   const aborted = Promise.withResolvers<never>();
   const onAbort = (): void => aborted.reject(signal.reason);
   signal.addEventListener("abort", onAbort);
   if (signal.aborted) onAbort();
   try {
-    return await Promise.race([lookup.join(), aborted.promise]);
+    return await Promise.race([join(), aborted.promise]);
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
 }
 
-async function addressesOf(name: string): Promise<readonly string[]> {
+async function addressesOf(name: string): Promise<Addresses> {
   // Deno 2.9.6 takes 15 ms to load this; a program without a name does not need it.
   const { lookup } = await import("node:dns/promises");
   try {
@@ -48,59 +51,42 @@ async function addressesOf(name: string): Promise<readonly string[]> {
   }
 }
 
-/** Looks one name up for all who want it at the same time. Exported for its test. */
-export class SharedLookup {
-  readonly #find: () => Promise<readonly string[]>;
-  readonly #onEnd: () => void;
-  #answer = newAnswer();
-  #underWay = 0;
-  #nextAtMs = 0;
-
-  /**
-   * Does nothing yet.
-   *
-   * @param find Looks the name up.
-   * @param onEnd Told whenever no lookup is under way any more.
-   */
-  constructor(find: () => Promise<readonly string[]>, onEnd: () => void) {
-    this.#find = find;
-    this.#onEnd = onEnd;
-  }
-
-  /**
-   * The next answer.
-   *
-   * @throws the error of the lookup if no other goes on
-   */
-  join(): Promise<readonly string[]> {
-    if (this.#underWay < MAX_UNDER_WAY && performance.now() >= this.#nextAtMs) void this.#begin();
-    return this.#answer.promise;
-  }
-
-  async #begin(): Promise<void> {
-    this.#underWay++;
-    this.#nextAtMs = performance.now() + SHARED_MS;
-    try {
-      const addresses = await this.#find();
-      this.#takeAnswer().resolve(addresses);
-    } catch (error) {
-      if (this.#underWay === 1) this.#takeAnswer().reject(error);
-    }
-    this.#underWay--;
-    if (this.#underWay === 0) this.#onEnd();
-  }
-
+/**
+ * Looks one name up for all who want it at the same time. Exported for its test.
+ *
+ * @param onEnd Told whenever no lookup is under way any more.
+ * @returns gives the next answer; rejects with the error of a lookup if no other goes on
+ */
+export function shareLookups(find: () => Promise<Addresses>, onEnd: () => void): Join {
+  let answer = newAnswer();
+  let underWay = 0;
+  let nextAtMs = 0;
   /** What those wait for who have come until now; who comes later waits for another. */
-  #takeAnswer(): PromiseWithResolvers<readonly string[]> {
-    const answer = this.#answer;
-    this.#answer = newAnswer();
-    this.#nextAtMs = 0;
-    return answer;
+  function takeAnswer(): PromiseWithResolvers<Addresses> {
+    const taken = answer;
+    answer = newAnswer();
+    nextAtMs = 0;
+    return taken;
   }
+  async function begin(): Promise<void> {
+    underWay++;
+    nextAtMs = performance.now() + SHARED_MS;
+    try {
+      const addresses = await find();
+      takeAnswer().resolve(addresses);
+    } catch (error) {
+      if (underWay === 1) takeAnswer().reject(error);
+    }
+    if (--underWay === 0) onEnd();
+  }
+  return () => {
+    if (underWay < MAX_UNDER_WAY && performance.now() >= nextAtMs) void begin();
+    return answer.promise;
+  };
 }
 
-function newAnswer(): PromiseWithResolvers<readonly string[]> {
-  const answer = Promise.withResolvers<readonly string[]>();
+function newAnswer(): PromiseWithResolvers<Addresses> {
+  const answer = Promise.withResolvers<Addresses>();
   // All who waited may have gone.
   answer.promise.catch(() => {});
   return answer;

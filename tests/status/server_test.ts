@@ -26,7 +26,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
-import { LINUX, needs, RESETS, UNIX } from "../helpers/needs.ts";
+import { LINUX, needs, RESETS, SOURCES, UNIX } from "../helpers/needs.ts";
 import { routeTo } from "../helpers/routes.ts";
 import { descriptorsOf, memoryOf, startRoute } from "../helpers/process.ts";
 
@@ -481,7 +481,7 @@ Deno.test({
 Deno.test({
   name: "StatusServer cuts off a client that takes nothing for half a minute",
   // Deno 2.7, which can't send a reset, goes on with a write whose socket was closed.
-  ...needs(LINUX, RESETS),
+  ...needs(LINUX, RESETS, SOURCES),
 }, async () => {
   await using upstream = startEcho();
   // More than fits into the buffers of both sockets.
