@@ -10,20 +10,15 @@
 import { BaseHandler } from "@std/log/base-handler";
 import { type LevelName, LogLevels } from "@std/log/levels";
 import { Logger, type LogRecord } from "@std/log/logger";
-import { Bursts } from "./burst.ts";
-import { beforeOutputEnds, logToStderr } from "./stdio.ts";
+import { beforeOutputEnds, writeToStderr } from "./stdio.ts";
 import { escapeInvisible, quoteWhole } from "./text.ts";
 
 /** How much is logged: this level and those after it. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
-/** One of {@linkcode LOG_LEVELS}. */
-export type LogLevel = typeof LOG_LEVELS[number];
-
 /** How a log line is written. */
 export const LOG_FORMATS = ["text", "json"] as const;
-/** One of {@linkcode LOG_FORMATS}. */
-export type LogFormat = typeof LOG_FORMATS[number];
-
+/** How often a failure that repeats gets a line. */
+const BURST_MS = 1000;
 /** What a line says beside its event; undefined values are left out. */
 export type Fields = Readonly<Record<string, string | number | undefined>>;
 
@@ -49,9 +44,9 @@ export interface Log {
 /** Options for {@linkcode createLog}. */
 export interface CreateLogOptions {
   /** This level and those after it are written. */
-  readonly level: LogLevel;
+  readonly level: typeof LOG_LEVELS[number];
   /** How a line is written. */
-  readonly format: LogFormat;
+  readonly format: typeof LOG_FORMATS[number];
   /** Takes a line without its end; stderr unless given. */
   readonly write?: (line: string) => void;
 }
@@ -59,25 +54,43 @@ export interface CreateLogOptions {
 /** What a formatter looks at. */
 type Line = Pick<LogRecord, "datetime" | "levelName" | "msg" | "args">;
 
+/** A failure that has been written within the last second. */
+interface Burst {
+  /** How often it has come again since. */
+  count: number;
+  /** Writes the last of these. */
+  write: (count: number) => void;
+  readonly timer: ReturnType<typeof setInterval>;
+}
+
 /** A log that writes to stderr. */
 export function createLog({ level, format, write }: CreateLogOptions): Log {
   const levelName = level.toUpperCase() as LevelName;
   const formatter = format === "json" ? formatJson : formatText;
   function tellLost(count: number): string {
-    const lost = { levelName: "WARN", msg: "lines_lost", args: [{ count }] };
-    return `${formatter({ ...lost, datetime: new Date() })}\n`;
+    const line = { datetime: new Date(), levelName: "WARN", msg: "lines_lost", args: [{ count }] };
+    return `${formatter(line)}\n`;
   }
-  const writeLine = write ?? ((line: string) => logToStderr(`${line}\n`, tellLost));
   class LineHandler extends BaseHandler {
     override log(line: string): void {
-      writeLine(line);
+      if (write === undefined) writeToStderr(`${line}\n`, tellLost);
+      else write(line);
     }
   }
   const handlers = [new LineHandler(levelName, { formatter })];
   const logger = new Logger("ambassador", levelName, { handlers });
   const debugs = logger.level <= LogLevels.DEBUG;
-  const bursts = new Bursts();
-  beforeOutputEnds(() => bursts.flush());
+  const bursts = new Map<string, Burst>();
+  /** Writes what has come within a second; a second without any ends the burst. */
+  function tellBurst(kind: string, burst: Burst, isLast = false): void {
+    if (burst.count === 0 || isLast) {
+      clearInterval(burst.timer);
+      bursts.delete(kind);
+    }
+    if (burst.count > 0) burst.write(burst.count);
+    burst.count = 0;
+  }
+  beforeOutputEnds(() => bursts.forEach((burst, kind) => tellBurst(kind, burst, true)));
   return {
     debugs,
     debug: (event, fields = {}) => void logger.debug(event, fields),
@@ -85,33 +98,35 @@ export function createLog({ level, format, write }: CreateLogOptions): Log {
     warn: (event, fields = {}) => void logger.warn(event, fields),
     error: (event, fields = {}) => void logger.error(event, fields),
     repeated(level, event, fields): void {
-      const log = (count?: number): void => void logger[level](event, { ...fields, count });
-      if (debugs) log();
-      else bursts.note([event, fields["route"], fields["error"]].join(" "), log);
+      const tell = (count?: number): void => void logger[level](event, { ...fields, count });
+      const kind = [event, fields["route"], fields["error"]].join(" ");
+      const known = bursts.get(kind);
+      if (known !== undefined) {
+        known.count++;
+        known.write = tell;
+        return;
+      }
+      tell();
+      if (debugs) return;
+      const timer = setInterval(() => tellBurst(kind, burst), BURST_MS);
+      const burst: Burst = { count: 0, write: tell, timer };
+      bursts.set(kind, burst);
     },
   };
 }
 
-function formatText(record: Line): string {
-  const fields = fieldsOf(record).map(([name, value]) => ` ${name}=${formatValue(value)}`);
-  const level = record.levelName.padEnd(5);
-  return `${record.datetime.toISOString()} ${level} ${record.msg}${fields.join("")}`;
+function formatText({ datetime, levelName, msg, args }: Line): string {
+  let line = `${datetime.toISOString()} ${levelName.padEnd(5)} ${msg}`;
+  for (const [name, value] of Object.entries(args[0] as Fields)) {
+    if (value !== undefined) line += ` ${name}=${formatValue(value)}`;
+  }
+  return line;
 }
 
-function formatJson(record: Line): string {
-  return escapeInvisible(JSON.stringify({
-    time: record.datetime.toISOString(),
-    level: record.levelName,
-    event: record.msg,
-    ...Object.fromEntries(fieldsOf(record)),
-  }));
-}
-
-function fieldsOf(record: Line): [string, string | number][] {
-  const [fields = {}] = record.args as [Fields?];
-  return Object.entries(fields).flatMap(([name, value]) =>
-    value === undefined ? [] : [[name, value]]
-  );
+function formatJson({ datetime, levelName, msg, args }: Line): string {
+  const fields = args[0] as Fields;
+  const line = { time: datetime.toISOString(), level: levelName, event: msg, ...fields };
+  return escapeInvisible(JSON.stringify(line));
 }
 
 function formatValue(value: string | number): string {

@@ -7,26 +7,18 @@ import { pause, startPause } from "./time.ts";
 
 /** Maximum length of the text that may wait for stderr before lines are lost: about 2000 lines. */
 const MAX_WAITING_LENGTH = 256 * 1024;
-
 /** How long the program waits for stderr before it prints on stdout, or ends. */
 const STDERR_PATIENCE_MS = 500;
-
 /** How long a reader of stdout may take nothing. */
 const STDOUT_PATIENCE_MS = 60_000;
-
 /** One page: a pipe takes it as soon as its reader has read as much. */
 const STDOUT_PIECE_BYTES = 4096;
-
 /** How long to wait before a full stream that does not block is tried again. */
 const FULL_PAUSE_MS = 20;
-
 const NEWLINE = 10;
-
 const encoder = new TextEncoder();
-
 /** Makes the line that says how many lines were lost. */
 export type TellLost = (count: number) => string;
-
 /** Writes some of the bytes; gives how many. */
 export type Write = (bytes: Uint8Array) => Promise<number>;
 
@@ -71,10 +63,9 @@ export class LineQueue {
 
   /** Resolves when all is written, or after so many milliseconds. Never rejects. */
   async written(withinMs: number): Promise<void> {
-    if (this.#running === undefined) return;
     const { over, end } = startPause(withinMs);
-    void this.#running.then(end);
-    await over;
+    await Promise.race([this.#running, over]);
+    end();
   }
 
   async #run(): Promise<void> {
@@ -83,16 +74,18 @@ export class LineQueue {
     while (this.#text !== "") {
       const start = this.#isTorn ? "\n" : "";
       const told = this.#lost > 0 ? this.#tellLost(this.#lost) : "";
-      const bytes = encoder.encode(start + this.#text + told);
+      let rest = encoder.encode(start + this.#text + told);
       this.#text = "";
       this.#lost = 0;
-      let done = 0;
       try {
-        while (done < bytes.length) done += await writeSome(this.#write, bytes.subarray(done));
+        while (rest.length > 0) {
+          const count = await writeSome(this.#write, rest);
+          this.#isTorn = rest[count - 1] !== NEWLINE;
+          rest = rest.subarray(count);
+        }
         this.#isTorn = false;
       } catch {
         // Nobody reads any more, or the disk is full: the rest is lost.
-        if (done > 0) this.#isTorn = bytes[done - 1] !== NEWLINE;
       }
     }
     this.#running = undefined;
@@ -113,16 +106,9 @@ async function writeSome(write: Write, bytes: Uint8Array): Promise<number> {
 
 const stderr = new LineQueue((bytes) => Deno.stderr.write(bytes), MAX_WAITING_LENGTH);
 
-const lastWords: (() => void)[] = [];
-
-/** Writes a line of the log, given with its end; where nobody reads it may be lost. */
-export function logToStderr(line: string, tellLost: TellLost): void {
-  stderr.add(line, tellLost);
-}
-
 /** Writes the text after all that came before it; where nobody reads it may be lost. */
-export function writeToStderr(text: string): void {
-  stderr.add(text);
+export function writeToStderr(text: string, tellLost?: TellLost): void {
+  stderr.add(text, tellLost);
 }
 
 /** Tells the person what is wrong, and the way out where there is one. */
@@ -137,15 +123,14 @@ export function complain({ message, hint }: Problem): void {
  */
 export async function writeToStdout(text: string): Promise<boolean> {
   await stderr.written(STDERR_PATIENCE_MS);
-  const bytes = encoder.encode(text);
   try {
-    for (let done = 0; done < bytes.length;) {
-      const piece = bytes.subarray(done, done + STDOUT_PIECE_BYTES);
+    for (let rest = encoder.encode(text); rest.length > 0;) {
+      const piece = rest.subarray(0, STDOUT_PIECE_BYTES);
       const { over, end } = startPause(STDOUT_PATIENCE_MS);
       const count = await Promise.race([writeSome((part) => Deno.stdout.write(part), piece), over]);
       end();
       if (count === undefined) throw new Error("nobody has read it for a minute");
-      done += count;
+      rest = rest.subarray(count);
     }
   } catch (error) {
     // Whoever reads only the beginning (`| head`) has all that was wanted.
@@ -156,6 +141,8 @@ export async function writeToStdout(text: string): Promise<boolean> {
   }
   return true;
 }
+
+const lastWords: (() => void)[] = [];
 
 /** Calls `act` when output ends, so that it can print what it still has. */
 export function beforeOutputEnds(act: () => void): void {

@@ -42,38 +42,22 @@ export class Backoff {
   }
 }
 
-/** Aborts its signal after a while, or when the outer signal does; not once it is disposed. */
+/** Aborts its signal after a while, or when the outer signal does. */
 export class TimeLimit implements Disposable {
-  readonly #end = new AbortController();
-  readonly #timer: ReturnType<typeof setTimeout> | undefined;
-  readonly #outer: AbortSignal | undefined;
-  readonly #onOuter = (): void => this.#end.abort(this.#outer?.reason);
-
-  /**
-   * Starts now.
-   *
-   * @param ms Milliseconds; 0 is no limit.
-   * @param outer Ends it early.
-   */
-  constructor(ms: number, outer?: AbortSignal) {
-    this.#outer = outer;
-    outer?.addEventListener("abort", this.#onOuter);
-    if (outer?.aborted) this.#onOuter();
-    if (ms === 0) return;
-    this.#timer = setTimeout(() => {
-      this.#end.abort(timeoutError(ms));
-    }, ms);
-  }
-
   /** Aborts at the end of the time; its reason says how long that was. */
-  get signal(): AbortSignal {
-    return this.#end.signal;
+  readonly signal: AbortSignal;
+  readonly #deadline: Disposable | undefined;
+
+  /** Starts now. `ms` is in milliseconds, 0 is no limit; `outer` ends it early. */
+  constructor(ms: number, outer?: AbortSignal) {
+    const end = new AbortController();
+    this.signal = outer === undefined ? end.signal : AbortSignal.any([end.signal, outer]);
+    if (ms > 0) this.#deadline = startDeadline(ms, () => end.abort(timeoutError(ms)));
   }
 
-  /** Forgets about it. */
+  /** Forgets the time. */
   [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
-    this.#outer?.removeEventListener("abort", this.#onOuter);
+    this.#deadline?.[Symbol.dispose]();
   }
 }
 
@@ -82,20 +66,20 @@ export function timeoutError(ms: number): DOMException {
   return new DOMException(`no answer within ${formatDuration(ms)}`, "TimeoutError");
 }
 
+/** By length. There are few: each comes from an option. */
+const deadlines = new Map<number, Deadlines>();
+
 /** Calls `act` after so many milliseconds, unless what it returns is disposed before that. */
 export function startDeadline(afterMs: number, act: () => void): Disposable {
-  let group = groups.get(afterMs);
-  if (group === undefined) groups.set(afterMs, group = new Group(afterMs));
+  let group = deadlines.get(afterMs);
+  if (group === undefined) deadlines.set(afterMs, group = new Deadlines(afterMs));
   return group.start(act);
 }
 
-/** By length. There are few: each comes from an option. */
-const groups = new Map<number, Group>();
-
-class Group {
+/** Deadlines of one length: begun one after the other, they also end in this order. */
+class Deadlines {
   readonly #afterMs: number;
-  /** Begun one after the other with one length, they also end in this order. */
-  readonly #pending = new Set<Pending>();
+  readonly #pending = new Set<{ readonly atMs: number; readonly act: () => void }>();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(afterMs: number) {
@@ -103,49 +87,33 @@ class Group {
   }
 
   start(act: () => void): Disposable {
-    const pending = new Pending(performance.now() + this.#afterMs, act, this);
-    this.#pending.add(pending);
-    this.#timer ??= setTimeout(() => this.#act(), this.#afterMs);
-    return pending;
-  }
-
-  end(pending: Pending): void {
-    this.#pending.delete(pending);
-    if (this.#pending.size > 0) return;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    const deadline = { atMs: performance.now() + this.#afterMs, act };
+    this.#pending.add(deadline);
+    if (this.#pending.size === 1) this.#setTimer();
+    return {
+      [Symbol.dispose]: (): void => {
+        this.#pending.delete(deadline);
+        if (this.#pending.size === 0) clearTimeout(this.#timer);
+      },
+    };
   }
 
   #act(): void {
-    this.#timer = undefined;
     const nowMs = performance.now();
-    for (const pending of this.#pending) {
-      if (pending.atMs > nowMs) break;
-      this.#pending.delete(pending);
-      pending.act();
+    for (const deadline of this.#pending) {
+      if (deadline.atMs > nowMs) break;
+      this.#pending.delete(deadline);
+      deadline.act();
     }
-    // One that was begun by a deadline that acted has set a timer already.
+    this.#setTimer();
+  }
+
+  /** Sets the timer for the first that is pending, in place of the one before. */
+  #setTimer(): void {
     clearTimeout(this.#timer);
-    this.#timer = undefined;
-    const [next] = this.#pending;
-    if (next === undefined) return;
-    this.#timer = setTimeout(() => this.#act(), Math.ceil(next.atMs - nowMs));
-  }
-}
-
-class Pending implements Disposable {
-  /** When it acts, in milliseconds as `performance.now()` counts them. */
-  readonly atMs: number;
-  readonly act: () => void;
-  readonly #group: Group;
-
-  constructor(atMs: number, act: () => void, group: Group) {
-    this.atMs = atMs;
-    this.act = act;
-    this.#group = group;
-  }
-
-  [Symbol.dispose](): void {
-    this.#group.end(this);
+    const [first] = this.#pending;
+    if (first === undefined) return;
+    const leftMs = Math.ceil(first.atMs - performance.now());
+    this.#timer = setTimeout(() => this.#act(), leftMs);
   }
 }

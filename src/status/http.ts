@@ -16,19 +16,14 @@ export interface HttpAnswer {
 }
 
 const MAX_REQUEST_LENGTH = 16 * 1024;
-
 /** How long a client may take to send its request. */
 const REQUEST_WITHIN_MS = 10_000;
-
 /** How long a client may take nothing of its answer. */
 const READ_WITHIN_MS = 30_000;
-
 /** How long a client may take to close: closed before it, its unread bytes would become a reset. */
 const CLOSE_WITHIN_MS = 1000;
-
 /** Length of what is made and sent at a time: it takes less than a millisecond. */
 const PART_BYTES = 64 * 1024;
-
 const encoder = new TextEncoder();
 
 /**
@@ -47,18 +42,16 @@ export async function serveHttp(
       .exec(await readRequest(conn)) ?? [];
   const answered = path === undefined
     ? { status: "400 Bad Request", body: ["not an HTTP/1.1 request\n"] }
-    : await answer(method, path).catch(() => FAILED);
+    : await answer(method, path).catch(() => ({
+      status: "500 Internal Server Error",
+      body: ["this can't be answered\n"],
+    }));
   await send(conn, answered, { hasBody: method !== "HEAD", mayChunk: version !== "1.0" });
   await conn.closeWrite();
   using _limit = startDeadline(CLOSE_WITHIN_MS, () => conn[Symbol.dispose]());
   const rest = new Uint8Array(4096);
   while (await conn.read(rest) !== null);
 }
-
-const FAILED: HttpAnswer = {
-  status: "500 Internal Server Error",
-  body: ["this can't be answered\n"],
-};
 
 /** All up to the empty line; nothing if the client ends before it, or goes on for too long. */
 async function readRequest(conn: Stream): Promise<string> {
@@ -116,12 +109,12 @@ async function send(
 function* encode(pieces: Iterable<string>): Generator<Uint8Array> {
   const buffer = new Uint8Array(PART_BYTES);
   let length = 0;
-  for (const piece of pieces) {
-    for (let rest = piece; rest !== "";) {
-      const { read, written } = encoder.encodeInto(rest, buffer.subarray(length));
+  for (let piece of pieces) {
+    for (;;) {
+      const { read, written } = encoder.encodeInto(piece, buffer.subarray(length));
       length += written;
-      rest = rest.slice(read);
-      if (rest === "") break;
+      piece = piece.slice(read);
+      if (piece === "") break;
       yield buffer.subarray(0, length);
       length = 0;
     }

@@ -16,14 +16,14 @@ export function* formatReadiness({ ready, routes }: Report): Generator<string> {
 }
 
 function readinessOf({ route: { aliases, listen, targets }, counts }: RouteReport): unknown {
-  const { open, lastConnectError: error } = counts;
+  const error = counts.lastConnectError;
   return {
     aliases,
     listen,
     targets,
-    open_connections: open,
-    last_connect_error: error === undefined
-      ? null
-      : { time: new Date(error.at).toISOString(), error: error.message },
+    open_connections: counts.open,
+    last_connect_error: error
+      ? { time: new Date(error.at).toISOString(), error: error.message }
+      : null,
   };
 }

@@ -15,7 +15,6 @@ import { formatReadiness } from "./readiness.ts";
 
 /** Maximum number of clients at once; the oldest gives way to one more. */
 const MAX_CLIENTS = 48;
-
 /** How long a probe has to get its answer while descriptors are short. */
 const SHED_AT_MOST_EVERY_MS = 10_000;
 
@@ -30,10 +29,8 @@ export class StatusServer implements Disposable {
   #lastShedMs = -Infinity;
 
   /**
-   * Listens and answers.
+   * Listens and answers; asks for the report at each request that shows it.
    *
-   * @param address Where to listen.
-   * @param report Asked at each request that shows it.
    * @throws {BindError} if the address can't be bound
    */
   constructor(address: Address, report: () => Report) {
@@ -99,12 +96,7 @@ export class StatusServer implements Disposable {
   }
 }
 
-/** The answer to one request. */
-export async function answer(
-  method: string,
-  path: string,
-  report: () => Report,
-): Promise<HttpAnswer> {
+async function answer(method: string, path: string, report: () => Report): Promise<HttpAnswer> {
   if (method !== "GET" && method !== "HEAD") {
     const body = ["only GET and HEAD are answered here\n"];
     return { status: "405 Method Not Allowed", headers: { allow: "GET, HEAD" }, body };
@@ -122,17 +114,12 @@ export async function answer(
     case "/readyz": {
       const shown = report();
       const status = shown.ready ? "200 OK" : "503 Service Unavailable";
-      return {
-        status,
-        headers: { "content-type": "application/json" },
-        body: formatReadiness(shown),
-      };
+      const headers = { "content-type": "application/json" };
+      return { status, headers, body: formatReadiness(shown) };
     }
     case "/metrics":
       return { headers: { "content-type": METRICS_TYPE }, body: formatMetrics(report()) };
-    default: {
-      const body = ["there are /, /healthz, /readyz and /metrics\n"];
-      return { status: "404 Not Found", body };
-    }
+    default:
+      return { status: "404 Not Found", body: ["there are /, /healthz, /readyz and /metrics\n"] };
   }
 }

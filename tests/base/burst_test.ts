@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Bursts } from "../../src/base/burst.ts";
+import { createLog } from "../../src/base/log.ts";
+import { endOutput } from "../../src/base/stdio.ts";
 import {
   freePort,
   readExactly,
@@ -12,45 +13,46 @@ import {
 } from "../helpers/mod.ts";
 import { linesOf, startRoute } from "../helpers/process.ts";
 
-/** Notes failures of a kind, and collects what is written. */
-function startBursts(): { bursts: Bursts; lines: string[]; fail(kind: string, who: string): void } {
-  const bursts = new Bursts();
+/** Logs failures of a kind, and collects what is written. */
+function startBursts(): { lines: string[]; fail(kind: string, who: string): void } {
   const lines: string[] = [];
-  const fail = (kind: string, who: string): void =>
-    bursts.note(kind, (count) => void lines.push(`${kind} ${who} ${count ?? "first"}`));
-  return { bursts, lines, fail };
+  const write = (line: string): void => void lines.push(line.replace(/^\S+ WARN {2}/, ""));
+  const log = createLog({ level: "info", format: "text", write });
+  const fail = (kind: string, who: string): void => log.repeated("warn", kind, { who });
+  return { lines, fail };
 }
 
-Deno.test("Bursts.note() writes the first failure at once and the rest as one line with a count", async () => {
-  const { bursts, lines, fail } = startBursts();
+Deno.test("Log.repeated() writes the first failure at once and the rest as one line with a count", async () => {
+  const { lines, fail } = startBursts();
   for (const who of ["a", "b", "c"]) fail("refused", who);
-  assertEquals(lines, ["refused a first"]);
+  assertEquals(lines, ["refused who=a"]);
   const startMs = performance.now();
   await until(() => lines.length > 1, "the count is written");
   assert(performance.now() - startMs > 500, "too early");
-  assertEquals(lines[1], "refused c 2");
+  assertEquals(lines[1], "refused who=c count=2");
   fail("refused", "d");
   assertEquals(lines.length, 2);
-  bursts.flush();
-  assertEquals(lines[2], "refused d 1");
+  await endOutput();
+  assertEquals(lines[2], "refused who=d count=1");
 });
 
-Deno.test("Bursts.note() writes a failure that comes after a quiet second at once again", async () => {
-  const { bursts, lines, fail } = startBursts();
+Deno.test("Log.repeated() writes a failure that comes after a quiet second at once again", async () => {
+  const { lines, fail } = startBursts();
   fail("refused", "a");
   // A timer that is set later, for longer, fires later.
   await new Promise((resolve) => setTimeout(resolve, 1100));
   fail("refused", "b");
-  assertEquals(lines, ["refused a first", "refused b first"]);
-  bursts.flush();
+  assertEquals(lines, ["refused who=a", "refused who=b"]);
+  await endOutput();
 });
 
-Deno.test("Bursts.note() keeps failures of different kinds apart", () => {
-  const { bursts, lines, fail } = startBursts();
+Deno.test("Log.repeated() keeps failures of different kinds apart", async () => {
+  const { lines, fail } = startBursts();
   for (const kind of ["refused", "loop", "refused", "loop"]) fail(kind, "a");
-  bursts.flush();
-  bursts.flush();
-  assertEquals(lines, ["refused a first", "loop a first", "refused a 1", "loop a 1"]);
+  await endOutput();
+  await endOutput();
+  const firsts = ["refused who=a", "loop who=a"];
+  assertEquals(lines, [...firsts, ...firsts.map((line) => `${line} count=1`)]);
 });
 
 Deno.test("ambassador logs an upstream that is down under load in few lines, and loses no count", async () => {

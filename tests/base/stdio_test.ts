@@ -167,7 +167,7 @@ Deno.test("endOutput() writes all that was printed, in its order, and what is pr
     import * as stdio from "${new URL("src/base/stdio.ts", ROOT)}";
     stdio.beforeOutputEnds(() => stdio.writeToStderr("5\\n"));
     stdio.writeToStderr("1\\n");
-    stdio.logToStderr("2\\n", () => "");
+    stdio.writeToStderr("2\\n", () => "");
     stdio.writeToStderr("3 without an end");
     await stdio.writeToStdout("x".repeat(100_000) + "\\n");
     stdio.complain({ message: "4", hint: "h" });
