@@ -10,14 +10,19 @@ import { startPause } from "../base/time.ts";
 /** How long a shortage is remembered after it has last shown. */
 const SHORTAGE_MS = 60_000;
 
-/** Where descriptors are short, this many stay free of clients: for lookups, dials, the status page. */
-const RESERVED = 8;
+/**
+ * Where descriptors are short, how many stay free of clients at the most, for lookups, dials and the
+ * status page: a quarter of all, where that is less.
+ */
+const MAX_RESERVED = 8;
 
 /** A client's own descriptor, and the one that its upstream will need. */
 const PER_CONNECTION = 2;
 
 /** How long a dial is left alone: an upstream that can be reached has answered by then. */
-const PATIENCE_MS = 250;
+const PATIENCE_MS = 500;
+/** How often those who wait look whether a shortage is over. */
+const LOOK_EVERY_MS = 250;
 
 /** What one route holds. */
 export class Share {
@@ -28,7 +33,9 @@ export class Share {
   /** Those of them that have no upstream yet. */
   held = 0;
   /** The dials under way, the oldest first. */
-  readonly dials = new Set<StartedDial>();
+  readonly dials = new Set<Dialler>();
+  /** The clients that wait for a descriptor to dial with. */
+  readonly waiting = new Set<Dialler>();
 
   /** Holds nothing; `max` is the maximum of its connections, 0 is no limit. */
   constructor(max: number) {
@@ -36,12 +43,16 @@ export class Share {
   }
 }
 
-/** A dial under way. */
-export interface StartedDial {
-  /** When it began, as `performance.now()` tells it. */
+/** A client's way to its upstream. */
+export interface Dialler {
+  /** When its last dial began, as `performance.now()` tells it. */
   readonly sinceMs: number;
-  /** Makes it give its descriptor back, and try again when there is one. */
+  /** Whether that dial had to give way. */
+  readonly gaveWay: boolean;
+  /** Gives the descriptor of its dial back; it tries again when there is one. */
   giveWay(): void;
+  /** Gives up, so that the client ends. */
+  giveUp(): void;
 }
 
 /** Counts connections and descriptors. */
@@ -74,7 +85,7 @@ export class Admission {
 
   /** Whether so few descriptors are left that other failures may come from that. */
   get isShort(): boolean {
-    return this.#remembersShortage() && this.#ceiling - this.#descriptors < RESERVED;
+    return this.#remembersShortage() && this.#free() < 0;
   }
 
   /** Takes note that a descriptor was missing; whether that is news. */
@@ -91,14 +102,19 @@ export class Admission {
     if (this.#open >= this.#max || share.open >= share.max) return false;
     // Somebody has to be served, however few descriptors there are.
     if (this.#open === 0 || !this.#remembersShortage()) return true;
-    const free = this.#ceiling - RESERVED - this.#descriptors;
+    const free = this.#free();
     return free >= PER_CONNECTION && share.held < free;
+  }
+
+  /** Whether a route has not too many clients without an upstream to keep one more waiting. */
+  mayHold({ held }: Share): boolean {
+    return !this.#remembersShortage() || held <= Math.max(1, this.#free());
   }
 
   /** Whether a dial for a route may have a descriptor now. */
   mayDial({ dials }: Share): boolean {
     return !this.#remembersShortage() ||
-      dials.size < Math.max(1, this.#ceiling - this.#descriptors);
+      dials.size < Math.max(1, this.#free());
   }
 
   /** Resolves when the next client of a route may be accepted, or the signal has aborted. */
@@ -115,10 +131,12 @@ export class Admission {
   }
 
   /** Resolves when a dial for a route may have a descriptor, or the signal has aborted. */
-  async untilMayDial(share: Share, signal: AbortSignal): Promise<void> {
+  async untilMayDial(share: Share, dialler: Dialler, signal: AbortSignal): Promise<void> {
+    share.waiting.add(dialler);
     do await this.#wait(this.#dials, this.#pollMs(), signal); while (
       !this.mayDial(share) && !signal.aborted
     );
+    share.waiting.delete(dialler);
   }
 
   /** Counts a client that was accepted. */
@@ -130,17 +148,16 @@ export class Admission {
   }
 
   /** Counts a dial that begins. */
-  dialBegins(share: Share, dial: StartedDial): void {
+  dialBegins(share: Share, dialler: Dialler): void {
     this.#descriptors++;
-    share.dials.add(dial);
+    share.dials.add(dialler);
   }
 
   /** Counts a dial that has ended, and whether its descriptor stays in use. */
-  dialEnded(share: Share, dial: StartedDial, isConnected: boolean): void {
-    share.dials.delete(dial);
-    if (isConnected) return;
-    this.#descriptors--;
-    this.#wake();
+  dialEnded(share: Share, dialler: Dialler, isConnected: boolean): void {
+    share.dials.delete(dialler);
+    if (isConnected) wakeAll(this.#dials);
+    else this.#descriptors--;
   }
 
   /** Counts a client that has no longer to wait for its upstream. */
@@ -154,32 +171,46 @@ export class Admission {
     this.#descriptors -= hadUpstream ? 2 : 1;
     share.open--;
     if (!hadUpstream) share.held--;
-    this.#wake();
+    this.wake();
   }
 
-  /** Takes descriptors back from dials that hold more than their share and have had their time. */
+  /**
+   * Takes descriptors back from dials that hold more than their share and have had their time. If that
+   * is not enough for one more client, the youngest of those who had to give way goes; and if nobody is
+   * served at all, since clients hold every descriptor and none has an upstream, the youngest of all.
+   */
   #makeRoom(): void {
     if (!this.#remembersShortage()) return;
     const beganBeforeMs = performance.now() - PATIENCE_MS;
-    let free = this.#ceiling - this.#descriptors;
-    for (const { dials } of this.#shares) {
-      let holds = dials.size;
-      for (const dial of dials) {
-        if (holds <= free || dial.sinceMs > beganBeforeMs) break;
-        dial.giveWay();
-        holds--;
+    let free = this.#free();
+    let held = 0;
+    const waiting: Dialler[] = [];
+    for (const share of this.#shares) {
+      held += share.held;
+      waiting.push(...share.waiting);
+      let dials = share.dials.size;
+      for (const dialler of share.dials) {
+        if (dials <= free || dialler.sinceMs > beganBeforeMs) break;
+        dialler.giveWay();
+        dials--;
         free++;
       }
     }
+    if (free >= PER_CONNECTION || waiting.length < 2) return;
+    const isStuck = held === this.#open && waiting.length === held;
+    waiting.findLast(({ gaveWay }) => gaveWay || isStuck)?.giveUp();
   }
 
-  /** Dials go first: their clients are already here. */
-  #wake(): void {
-    for (const waiting of [this.#dials, this.#accepts]) {
-      const all = [...waiting];
-      waiting.clear();
-      for (const end of all) end();
-    }
+  /** How many descriptors are left for clients and dials. */
+  #free(): number {
+    const reserved = Math.min(MAX_RESERVED, Math.floor(this.#ceiling / 4));
+    return this.#ceiling - reserved - this.#descriptors;
+  }
+
+  /** Lets those go on who wait for a descriptor; dials first, since their clients are already here. */
+  wake(): void {
+    wakeAll(this.#dials);
+    wakeAll(this.#accepts);
   }
 
   #remembersShortage(): boolean {
@@ -191,7 +222,7 @@ export class Admission {
 
   /** A shortage ends without anybody's doing: others than forwarding hold descriptors too. */
   #pollMs(): number {
-    return this.#remembersShortage() ? PATIENCE_MS : Infinity;
+    return this.#remembersShortage() ? LOOK_EVERY_MS : Infinity;
   }
 
   async #wait(waiting: Set<() => void>, withinMs: number, signal: AbortSignal): Promise<void> {
@@ -200,4 +231,11 @@ export class Admission {
     await over;
     waiting.delete(end);
   }
+}
+
+function wakeAll(waiting: Set<() => void>): void {
+  if (waiting.size === 0) return;
+  const all = [...waiting];
+  waiting.clear();
+  for (const end of all) end();
 }

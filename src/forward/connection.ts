@@ -63,9 +63,9 @@ export class Connection implements Watched {
     }
   }
 
-  /** Ends it now; the first reason stands. */
+  /** Ends it now; the first reason stands. One of which a side has broken has ended for that. */
   end(reason: Reason): void {
-    this.#reason ??= reason;
+    this.#reason ??= this.traffic.failure ?? reason;
     this.#reach?.cancel();
     this.#close();
     this.#stopRelay?.();

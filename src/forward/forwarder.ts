@@ -183,9 +183,11 @@ export class Forwarder implements Disposable {
     this.#onEmpty = () => empty.abort();
     await pause(drainTimeoutMs === 0 ? Infinity : drainTimeoutMs, empty.signal);
     const late = [...this.#connections];
+    // Where a side has broken, what is left is a courtesy to the other.
+    const cutOff = late.filter(({ traffic }) => traffic.failure === undefined).length;
     for (const connection of late) connection.end("drain_timeout");
     await pause(Infinity, empty.signal);
-    return late.length;
+    return cutOff;
   }
 
   /** Logs a shortage once, and again only after it has been over for a while. */

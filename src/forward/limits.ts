@@ -47,6 +47,8 @@ export class Watcher {
   check(connection: Watched, nowMs: number): void {
     this.#detector.check(connection);
     const { upstream, traffic: { up, down, failure }, settings } = connection;
+    up.resume?.();
+    down.resume?.();
     const { idleTimeoutMs, halfCloseTimeoutMs } = settings;
     if (failure === undefined) {
       if (upstream === undefined || (idleTimeoutMs === 0 && halfCloseTimeoutMs === 0)) return;

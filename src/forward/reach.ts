@@ -8,7 +8,7 @@ import type { RouteSettings } from "../config/options.ts";
 import type { Stream } from "../net/stream.ts";
 import { missingDescriptor } from "../net/tcp.ts";
 import type { Transport } from "../net/transports.ts";
-import type { Admission, Share, StartedDial } from "./admission.ts";
+import type { Admission, Dialler, Share } from "./admission.ts";
 
 /** What {@linkcode Reach} needs to know of a route. */
 export interface ReachableRoute {
@@ -30,18 +30,25 @@ export interface ReachOptions {
   readonly onShortage: (error: unknown) => void;
 }
 
+/** How often a name is looked up that does not resolve while descriptors are short. */
+const MAX_DOUBTFUL_LOOKUPS = 3;
+
 /** Why a dial ends that is to begin again later. */
 const GAVE_WAY = Symbol("gave way");
 
 /** One client's way to its upstream. */
-export class Reach implements StartedDial {
+export class Reach implements Dialler {
   /** When the dial under way began, as `performance.now()` tells it. */
   sinceMs = 0;
+  /** Whether a dial has had to give way. */
+  gaveWay = false;
   readonly #route: ReachableRoute;
   readonly #options: ReachOptions;
   /** Aborts the try under way. */
   #try = new AbortController();
   #isCancelled = false;
+  /** How many times a lookup has failed that may have wanted a descriptor. */
+  #doubtfulLookups = 0;
 
   /** Does nothing yet. */
   constructor(route: ReachableRoute, options: ReachOptions) {
@@ -69,8 +76,10 @@ export class Reach implements StartedDial {
         return await this.#tryOnce();
       } catch (error) {
         const leftMs = untilMs - performance.now();
-        // One who resets has been reached.
-        if (this.#isCancelled || leftMs <= 0 || isResetOnConnect(error)) throw error;
+        // One who resets has been reached. Where descriptors are short others need this client's.
+        const mayGoOn = leftMs > 0 && !this.#isCancelled &&
+          this.#options.admission.mayHold(this.#route.share);
+        if (!mayGoOn || isResetOnConnect(error)) throw error;
         if (isFirst) onFirstFailure?.(error);
         this.#try = new AbortController();
         await pause(Math.min(backoff.next(), leftMs), this.#try.signal);
@@ -85,10 +94,17 @@ export class Reach implements StartedDial {
     this.#try.abort();
   }
 
+  /** Ends the client, for want of a descriptor. */
+  giveUp(): void {
+    this.#isCancelled = true;
+    this.#try.abort(new Error("out of file descriptors"));
+  }
+
   /** Gives the descriptor of the dial under way back; it begins anew when there is one. */
   giveWay(): void {
     const giving = this.#try;
     if (giving.signal.aborted) return;
+    this.gaveWay = true;
     this.#try = new AbortController();
     giving.abort(GAVE_WAY);
   }
@@ -102,16 +118,16 @@ export class Reach implements StartedDial {
     let shortage: unknown;
     let mayDial = admission.mayDial(share);
     for (;;) {
-      if (!mayDial) await admission.untilMayDial(share, this.#try.signal);
+      if (!mayDial) await admission.untilMayDial(share, this, this.#try.signal);
       const { signal } = this.#try;
       if (signal.aborted) throw shortage ?? signal.reason;
       try {
         return await this.#dial(signal);
       } catch (error) {
-        if (signal.reason !== GAVE_WAY) {
-          shortage = this.#shortageIn(error);
-          if (shortage === undefined) throw error;
-        }
+        if (signal.reason !== GAVE_WAY) shortage = this.#shortageIn(error);
+        // Not after a shortage: nothing has come free, and those who wait would find the same.
+        if (signal.reason === GAVE_WAY || shortage === undefined) admission.wake();
+        if (signal.reason !== GAVE_WAY && shortage === undefined) throw error;
       }
       mayDial = false;
     }
@@ -137,6 +153,8 @@ export class Reach implements StartedDial {
     const isLookup = (errorCode(error) ?? "EBUSY") === "EBUSY" && !(error instanceof DOMException);
     const shortage = isShortage(error) ? error : isLookup ? missingDescriptor() : undefined;
     if (shortage !== undefined) this.#options.onShortage(shortage);
-    return shortage ?? (isLookup && this.#options.admission.isShort ? error : undefined);
+    const isDoubtful = isLookup && this.#options.admission.isShort &&
+      ++this.#doubtfulLookups < MAX_DOUBTFUL_LOOKUPS;
+    return shortage ?? (isDoubtful ? error : undefined);
   }
 }

@@ -15,6 +15,8 @@ export interface Direction {
   finished: boolean;
   /** Whether the receiver has still to take bytes. */
   writing: boolean;
+  /** Lets a sender that is held back, since its receiver is gone, send a little more. */
+  resume?: (() => void) | undefined;
 }
 
 /** Who broke a connection. */
@@ -44,7 +46,8 @@ export function newTraffic(): Traffic {
  *
  * A side that is gone ends the other at once, but does not close it: the kernel would reset a socket
  * that holds unread bytes, and throw away what was sent to it. So its sender is read to its end, and
- * what comes is thrown away. Whoever does not want to wait for that end closes both streams.
+ * what comes is thrown away. Whoever does not want to wait for that end closes both streams. A sender
+ * that is held back goes on by `resume`, which is to be called now and then.
  */
 export async function relay(
   client: Stream,
@@ -58,10 +61,11 @@ export async function relay(
 }
 
 /**
- * How much is read from a sender whose receiver is gone, once nothing more is written to it either:
- * one that never stops, like a long download that was broken off, must not go on for nobody.
+ * How much is read at full speed from a sender whose receiver is gone, once nothing more is written to
+ * it either. Then it is held back: it may still be taking what was sent to it, and one that never stops,
+ * like a long download that was broken off, must not go on for nobody.
  */
-const MAX_LINGERING_BYTES = 16 * 1024 * 1024;
+const FULL_SPEED_BYTES = 16 * 1024 * 1024;
 
 interface PumpOptions {
   readonly traffic: Traffic;
@@ -109,7 +113,11 @@ async function pump(from: Stream, to: Stream, { traffic, way }: PumpOptions): Pr
       if (opposite.finished) {
         lingering += rest.length;
         // A reset takes nothing away from a sender that was sent nothing.
-        if (opposite.bytes === 0 || lingering > MAX_LINGERING_BYTES) break;
+        if (opposite.bytes === 0) break;
+        if (lingering > FULL_SPEED_BYTES) {
+          buffer[Symbol.dispose]();
+          await new Promise<void>((resolve) => direction.resume = resolve);
+        }
       }
     }
     buffer.adapt(count);

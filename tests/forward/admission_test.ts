@@ -1,7 +1,7 @@
 // Who may go on when, while places or descriptors are scarce.
 
 import { assert, assertEquals } from "@std/assert";
-import { Admission, Share, type StartedDial } from "../../src/forward/admission.ts";
+import { Admission, type Dialler, Share } from "../../src/forward/admission.ts";
 import { within } from "../helpers/mod.ts";
 
 const never = new AbortController().signal;
@@ -21,9 +21,10 @@ function admissionOf(max: number, ...routeMaxes: number[]): [Admission, ...Share
 }
 
 /** A dial that began so long ago, and whether it has been told to give way. */
-class TestDial implements StartedDial {
+class TestDial implements Dialler {
   readonly sinceMs: number;
   gaveWay = false;
+  gaveUp = false;
 
   constructor(ageMs = 0) {
     this.sinceMs = performance.now() - ageMs;
@@ -31,6 +32,10 @@ class TestDial implements StartedDial {
 
   giveWay(): void {
     this.gaveWay = true;
+  }
+
+  giveUp(): void {
+    this.gaveUp = true;
   }
 }
 
@@ -102,14 +107,14 @@ Deno.test("Admission lets one client in however few descriptors there are", () =
   assert(admission.mayAccept(share));
 });
 
-Deno.test("Admission takes half of the dials of a dead target back at a shortage, the oldest first", () => {
+Deno.test("Admission takes dials back at a shortage until a route holds no more than is free, the oldest first", () => {
   const [admission, dead, healthy] = admissionOf(0, 0, 0);
   assert(dead && healthy);
   const dials = dialAll(admission, dead, 20, 1000);
   admission.noteShortage();
   assertEquals(dials.map(({ gaveWay }) => gaveWay), [
-    ...Array(10).fill(true),
-    ...Array(10).fill(false),
+    ...Array(14).fill(true),
+    ...Array(6).fill(false),
   ]);
   for (const dial of dials.filter(({ gaveWay }) => gaveWay)) admission.dialEnded(dead, dial, false);
   assert(admission.mayAccept(healthy));
@@ -148,8 +153,8 @@ Deno.test("Admission wakes dials in their order and then accepts when a connecti
     waiting.then(() => void order.push(name));
   const all = [
     wait("accept", admission.untilMayAccept(share, never)),
-    wait("dial 1", admission.untilMayDial(share, never)),
-    wait("dial 2", admission.untilMayDial(share, never)),
+    wait("dial 1", admission.untilMayDial(share, new TestDial(), never)),
+    wait("dial 2", admission.untilMayDial(share, new TestDial(), never)),
   ];
   admission.left(share, true);
   await within(Promise.all(all), "all to be woken");
@@ -164,10 +169,59 @@ Deno.test("Admission waits end with their time and with their signal", async () 
   const stop = new AbortController();
   const waiting = [
     admission.untilMayAccept(share, stop.signal),
-    admission.untilMayDial(share, stop.signal),
+    admission.untilMayDial(share, new TestDial(), stop.signal),
   ];
   for (const each of waiting) assertEquals(await isDone(each), false);
   stop.abort();
   await within(Promise.all(waiting), "the signal");
-  await within(admission.untilMayDial(share, stop.signal), "a signal that has aborted");
+  await within(
+    admission.untilMayDial(share, new TestDial(), stop.signal),
+    "a signal that has aborted",
+  );
+});
+
+Deno.test("Admission ends the youngest client that gave way where there is no room for another", async () => {
+  const [admission, dead, healthy] = admissionOf(0, 0, 0);
+  assert(dead && healthy);
+  const clients = dialAll(admission, dead, 8);
+  for (const client of clients) {
+    admission.dialEnded(dead, client, false);
+    client.gaveWay = true;
+  }
+  const stop = new AbortController();
+  const waiting = clients.map((client) => admission.untilMayDial(dead, client, stop.signal));
+  admission.noteShortage();
+  assertEquals(clients.map(({ gaveUp }) => gaveUp), [...Array(7).fill(false), true]);
+  stop.abort();
+  await within(Promise.all(waiting), "the signal");
+});
+
+Deno.test("Admission ends a client where all hold a descriptor and none has an upstream", async () => {
+  const [admission, ...shares] = admissionOf(0, 0, 0);
+  const stop = new AbortController();
+  const clients = shares.map((share) => {
+    const client = new TestDial();
+    admission.accepted(share);
+    return { client, over: admission.untilMayDial(share, client, stop.signal) };
+  });
+  admission.noteShortage();
+  assertEquals(clients.map(({ client }) => client.gaveUp), [false, true]);
+  stop.abort();
+  await within(Promise.all(clients.map(({ over }) => over)), "the signal");
+});
+
+Deno.test("Admission ends nobody for want of a descriptor while others are served", async () => {
+  const [admission, share] = admissionOf(0, 0);
+  assert(share);
+  connectAll(admission, share, 3);
+  const stop = new AbortController();
+  const clients = [1, 2].map(() => {
+    const client = new TestDial();
+    admission.accepted(share);
+    return { client, over: admission.untilMayDial(share, client, stop.signal) };
+  });
+  admission.noteShortage();
+  assert(clients.every(({ client }) => !client.gaveUp));
+  stop.abort();
+  await within(Promise.all(clients.map(({ over }) => over)), "the signal");
 });
