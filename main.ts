@@ -3,23 +3,29 @@
 import config from "./deno.json" with { type: "json" };
 import { endOutput } from "./src/base/stdio.ts";
 import { check } from "./src/commands/check.ts";
-import { type CommandContext, fail } from "./src/commands/command.ts";
+import { type CommandContext, fail, print } from "./src/commands/command.ts";
 import { forward } from "./src/commands/forward.ts";
-import { help, version } from "./src/commands/help.ts";
 import { healthcheck } from "./src/commands/healthcheck.ts";
 import { wait } from "./src/commands/wait.ts";
 import { type Command, parseCommand } from "./src/config/command_line.ts";
+import { usage } from "./src/config/help.ts";
 import { readEnvironment } from "./src/config/own_variables.ts";
 
+type Run = (command: Command, context: CommandContext) => Promise<number>;
+
 /** What each command does; it gives the exit status. */
-const COMMANDS: Readonly<
-  Record<Command["name"], (command: Command, context: CommandContext) => Promise<number>>
-> = { forward, check, wait, healthcheck, help, version };
+const COMMANDS: Readonly<Record<Command["name"], Run>> = {
+  forward,
+  check,
+  wait,
+  healthcheck,
+  help: () => print(usage()),
+  version: (_, { version }) => print(`ambassador ${version}\n`),
+};
 
 /** Signals that end the program, with the exit status of an end at once. */
 const STOP_SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
-/** Runs what the command line asks for. */
 async function run(): Promise<number> {
   try {
     const environment = readEnvironment(Deno.env);

@@ -54,14 +54,9 @@ function canonicalIpv6(text: string): string | undefined {
   const url = URL.parse(`http://[${address}]`);
   if (url === null) return undefined;
   const mapped = /^\[::ffff:([0-9a-f]+):([0-9a-f]+)\]$/.exec(url.hostname);
-  if (mapped !== null && zone.length === 0) return ipv4Of(mapped[1] ?? "", mapped[2] ?? "");
-  return url.hostname.slice(1, -1) + (zone[0] === undefined ? "" : `%${zone[0]}`);
-}
-
-/** The IPv4 address of its two halves in hexadecimal. */
-function ipv4Of(high: string, low: string): string {
-  const octets = [high, low].flatMap((half) => [parseInt(half, 16) >> 8, parseInt(half, 16) & 255]);
-  return octets.join(".");
+  if (mapped === null || zone.length > 0) return [url.hostname.slice(1, -1), ...zone].join("%");
+  const halves = mapped.slice(1).map((half) => parseInt(half, 16));
+  return halves.flatMap((half) => [half >> 8, half & 255]).join(".");
 }
 
 /** Whether a parsed host name is an IPv6 address. */
@@ -75,8 +70,7 @@ export function isIp(hostname: string): boolean {
 }
 
 /**
- * A host as it is compared and printed: names in lower case, IPv6 in its shortest form and without
- * brackets.
+ * A host as it is compared and printed: names in lower case, IPv6 in its shortest form, no brackets.
  *
  * @throws {SyntaxError} if it is neither an IPv4 address, an IPv6 address in brackets nor a name
  */
@@ -137,17 +131,13 @@ export function formatHost(hostname: string): string {
 
 /** Whether the host is every address of the machine: `0.0.0.0` or `::`. */
 export function isUnspecified(hostname: string): boolean {
-  return hostname === "0.0.0.0" || withoutZone(hostname) === "::";
+  return /^(?:0\.0\.0\.0$|::(?:%|$))/.test(hostname);
 }
 
 /** Whether the host is this machine's loopback: 127.0.0.0/8, `::1` or `localhost`. */
 export function isLoopback(hostname: string): boolean {
-  return (isIpv4(hostname) && hostname.startsWith("127.")) || withoutZone(hostname) === "::1" ||
-    /^(?:.*\.)?localhost\.?$/.test(hostname);
-}
-
-function withoutZone(hostname: string): string {
-  return hostname.replace(/%.*/, "");
+  return (isIpv4(hostname) && hostname.startsWith("127.")) ||
+    /^(?:::1(?:%.*)?|(?:.*\.)?localhost\.?)$/.test(hostname);
 }
 
 /** IPv4 in its usual form where a dual-stack socket shows it as IPv6 (`::ffff:192.0.2.1`). */

@@ -13,17 +13,10 @@ export interface Problem {
 export class ConfigError extends Error {
   /** Its class, as stack traces show it. */
   override readonly name = "ConfigError";
-  /** At least one. */
-  readonly problems: readonly Problem[];
 
-  /**
-   * Collects the problems.
-   *
-   * @param problems Everything that is wrong, in the order in which it is to be shown.
-   */
-  constructor(problems: readonly Problem[]) {
+  /** Takes everything that is wrong, at least one thing, in the order in which it is to be shown. */
+  constructor(readonly problems: readonly Problem[]) {
     super(problems.map((problem) => problem.message).join("; "));
-    this.problems = problems;
   }
 }
 
@@ -40,12 +33,7 @@ export class BindError extends Error {
   /** The way out, where there is a likely one. */
   readonly hint: string | undefined;
 
-  /**
-   * Says what could not be bound.
-   *
-   * @param message One line.
-   * @param options `cause` is the error of `Deno.listen`.
-   */
+  /** Takes one line that says what could not be bound, and as `cause` the error of `Deno.listen`. */
   constructor(message: string, options: { cause: unknown; hint: string | undefined }) {
     super(message, { cause: options.cause });
     this.hint = options.hint;
@@ -55,41 +43,29 @@ export class BindError extends Error {
 /** The way out where Deno was not given what the program needs. */
 export const PERMISSION_HINT = "run with -P, or --allow-net --allow-env";
 
-/**
- * The system's name for an error (`ECONNREFUSED`), or undefined where it has none, as when a name
- * can't be resolved.
- */
+/** The system's name for an error (`ECONNREFUSED`); a name that can't be resolved has none. */
 export function errorCode(error: unknown): string | undefined {
-  if (!(error instanceof Error)) return undefined;
-  const { code } = error as Error & { code?: unknown };
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
   return typeof code === "string" ? code : undefined;
 }
 
-const PEER_GONE = new Set(["ECONNRESET", "ECONNABORTED", "EPIPE", "ENOTCONN", "ETIMEDOUT"]);
+const { ConnectionReset, ConnectionAborted, BrokenPipe, NotConnected } = Deno.errors;
+const PEER_GONE_TYPES = [ConnectionReset, ConnectionAborted, BrokenPipe, NotConnected];
 
 /** Whether an error means that the other end of this one connection has gone. */
 export function isPeerGone(error: unknown): boolean {
-  return PEER_GONE.has(errorCode(error) ?? "") ||
-    error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.ConnectionAborted ||
-    error instanceof Deno.errors.BrokenPipe ||
-    error instanceof Deno.errors.NotConnected;
+  return /^(?:ECONNRESET|ECONNABORTED|EPIPE|ENOTCONN|ETIMEDOUT)$/.test(errorCode(error) ?? "") ||
+    PEER_GONE_TYPES.some((type) => error instanceof type);
 }
 
-/**
- * Whether an error of connecting means that the upstream was there and reset the connection at once: a
- * connect that is refused is ECONNREFUSED.
- */
+/** Whether an error of connecting means that the upstream was there and reset it: not a refusal. */
 export function isResetOnConnect(error: unknown): boolean {
-  const code = errorCode(error);
-  return code === "ECONNRESET" || code === "ENOTCONN";
+  return /^(?:ECONNRESET|ENOTCONN)$/.test(errorCode(error) ?? "");
 }
-
-const SHORTAGE = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
 
 /** Whether an error means that the process or the machine has run out of descriptors or memory. */
 export function isShortage(error: unknown): boolean {
-  return SHORTAGE.has(errorCode(error) ?? "");
+  return /^(?:EMFILE|ENFILE|ENOBUFS|ENOMEM)$/.test(errorCode(error) ?? "");
 }
 
 const PLAIN_WORDS: Readonly<Record<string, string>> = {
@@ -115,7 +91,5 @@ export function describeError(error: unknown): string {
   const words = PLAIN_WORDS[errorCode(error) ?? ""];
   if (words !== undefined) return words;
   const message = error instanceof Error ? error.message : String(error);
-  return message.startsWith("failed to lookup address information: ")
-    ? `name does not resolve: ${message.slice("failed to lookup address information: ".length)}`
-    : message;
+  return message.replace(/^failed to lookup address information: /, "name does not resolve: ");
 }

@@ -2,7 +2,6 @@
 // are compared with it. It knows nothing of what the text means.
 
 const MAX_QUOTED = 120;
-
 /** Nothing that is spelled like an option is longer. */
 const MAX_COMPARED = 24;
 
@@ -20,14 +19,11 @@ export function quoteWhole(text: string): string {
 /** JSON of the same meaning without the invisible characters that JSON itself leaves alone. */
 export function escapeInvisible(json: string): string {
   // Control and format characters (bidi, zero width, tags) and the two separators that end a line.
+  const escape = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
   return json.replace(
     /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu,
-    (character) => character.split("").map(escapeUnit).join(""),
+    (character) => character.split("").map(escape).join(""),
   );
-}
-
-function escapeUnit(unit: string): string {
-  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 /**
@@ -64,12 +60,9 @@ export function prefixFinder(
   const known = new Set(names);
   // There are few lengths, so that few texts are cut and looked up, however hostile the text.
   const lengths = [...new Set([...known].map((name) => name.length))].sort((a, b) => a - b);
-  return (text, separator) => {
-    const isNamed = (length: number): boolean =>
-      text.startsWith(separator, length) && known.has(text.slice(0, length));
-    const length = lengths.find(isNamed);
-    return length === undefined ? undefined : text.slice(0, length);
-  };
+  return (text, separator) =>
+    lengths.filter((length) => text.startsWith(separator, length))
+      .map((length) => text.slice(0, length)).find((start) => known.has(start));
 }
 
 /**

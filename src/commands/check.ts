@@ -10,13 +10,13 @@ import {
   isUnspecified,
 } from "../base/address.ts";
 import { ConfigError } from "../base/errors.ts";
-import { complain, writeToStdout } from "../base/stdio.ts";
+import { complain } from "../base/stdio.ts";
 import { escapeInvisible, plain } from "../base/text.ts";
 import { type Command, noRoute } from "../config/command_line.ts";
 import { type CheckFormat, OPTIONS, type OptionSpec } from "../config/options.ts";
 import type { Route } from "../config/routes.ts";
 import { changedSettings, formatSettings } from "../config/settings.ts";
-import { type CommandContext, EXIT } from "./command.ts";
+import { type CommandContext, print } from "./command.ts";
 
 /**
  * Prints what would be forwarded.
@@ -29,10 +29,10 @@ export async function check(command: Command, { environment }: CommandContext): 
   const colour = Deno.stdout.isTerminal() && !environment["NO_COLOR"] &&
     environment["TERM"] !== "dumb";
   const { text, notes } = formatCommand(command, command.options.format, { colour });
-  const isPrinted = text === "" || await writeToStdout(`${text}\n`);
+  const status = await print(text === "" ? "" : `${text}\n`);
   for (const message of notes) complain({ message });
   if (command.routes.length === 0) throw new ConfigError([noRoute(command)]);
-  return isPrinted ? EXIT.finished : EXIT.failed;
+  return status;
 }
 
 /** What is printed of a command: its routes, and what holds for all of them. */
@@ -49,22 +49,23 @@ export function formatCommand(
   { colour = false }: { readonly colour?: boolean } = {},
 ): { readonly text: string; readonly notes: readonly string[] } {
   if (format === "json") return { text: formatJson(command), notes: [] };
-  if (format === "table") {
-    return { text: formatTable(command, colour ? painted : (_, text) => text), notes: [] };
-  }
+  if (format === "table") return { text: formatTable(command, colour), notes: [] };
   return { text: command.routes.map(formatSocat).join("\n"), notes: socatNotes(command) };
 }
 
 /** Styles of the table, as terminals number them (ECMA-48, SGR). */
 const STYLES = { heading: 1, route: 32, ignored: 33 } as const;
 
-type Paint = (style: keyof typeof STYLES, text: string) => string;
-
-function painted(style: keyof typeof STYLES, text: string): string {
-  return `\x1b[${STYLES[style]}m${text}\x1b[0m`;
-}
-
-function formatTable({ routes, ignored }: Printed, paint: Paint): string {
+function formatTable({ routes, ignored }: Printed, colour: boolean): string {
+  const paint = (style: number, text: string): string =>
+    colour ? `\x1b[${style}m${text}\x1b[0m` : text;
+  /** A heading, and rows whose first column has a style. */
+  const table = (style: number, rows: readonly (readonly string[])[]): string[] =>
+    alignColumns(rows).map(([first = "", ...rest], index) =>
+      index === 0
+        ? paint(STYLES.heading, [first, ...rest].join("  "))
+        : [paint(style, first), ...rest].join("  ")
+    );
   const rows = routes.map((route) => [
     route.aliases.map(plain).join(",") || "-",
     formatAddress(route.listen),
@@ -73,31 +74,23 @@ function formatTable({ routes, ignored }: Printed, paint: Paint): string {
   ]);
   const width = rows.some(([, , , settings]) => settings !== "-") ? 4 : 3;
   const columns = [["ROUTE", "LISTEN", "TARGET", "SETTINGS"], ...rows];
-  const lines = table(columns.map((row) => row.slice(0, width)), { style: "route", paint });
+  const lines = table(STYLES.route, columns.map((row) => row.slice(0, width)));
   if (ignored.length > 0) {
     const left = ignored.map(({ variable, reason }) => [plain(variable), reason]);
-    lines.push("", ...table([["IGNORED", "REASON"], ...left], { style: "ignored", paint }));
+    lines.push("", ...table(STYLES.ignored, [["IGNORED", "REASON"], ...left]));
   }
   const summary = `${count(routes.length, "route")}, ${count(ignored.length, "variable")} ignored`;
-  lines.push("", paint("heading", summary));
-  return lines.join("\n");
+  return [...lines, "", paint(STYLES.heading, summary)].join("\n");
 }
 
-/** Lines with their columns lined up, a heading and then rows whose first column has a style. */
-function table(
-  rows: readonly (readonly string[])[],
-  { style, paint }: { readonly style: keyof typeof STYLES; readonly paint: Paint },
-): string[] {
+/** Pads every cell but the last of a row to the width of its column. */
+function alignColumns(rows: readonly (readonly string[])[]): string[][] {
   const widths = (rows[0] ?? []).map((_, column) =>
     rows.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), 0)
   );
-  return rows.map((row, index) => {
-    const [first = "", ...rest] = row.map((cell, column) =>
-      column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)
-    );
-    if (index === 0) return paint("heading", [first, ...rest].join("  "));
-    return [paint(style, first), ...rest].join("  ");
-  });
+  return rows.map((row) =>
+    row.map((cell, column) => column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))
+  );
 }
 
 function count(number: number, noun: string): string {
@@ -123,6 +116,7 @@ const SOCAT_HALF_CLOSE_SECONDS = 100_000_000;
 function formatSocat({ listen, targets: [target], settings }: Route): string {
   if (target === undefined) return "";
   const { connectTimeoutMs, retryMs, halfCloseTimeoutMs, idleTimeoutMs, maxConnections } = settings;
+  const hasLimit = "connect-timeout" in changedSettings(settings);
   const both = "nodelay,keepalive";
   const from = [
     `${socatProtocol(listen.hostname)}-LISTEN:${listen.port}`,
@@ -134,14 +128,14 @@ function formatSocat({ listen, targets: [target], settings }: Route): string {
   const to = [
     `${socatProtocol(target.hostname)}:${formatAddress(target)},${both}`,
     // The default goes without saying: socat's own is how long the system tries, two minutes.
-    ...(connectTimeoutMs > 0 && "connect-timeout" in changedSettings(settings)
-      ? [`connect-timeout=${connectTimeoutMs / 1000}`]
-      : []),
+    ...(hasLimit && connectTimeoutMs > 0 ? [`connect-timeout=${connectTimeoutMs / 1000}`] : []),
     ...(retryMs > 0 ? [`retry=${Math.ceil(retryMs / 1000)},interval=1`] : []),
   ].join(",");
   const halfClose = halfCloseTimeoutMs > 0 ? halfCloseTimeoutMs / 1000 : SOCAT_HALF_CLOSE_SECONDS;
   const idle = idleTimeoutMs > 0 ? ` -T ${idleTimeoutMs / 1000}` : "";
-  return `socat -t ${halfClose}${idle} ${shellWord(from)} ${shellWord(to)}`;
+  // Brackets mean something to a shell. Nothing else in an address does.
+  const words = [from, to].map((word) => word.includes("[") ? `'${word}'` : word);
+  return `socat -t ${halfClose}${idle} ${words.join(" ")}`;
 }
 
 /** Options that hold for all routes together, where each socat is a program of its own. */
@@ -158,9 +152,4 @@ function socatNotes({ options }: Printed): readonly string[] {
 function socatProtocol(hostname: string): string {
   if (isIpv4(hostname)) return "TCP4";
   return isIpv6(hostname) ? "TCP6" : "TCP";
-}
-
-/** Brackets mean something to a shell. Nothing else in an address does. */
-function shellWord(word: string): string {
-  return word.includes("[") ? `'${word}'` : word;
 }

@@ -1,7 +1,7 @@
 // What every command is given, what it gives back, and what is said of one that fails.
 
 import { BindError, ConfigError, PERMISSION_HINT } from "../base/errors.ts";
-import { complain } from "../base/stdio.ts";
+import { complain, writeToStdout } from "../base/stdio.ts";
 import type { Environment } from "../config/variables.ts";
 
 /** Exit statuses; a signal that ends the program at once is 128 and its number. */
@@ -17,6 +17,11 @@ export interface CommandContext {
   readonly version: string;
 }
 
+/** Prints on stdout, and gives the exit status. */
+export async function print(text: string): Promise<number> {
+  return text === "" || await writeToStdout(text) ? EXIT.finished : EXIT.failed;
+}
+
 /** Says why a command failed, one line a problem, and gives the exit status. */
 export function fail(error: unknown): number {
   if (error instanceof ConfigError) {
@@ -27,10 +32,8 @@ export function fail(error: unknown): number {
     });
     return EXIT.usage;
   }
-  if (error instanceof BindError) complain(error);
-  else {
-    const hint = error instanceof Deno.errors.NotCapable ? PERMISSION_HINT : undefined;
-    complain({ message: error instanceof Error ? error.message : String(error), hint });
-  }
+  const permission = error instanceof Deno.errors.NotCapable ? PERMISSION_HINT : undefined;
+  const hint = error instanceof BindError ? error.hint : permission;
+  complain({ message: error instanceof Error ? error.message : String(error), hint });
   return EXIT.failed;
 }

@@ -1,7 +1,7 @@
 // `ambassador`: puts the forwarder, the log and the status page together.
 
 import { type Address, formatAddress, formatListen, formatTargets } from "../base/address.ts";
-import { createLog, type Log } from "../base/log.ts";
+import { createLog } from "../base/log.ts";
 import type { Command } from "../config/command_line.ts";
 import { type Ignored, type Route, routeName } from "../config/routes.ts";
 import type { Report } from "../forward/report.ts";
@@ -16,7 +16,10 @@ export async function forward(
   { signal, version }: CommandContext,
 ): Promise<number> {
   const log = createLog({ level: options.logLevel, format: options.logFormat });
-  logSettings(log, { ignored, warnings });
+  for (const { setting, reason } of warnings) log.warn("ignored", { setting, reason });
+  for (const { variable, reason, asked } of ignored) {
+    log[asked ? "debug" : "info"]("ignored", { variable, reason });
+  }
   const { cutOff } = await serve(routes, { ...options, ignored, version, log, signal });
   return cutOff > 0 ? EXIT.failed : EXIT.finished;
 }
@@ -58,22 +61,14 @@ export async function serve(
   }));
   const { log } = options;
   for (const route of forwarder.routes) {
-    const { listen, targets } = route;
+    const listen = formatListen(route.listen);
     log.info("listening", {
       route: routeName(route),
-      listen: formatListen(listen),
-      target: formatTargets(targets),
+      listen,
+      target: formatTargets(route.targets),
     });
   }
   log.info("ready", { routes: routes.length, status: page && formatAddress(page.address) });
   onReady?.(forwarder.routes, page?.address);
   return await forwarder.run(signal);
-}
-
-function logSettings(log: Log, { ignored, warnings }: Pick<Command, "ignored" | "warnings">): void {
-  for (const { setting, reason } of warnings) log.warn("ignored", { setting, reason });
-  for (const { variable, reason, asked } of ignored) {
-    if (asked) log.debug("ignored", { variable, reason });
-    else log.info("ignored", { variable, reason });
-  }
 }

@@ -72,23 +72,22 @@ async function readStatusLine(status: Address, signal: AbortSignal): Promise<str
     const decoder = new TextDecoder();
     const buffer = new Uint8Array(MAX_STATUS_LINE);
     let answer = "";
-    for (;;) {
+    while (answer.length < MAX_STATUS_LINE && !/[\r\n]/.test(answer)) {
       const count = await conn.read(buffer);
-      if (count === null) return answer;
+      if (count === null) break;
       answer += decoder.decode(buffer.subarray(0, count), { stream: true });
-      const end = answer.search(/[\r\n]/);
-      if (end >= 0 || answer.length >= MAX_STATUS_LINE) {
-        return answer.slice(0, end < 0 ? MAX_STATUS_LINE : end);
-      }
     }
+    return answer.replace(/[\r\n].*/s, "").slice(0, MAX_STATUS_LINE);
   } finally {
     signal.removeEventListener("abort", close);
   }
 }
 
 async function connect({ hostname, port }: Address, signal: AbortSignal): Promise<Stream> {
-  if (hostname === "0.0.0.0") return await connectTcp({ hostname: "127.0.0.1", port }, signal);
-  if (hostname !== "::") return await connectTcp({ hostname, port }, signal);
   // On a machine without IPv6 the status page is on IPv4 alone.
-  return await connectToFirst(["::1", "127.0.0.1"], port, signal);
+  if (hostname === "::") return await connectToFirst(["::1", "127.0.0.1"], port, signal);
+  return await connectTcp(
+    { hostname: hostname.replace(/^0\.0\.0\.0$/, "127.0.0.1"), port },
+    signal,
+  );
 }

@@ -11,20 +11,19 @@ export interface AwaitedUpstream {
   error: string | undefined;
 }
 
-/** Options for {@linkcode showProgress}. */
-export interface ShowProgressOptions {
-  /** Columns of the terminal; undefined where there is none. */
-  readonly columns: number | undefined;
-  /** Takes text, with its line's end where it has one. */
-  readonly write: (text: string) => void;
-}
-
 /** Carriage return, and clear to the end of the line. */
-const REDRAW = "\r\x1b[K";
+export const REDRAW = "\r\x1b[K";
 
-/** What to call after each try of `waitForUpstreams`. */
+/**
+ * What to call after each try of `waitForUpstreams`.
+ *
+ * @param options `columns` are those of the terminal, undefined where there is none.
+ */
 export function showProgress(
-  { columns, write }: ShowProgressOptions,
+  { columns, write }: {
+    readonly columns: number | undefined;
+    readonly write: (text: string) => void;
+  },
 ): (tried: AwaitedUpstream, all: readonly AwaitedUpstream[]) => void {
   if (columns === undefined) {
     return ({ accepts, target }) => {

@@ -12,7 +12,7 @@ import type { Targets } from "../config/targets.ts";
 import { REPLACED } from "../config/variables.ts";
 import { TRANSPORTS } from "../net/transports.ts";
 import { EXIT } from "./command.ts";
-import { type AwaitedUpstream, describeUpstreams, showProgress } from "./progress.ts";
+import { type AwaitedUpstream, describeUpstreams, REDRAW, showProgress } from "./progress.ts";
 
 /** How long to wait unless told otherwise, in milliseconds. */
 const WAIT_TIMEOUT_MS = 60_000;
@@ -23,18 +23,15 @@ export async function wait(command: Command): Promise<number> {
   sayReplaced(command);
   const { timeoutMs = WAIT_TIMEOUT_MS } = command.options;
   const isTerminal = Deno.stderr.isTerminal();
-  const onTry = showProgress({
-    columns: isTerminal ? terminalColumns() : undefined,
-    write: writeToStderr,
-  });
+  const columns = isTerminal ? terminalColumns() : undefined;
+  const onTry = showProgress({ columns, write: writeToStderr });
   const all = [...command.routes, ...command.bare];
   const upstreams = await waitForUpstreams(all, { timeoutMs, onTry });
   const missing = upstreams.filter(({ accepts }) => !accepts);
   if (missing.length === 0) return EXIT.finished;
-  if (isTerminal) writeToStderr("\r\x1b[K");
-  complain({
-    message: `no connection within ${formatDuration(timeoutMs)}: ${describeUpstreams(missing)}`,
-  });
+  if (isTerminal) writeToStderr(REDRAW);
+  const limit = formatDuration(timeoutMs);
+  complain({ message: `no connection within ${limit}: ${describeUpstreams(missing)}` });
   return EXIT.failed;
 }
 
@@ -54,10 +51,10 @@ export async function waitForUpstreams(
   },
 ): Promise<readonly AwaitedUpstream[]> {
   const different = new Map(routes.map((route) => [formatTargets(route.targets), route]));
-  const awaited = [...different].map(([target, route]) => {
-    const upstream: AwaitedUpstream = { target, accepts: false, error: undefined };
-    return { route, upstream };
-  });
+  const awaited = [...different].map(([target, route]) => ({
+    route,
+    upstream: { target, accepts: false, error: undefined } as AwaitedUpstream,
+  }));
   const all = awaited.map(({ upstream }) => upstream);
   using limit = new TimeLimit(timeoutMs);
   const { signal } = limit;

@@ -24,11 +24,9 @@ export function readArguments(
     const equals = isRoute(word) ? word.indexOf("=") : -1;
     try {
       const listen = equals < 0 ? undefined : parseListen(word.slice(0, equals), bind);
-      const targets = parseTargets(word.slice(equals + 1), {
-        listen: listens ? listen : undefined,
-        settings,
-        needsScheme: false,
-      });
+      const own = listens ? listen : undefined;
+      const target = word.slice(equals + 1);
+      const targets = parseTargets(target, { listen: own, settings, needsScheme: false });
       if (listen === undefined) bare.push(targets);
       else candidates.push({ source: `argument ${quoteInput(word)}`, listen, ...targets });
     } catch (error) {

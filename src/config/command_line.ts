@@ -46,9 +46,8 @@ export interface Command {
 export function parseCommand(args: readonly string[], environment: Environment): Command {
   const line = parseLine(args);
   const nothing = { routes: [], bare: [], ignored: [], warnings: [] };
-  if (line.help || line.version) {
-    const name = line.help ? "help" : "version";
-    return { ...nothing, name, options: readOptions(line, {}, []) };
+  if (line.shown !== undefined) {
+    return { ...nothing, name: line.shown, options: readOptions(line, {}, []) };
   }
   const { name } = line;
   const problems: Problem[] = [];
@@ -70,9 +69,7 @@ export function parseCommand(args: readonly string[], environment: Environment):
   const { candidates, bare } = readArguments(line.routes, reading);
   if (!isReplaced) warnings.push(...missingAliases(environment, options));
   const routes = mergeRoutes(isReplaced ? candidates : variables.candidates, {
-    status: options.status === undefined || name === "wait"
-      ? undefined
-      : { protocol: "tcp", ...options.status },
+    status: options.status && name !== "wait" ? { protocol: "tcp", ...options.status } : undefined,
     problems,
   });
   const { ignored } = variables;
@@ -88,8 +85,8 @@ export function parseCommand(args: readonly string[], environment: Environment):
 /** The command line, taken apart but not yet understood. */
 interface Line {
   readonly name: CommandName;
-  readonly help: boolean | undefined;
-  readonly version: boolean | undefined;
+  /** What is only to be shown, whatever else is there. */
+  readonly shown: "help" | "version" | undefined;
   /** `LISTEN=TARGET` arguments, and of `wait` bare targets. */
   readonly routes: readonly string[];
   /** The texts of each option, by its name. */
@@ -127,16 +124,16 @@ function parseLine(args: readonly string[]): Line {
       faults.push({ message: `--${option}: ${NOT_YET}` });
     }
   }
-  for (const spec of SPECS) {
-    if (isReadBy(spec, name) || textsOf(values, spec.name).length === 0) continue;
-    if (spec.commands === undefined) continue;
-    faults.push({ message: `--${spec.name}: only for ${spec.commands.join(" and ")}` });
+  for (const { name: option, commands } of SPECS) {
+    if (commands === undefined || commands.includes(name)) continue;
+    if (textsOf(values, option).length === 0) continue;
+    faults.push({ message: `--${option}: only for ${commands.join(" and ")}` });
   }
   if (name === "healthcheck" && routes.length > 0) {
     faults.push({ message: "healthcheck: takes no routes" });
   }
-  const [help, version] = FLAGS.map((flag) => values[flag] === true);
-  return { name, help, version, routes, values, faults };
+  const shown = FLAGS.find((flag) => values[flag] === true);
+  return { name, shown, routes, values, faults };
 }
 
 /** The texts of an option, or of `_`, in their order. */
@@ -156,9 +153,8 @@ function readable(args: readonly string[], faults: Problem[]): string[] {
     const argument = args[index] ?? "";
     const name = /^--([^=]*)/.exec(argument)?.[1] ?? "";
     const isOption = argument.length > 1 && argument.startsWith("-") && !/^-[hV]$/.test(argument);
-    if (
-      VALUED.includes(name) && !argument.includes("=") && /^(?:-\d|$)/.test(args[index + 1] ?? "x")
-    ) {
+    const isBare = VALUED.includes(name) && !argument.includes("=");
+    if (isBare && /^(?:-\d|$)/.test(args[index + 1] ?? "x")) {
       result.push(`${argument}=${args[++index]}`);
     } else if (isOption && !KNOWN.includes(name)) {
       faults.push(unknownOption(argument));
@@ -173,10 +169,10 @@ function unknownOption(argument: string): Problem {
   // The value may hold a secret. Without a name that ends, any part of it may.
   const name = /^-[^=:@]*(?==|$)/.exec(argument)?.[0] ?? argument;
   const near = nearest(name.replace(/^-+/, ""), KNOWN);
-  const hint = near === undefined
-    ? "ambassador --help lists the options"
-    : `did you mean --${near}?`;
-  return { message: `${quoteInput(name)}: no such option`, hint };
+  return {
+    message: `${quoteInput(name)}: no such option`,
+    hint: near ? `did you mean --${near}?` : "ambassador --help lists the options",
+  };
 }
 
 function isCommand(word: string): word is typeof COMMANDS[number] {
@@ -185,11 +181,10 @@ function isCommand(word: string): word is typeof COMMANDS[number] {
 
 function unknownWord(word: string): Problem {
   const near = nearest(word, COMMANDS);
+  const example = "a route is written LISTEN=TARGET, for example 6379=redis:6379";
   return {
     message: `${quoteInput(word)}: neither a command nor a route`,
-    hint: near === undefined
-      ? "a route is written LISTEN=TARGET, for example 6379=redis:6379"
-      : `did you mean ${near}?`,
+    hint: near ? `did you mean ${near}?` : example,
   };
 }
 
@@ -203,22 +198,20 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
   const entries = rows.map(([key, spec]) => {
     const fallback = spec.default === undefined ? undefined : spec.kind.parse(spec.default);
     if (!isReadBy(spec, line.name)) return [key, fallback];
-    const given = textsOf(line.values, spec.name);
+    const given = textsOf(line.values, spec.name).slice(spec.list ? 0 : -1);
     // An empty variable is one that a compose file passed on unset.
     const variable = environment[variableOf(spec.name)] || undefined;
-    if (given.length === 0 && variable === undefined) return [key, fallback];
-    const texts = given.length > 0 ? given.slice(spec.list ? 0 : -1) : [variable ?? ""];
-    const source = given.length > 0 ? `--${spec.name}` : variableOf(spec.name);
-    if (texts.includes("")) problems.push({ message: `${source}: the value is missing` });
-    else if (variable === UNREADABLE && given.length === 0) {
-      problems.push({ message: `${source}: the value is not UTF-8` });
-    } else {
-      const text = texts.join(",");
-      try {
-        return [key, spec.kind.parse(text)];
-      } catch (error) {
-        problems.push({ message: `${source} ${quoteInput(text)}: ${reasonOf(error)}` });
-      }
+    const [source, texts] = given.length > 0 || variable === undefined
+      ? [`--${spec.name}`, given]
+      : [variableOf(spec.name), [variable]];
+    if (texts.length === 0) return [key, fallback];
+    const text = texts.join(",");
+    try {
+      if (texts.includes("")) problems.push({ message: `${source}: the value is missing` });
+      else if (text === UNREADABLE) problems.push({ message: `${source}: the value is not UTF-8` });
+      else return [key, spec.kind.parse(text)];
+    } catch (error) {
+      problems.push({ message: `${source} ${quoteInput(text)}: ${reasonOf(error)}` });
     }
     return [key, fallback];
   });
@@ -232,10 +225,11 @@ export function noRoute({ ignored, options }: Pick<Command, "ignored" | "options
     ? "<ALIAS>_PORT_<port>_TCP"
     : some([...only].map((alias) => `${plain(alias)}_PORT_<port>_TCP`), " or ");
   const left = some(ignored.map(({ variable, reason }) => `${plain(variable)}, ${reason}`), "; ");
+  const found = ignored.length === 0
+    ? `is named ${looked}`
+    : `named ${looked} is left (${ignored.length} ignored: ${left})`;
   return {
-    message: ignored.length === 0
-      ? `nothing to forward: no variable is named ${looked}`
-      : `nothing to forward: no variable named ${looked} is left (${ignored.length} ignored: ${left})`,
+    message: `nothing to forward: no variable ${found}`,
     hint: "set one, for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379, or give a route as an " +
       "argument, 6379=192.0.2.10:6379; Docker 29 and later set no link variables on their own",
   };

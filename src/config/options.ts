@@ -44,12 +44,13 @@ export interface OptionSpec<T = unknown> {
   readonly commands?: readonly CommandName[];
 }
 
-/** Milliseconds. */
 const TIME: Kind<number> = { placeholder: "TIME", parse: parseDuration, format: formatDuration };
-/** Milliseconds; 0 is no limit, and the default. */
-const LIMIT = { kind: TIME, default: "0" };
+/** A setting of routes too; 0 is no limit, and the default. */
+const ROUTE_LIMIT = { kind: TIME, default: "0", route: true } as const;
 const COUNT: Kind<number> = { placeholder: "COUNT", parse: parseCount, format: String };
 const BIND: Kind<string> = { placeholder: "ADDRESS", parse: parseBind, format: String };
+const LEVEL = choice("LEVEL", LOG_LEVELS);
+const LOG_FORMAT = choice("FORMAT", LOG_FORMATS);
 /** Undefined is off. */
 const STATUS: Kind<Address | undefined> = {
   placeholder: "ADDRESS:PORT",
@@ -87,20 +88,17 @@ export const OPTIONS = {
   },
   retryMs: {
     name: "retry",
-    ...LIMIT,
-    route: true,
+    ...ROUTE_LIMIT,
     help: "keep trying while no target can be reached, the client held",
   },
   halfCloseTimeoutMs: {
     name: "half-close-timeout",
-    ...LIMIT,
-    route: true,
+    ...ROUTE_LIMIT,
     help: "one side has finished: close after this long without a byte",
   },
   idleTimeoutMs: {
     name: "idle-timeout",
-    ...LIMIT,
-    route: true,
+    ...ROUTE_LIMIT,
     help: "close after this long without a byte either way",
   },
   maxConnections: {
@@ -118,7 +116,8 @@ export const OPTIONS = {
   },
   drainDelayMs: {
     name: "drain-delay",
-    ...LIMIT,
+    kind: TIME,
+    default: "0",
     help: "on a stop signal, go on accepting for this long first",
   },
   status: {
@@ -128,18 +127,8 @@ export const OPTIONS = {
     help: "serve /healthz, /readyz and /metrics here",
     commands: ["forward", "check", "wait", "healthcheck"],
   },
-  logLevel: {
-    name: "log-level",
-    kind: choice("LEVEL", LOG_LEVELS),
-    default: "info",
-    help: "debug, info, warn or error",
-  },
-  logFormat: {
-    name: "log-format",
-    kind: choice("FORMAT", LOG_FORMATS),
-    default: "text",
-    help: "text or json",
-  },
+  logLevel: { name: "log-level", kind: LEVEL, default: "info", help: "debug, info, warn or error" },
+  logFormat: { name: "log-format", kind: LOG_FORMAT, default: "text", help: "text or json" },
   format: {
     name: "format",
     kind: choice("FORMAT", CHECK_FORMATS),
@@ -180,9 +169,7 @@ export function variableOf(option: string): string {
 function parseBind(text: string): string {
   // Unlike in HOST:PORT nothing follows, so IPv6 may stand without brackets as it does in `::`.
   const hostname = parseHost(text.includes(":") && !text.startsWith("[") ? `[${text}]` : text);
-  if (!isIp(hostname) && hostname !== "localhost") {
-    throw new SyntaxError("not an IP address");
-  }
+  if (!isIp(hostname) && hostname !== "localhost") throw new SyntaxError("not an IP address");
   return hostname;
 }
 

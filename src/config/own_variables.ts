@@ -64,33 +64,30 @@ export function findUnknown(environment: Environment, problems: Problem[]): read
     const later = LATER.get(end);
     const isTls = end.startsWith("TLS");
     if (!name.startsWith(START)) {
-      if (!(KNOWN.has(end) || later !== undefined) || !isNearlyStart(name)) continue;
+      if (!KNOWN.has(end) && later === undefined) continue;
+      const start = name.slice(0, name.indexOf("_")).toUpperCase();
+      if (start.length < 8 || nearest(start, ["AMBASSADOR"], 3) === undefined) continue;
     } else if (later !== undefined) {
       const isRefused = environment[name] !== "" || opensWhereEmpty(later);
       if (isRefused) problems.push({ message: `${name}: ${NOT_YET}` });
       continue;
-    } else if (KNOWN.has(end) || OWN_SERVICE.test(name)) {
-      continue;
-    } else if (!isTls && findLink(name.toUpperCase(), "_") !== undefined) {
+    } else if (
+      KNOWN.has(end) || OWN_SERVICE.test(name) ||
+      (!isTls && findLink(name.toUpperCase(), "_") !== undefined)
+    ) {
       continue;
     }
-    const ends = [...(isTls || later !== undefined ? LATER : KNOWN).keys()];
+    const mayProtect = isTls || later !== undefined;
+    const ends = [...(mayProtect ? LATER : KNOWN).keys()];
     const near = nearest(end, ends);
     const hint = near === undefined
       ? `the nearest is ${START}${nearest(end, ends, Infinity)}`
       : `did you mean ${START}${near}?`;
-    const warning = warningOf(name, `no such option; ${hint}`);
-    if (isTls || later !== undefined) problems.push(warning);
-    else warnings.push(warning);
+    (mayProtect ? problems : warnings).push(warningOf(name, `no such option; ${hint}`));
   }
   return warnings;
 }
 
 function optionsByEnd(names: readonly string[]): ReadonlyMap<string, string> {
   return new Map(names.map((name) => [variableOf(name).slice(START.length), name]));
-}
-
-function isNearlyStart(variable: string): boolean {
-  const start = variable.slice(0, variable.indexOf("_")).toUpperCase();
-  return start.length >= 8 && nearest(start, ["AMBASSADOR"], 3) !== undefined;
 }

@@ -78,12 +78,14 @@ export function mergeRoutes(
 
 /**
  * What a route is called in logs and metrics: its aliases, or its listen port if it has none. An alias
- * may hold whatever a variable's name may: logs, metrics and JSON each have a way to escape it.
- *
- * @param show How an alias is written where nothing escapes it; as it stands unless given.
+ * may hold whatever a variable's name may: logs, metrics and JSON each have a way to escape it;
+ * `show` is how it is written where nothing does.
  */
-export function routeName(route: Route, show = (alias: string): string => alias): string {
-  return route.aliases.map((alias) => show(alias)).join(",") || String(route.listen.port);
+export function routeName(
+  { aliases, listen }: Route,
+  show: (alias: string) => string = String,
+): string {
+  return aliases.map((alias) => show(alias)).join(",") || String(listen.port);
 }
 
 function compare(a: string, b: string): number {
@@ -98,34 +100,28 @@ function formatCandidate({ listen, targets, settings }: Omit<Route, "aliases">):
 
 /** Those of one port that can't listen beside another. */
 function findOverlaps(claims: readonly Claim[]): readonly Claim[] {
-  const different = [...new Map(claims.map((claim) => [claim.text, claim])).values()];
-  if (different.length < 2) return [];
-  const count = Map.groupBy(different, ({ listen }) => listen.hostname);
-  const hosts = [...count.keys()];
-  const taken = new Set(
-    hosts.filter((host) =>
-      (count.get(host)?.length ?? 0) > 1 || hosts.some((other) => overlap(host, other))
-    ),
+  const different = [...new Map(claims.map(({ text, listen }) => [text, listen.hostname]))];
+  const overlapping = different.filter(([text, host]) =>
+    different.some(([other, otherHost]) =>
+      text !== other && (covers(host, otherHost) || covers(otherHost, host))
+    )
   );
-  return claims.filter(({ listen }) => taken.has(listen.hostname));
+  const taken = new Map(overlapping);
+  return claims.filter(({ text }) => taken.has(text));
 }
 
-/** Whether two different hosts stand for a common address. `::` is IPv4 too. */
-function overlap(a: string, b: string): boolean {
-  if (a === b) return false;
-  const covers = (wide: string, host: string): boolean =>
-    isUnspecified(wide)
-      ? wide !== "0.0.0.0" || isIpv4(host) || host === "localhost"
-      : wide === "localhost" && (host === "127.0.0.1" || host === "::1");
-  return covers(a, b) || covers(b, a);
+/** Whether listening on one host takes the address of the other. `::` is IPv4 too. */
+function covers(wide: string, host: string): boolean {
+  if (wide === host) return true;
+  if (wide === "localhost") return host === "127.0.0.1" || host === "::1";
+  return isUnspecified(wide) && (wide !== "0.0.0.0" || isIpv4(host) || host === "localhost");
 }
 
 function wantedTwice(claims: readonly Claim[]): Problem {
   const port = claims[0]?.listen.port;
   const wanted = claims.map(({ source, text }) => `${source} (${text})`).join(", ");
   const variables = claims.filter(({ alias }) => alias !== undefined);
-  const targets = variables.map(({ text }) => text.replace(/^[^=]*=|\?.*$/g, ""));
-  const [one, two] = new Set(targets);
+  const [one, two] = new Set(variables.map(({ text }) => text.replace(/^[^=]*=|\?.*$/g, "")));
   return {
     message: `port ${port}: one address is wanted more than once: ${wanted}`,
     hint: one === undefined || two === undefined

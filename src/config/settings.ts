@@ -14,9 +14,6 @@ const ROWS = ALL.filter(([, spec]) => spec.route !== undefined) as readonly [
 const ROW_BY_NAME = new Map(ROWS.map((row) => [row[1].name, row]));
 const NAMES = [...ROW_BY_NAME.keys()];
 
-/** More reasons than this say nothing new of one text. */
-const MAX_REASONS = 5;
-
 /** What holds where nothing is said. */
 export const DEFAULT_SETTINGS: RouteSettings = settingsFrom(([, spec]) =>
   spec.kind.parse(spec.default ?? "")
@@ -38,21 +35,19 @@ export function settingsOf(options: Options): RouteSettings {
 export function parseSettings(text: string, base: RouteSettings): RouteSettings {
   // A shell cuts an unquoted line at a &, and with it what may be the protection of the route.
   if (text.includes("&")) throw new SyntaxError("settings are separated by commas, not by &");
-  const given = new Map<string, string>();
-  let name = "";
-  for (const piece of text.split(",")) {
-    const equals = piece.indexOf("=");
-    if (equals < 0 && name === "") throw new SyntaxError("a setting is written NAME=VALUE");
-    if (equals >= 0) name = piece.slice(0, equals).toLowerCase();
-    const before = given.get(name);
-    const adds = equals < 0 || ROW_BY_NAME.get(name)?.[1].list === true;
-    const value = piece.slice(equals + 1);
-    given.set(name, adds && before !== undefined ? `${before},${value}` : value);
-  }
+  if (!/^[^=,]*=/.test(text)) throw new SyntaxError("a setting is written NAME=VALUE");
+  // A comma begins another setting only where a name and a = follow: elsewhere a list goes on.
+  const given = new Map(
+    text.split(/,(?=[^=,]*=)/).map((setting) => {
+      const equals = setting.indexOf("=");
+      return [setting.slice(0, equals).toLowerCase(), setting.slice(equals + 1)];
+    }),
+  );
   const own: Partial<Record<keyof RouteSettings, number>> = {};
   const reasons: string[] = [];
   for (const [name, value] of given) {
-    if (reasons.length > MAX_REASONS) break;
+    // More reasons than these say nothing new of one text.
+    if (reasons.length > 5) break;
     const [key, spec] = ROW_BY_NAME.get(name) ?? [];
     if (key === undefined || spec === undefined) {
       reasons.push(unknownSetting(name));
@@ -73,10 +68,9 @@ export function parseSettings(text: string, base: RouteSettings): RouteSettings 
 /** Those that differ from the defaults, as text by name, in the order of the options. */
 export function changedSettings(settings: RouteSettings): Readonly<Record<string, string>> {
   const changed = ROWS.filter(([key]) => settings[key] !== DEFAULT_SETTINGS[key]);
-  return Object.fromEntries(changed.map(([key, spec]) => [
-    spec.name,
-    spec.kind.format(settings[key]),
-  ]));
+  return Object.fromEntries(
+    changed.map(([key, { name, kind }]) => [name, kind.format(settings[key])]),
+  );
 }
 
 /** `idle-timeout=5m,retry=1s`: what {@linkcode parseSettings} reads back; empty for the defaults. */
@@ -90,6 +84,5 @@ function settingsFrom(value: (row: typeof ROWS[number]) => number): RouteSetting
 
 function unknownSetting(name: string): string {
   if (OPTIONS_NOT_YET.includes(name)) return `${name}: ${NOT_YET}`;
-  const near = nearest(name, NAMES) ?? nearest(name, NAMES, Infinity);
-  return `${quote(name)}: no such setting; the nearest is ${near}`;
+  return `${quote(name)}: no such setting; the nearest is ${nearest(name, NAMES, Infinity)}`;
 }

@@ -17,6 +17,14 @@ import { parseSettings } from "./settings.ts";
 /** For each way to listen, how its targets may be reached; the first unless said. */
 const TARGET_PROTOCOLS: Readonly<Record<Protocol, readonly Protocol[]>> = { tcp: ["tcp"] };
 
+/** What no target has, with the words for it. */
+const FLAWS: readonly (readonly [RegExp, string])[] = [
+  [/^["'`]|["'`]$/, "quotation marks stand around it"],
+  [/@/, "user information before an @ has no place in a target"],
+  [/\s/, "there is white space in it"],
+  [/^(?:unix(?:-\w+)?:|\.{0,2}\/)/i, "Unix sockets are not offered"],
+];
+
 /** Where a route leads. */
 export interface Targets {
   /** At least one, in the order written. */
@@ -41,21 +49,19 @@ export function parseTargets(
     readonly needsScheme: boolean;
   },
 ): Targets {
-  if (/^["'`]|["'`]$/.test(text)) throw new SyntaxError("quotation marks stand around it");
-  if (text.includes("@")) {
-    throw new SyntaxError("user information before an @ has no place in a target");
-  }
-  if (/\s/.test(text)) throw new SyntaxError("there is white space in it");
-  if (/^(?:unix(?:-\w+)?:|\.{0,2}\/)/i.test(text)) {
-    throw new SyntaxError("Unix sockets are not offered");
-  }
+  const [, flaw] = FLAWS.find(([pattern]) => pattern.test(text)) ?? [];
+  if (flaw !== undefined) throw new SyntaxError(flaw);
   const question = text.indexOf("?");
   const list = question < 0 ? text : text.slice(0, question);
   const allowed = TARGET_PROTOCOLS[listen?.protocol ?? "tcp"];
   let scheme = needsScheme ? undefined : allowed[0];
   const targets = list.split(",").map((piece): Endpoint => {
     const parts = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/(.*)$/s.exec(piece);
-    if (parts !== null) scheme = parseScheme(parts[1] ?? "", allowed);
+    if (parts !== null) {
+      scheme = findProtocol(allowed, parts[1] ?? "");
+      const names = allowed.map((protocol) => `${protocol}://`).join(" and ");
+      if (scheme === undefined) throw new SyntaxError(`only ${names} can be forwarded`);
+    }
     if (scheme === undefined) throw new SyntaxError("the value does not begin with tcp://");
     const address = parts?.[2] ?? piece;
     if (/[/#]/.test(address)) throw new SyntaxError("something follows the port");
@@ -76,21 +82,18 @@ export function parseTargets(
  */
 export function parseProtocol(text: string): Protocol {
   const known = Object.keys(TARGET_PROTOCOLS) as Protocol[];
-  const protocol = known.find((candidate) => candidate === text.toLowerCase());
-  if (protocol !== undefined) return protocol;
-  throw new SyntaxError(
-    PROTOCOLS_NOT_YET.includes(text.toLowerCase())
-      ? `${text.toUpperCase()} is ${NOT_YET}`
-      : `the protocol is not ${known.join(" or ")}`,
-  );
+  const found = findProtocol(known, text);
+  if (found === undefined) throw new SyntaxError(`the protocol is not ${known.join(" or ")}`);
+  return found;
 }
 
-function parseScheme(scheme: string, allowed: readonly Protocol[]): Protocol {
-  const found = allowed.find((protocol) => protocol === scheme.toLowerCase());
-  if (found !== undefined) return found;
-  if (PROTOCOLS_NOT_YET.includes(scheme.toLowerCase())) parseProtocol(scheme);
-  const names = allowed.map((protocol) => `${protocol}://`).join(" and ");
-  throw new SyntaxError(`only ${names} can be forwarded`);
+/** The one of `allowed` that a text names, in any case. */
+function findProtocol(allowed: readonly Protocol[], text: string): Protocol | undefined {
+  const name = text.toLowerCase();
+  if (PROTOCOLS_NOT_YET.includes(name)) {
+    throw new SyntaxError(`${text.toUpperCase()} is ${NOT_YET}`);
+  }
+  return allowed.find((protocol) => protocol === name);
 }
 
 /** Whether a target is its route's own listener. */

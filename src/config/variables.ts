@@ -45,33 +45,33 @@ export function readVariables(
 ): { readonly candidates: readonly Candidate[]; readonly ignored: readonly Ignored[] } {
   const candidates: Candidate[] = [];
   const ignored: Ignored[] = [];
-  const findLink = linkFinder(environment);
+  // A variable X_NAME says that X is a link.
+  const links = Object.keys(environment).flatMap((name) => /^(.+)_NAME$/is.exec(name)?.[1] ?? []);
+  const findLink = prefixFinder(links.map((link) => link.toUpperCase()));
   for (const variable of Object.keys(environment).sort()) {
     const value = environment[variable] ?? "";
     const name = parseName(variable, value);
     if (name === undefined) continue;
-    const why = reasonToIgnore(name, value, { ...options, link: findLink(name.alias, "_ENV_") });
-    if (why !== undefined || name.flaw !== undefined) {
+    const { alias, port, flaw } = name;
+    const why = reasonToIgnore(name, value, { ...options, link: findLink(alias, "_ENV_") });
+    if (why !== undefined || flaw !== undefined) {
       // A near miss is news only where the route that it misses would be one.
       if (why !== undefined && name.isMiss) continue;
-      ignored.push({ variable, ...why ?? { reason: name.flaw ?? "", asked: false } });
+      ignored.push({ variable, ...why ?? { reason: flaw ?? "", asked: false } });
       continue;
     }
     try {
       const { bind: hostname, settings, listens } = options;
-      const { alias } = name;
-      const listen = {
-        protocol: parseProtocol(name.protocol),
-        hostname,
-        port: parsePort(name.port),
-      };
+      const listen = { protocol: parseProtocol(name.protocol), hostname, port: parsePort(port) };
       const own = listens ? listen : undefined;
       const targets = parseTargets(value, { listen: own, settings, needsScheme: true });
       candidates.push({ source: plain(variable), alias, listen, ...targets });
     } catch (error) {
+      // Only a value that begins like a target is safe to show.
+      const shown = TARGET.test(value) ? quoteInput(value) : "(not shown)";
       const twin = variable.replace(/TLS$/i, "TCP");
       options.problems.push({
-        message: `${plain(variable)}=${quoteValue(value)}: ${reasonOf(error)}`,
+        message: `${plain(variable)}=${shown}: ${reasonOf(error)}`,
         hint: twin !== variable && environment[twin] !== undefined
           ? `Kubernetes makes ${plain(twin)} by itself: set enableServiceLinks: false in the pod`
           : "a route is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT; an empty value switches it off",
@@ -98,16 +98,15 @@ function parseName(variable: string, value: string): Name | undefined {
     const name = { alias: alias.toUpperCase(), port, protocol: protocol.toUpperCase() };
     if (/^\d+$/.test(port)) return name;
     // It is some other variable, unless its value can't be meant for anything else.
-    return TARGET.test(value)
-      ? { ...name, flaw: "the port in its name is not a number" }
-      : undefined;
+    if (!TARGET.test(value)) return undefined;
+    return { ...name, flaw: "the port in its name is not a number" };
   }
-  const miss = { port, protocol, isMiss: true } as const;
   const [end] = /_PORT_\d+$/i.exec(variable) ?? /_\d+_(?:TCP|TLS)$/i.exec(variable) ?? [];
   if (end === undefined || (/_(?:TCP|TLS)$/i.test(end) && !TARGET.test(value))) return undefined;
   const start = variable.slice(0, -end.length).toUpperCase();
-  const meant = /^_PORT/i.test(end) ? `${end}_TCP` : `_PORT${end}`;
-  return { ...miss, alias: start, flaw: `not a route: did you mean ${plain(start + meant)}?` };
+  const meant = plain(start + (/^_PORT/i.test(end) ? `${end}_TCP` : `_PORT${end}`));
+  const flaw = `not a route: did you mean ${meant}?`;
+  return { alias: start, port, protocol, isMiss: true, flaw };
 }
 
 /** Why a variable is left alone, or undefined if it is a route. */
@@ -119,37 +118,22 @@ function reasonToIgnore(
     readonly isReplaced: boolean;
   },
 ): { reason: string; asked: boolean } | undefined {
-  if (alias === "") return { reason: "no alias stands before _PORT_", asked: false };
-  if (ignore?.has(alias)) return { reason: "left out by --ignore", asked: true };
-  if (only !== undefined && !only.has(alias)) return { reason: "not named by --only", asked: true };
-  if (value === "") return { reason: "switched off by its empty value", asked: true };
-  if (alias === "KUBERNETES" && only === undefined) {
-    return { reason: "the Kubernetes API is left out unless --only names it", asked: false };
-  }
-  if (link !== undefined) {
-    return { reason: `copied from the environment of the link ${plain(link)}`, asked: false };
-  }
   // A Kubernetes Service FOO with a port that is named "6379-tcp" makes FOO_SERVICE_PORT_6379_TCP.
-  if (alias.endsWith("_SERVICE") && /^\d+$/.test(value)) {
-    return { reason: "the named port of a Kubernetes Service, not a route", asked: false };
-  }
-  if (isReplaced) return { reason: REPLACED, asked: false };
-  // Kubernetes makes these unasked, so that they can't be errors.
-  if (protocol === "UDP") return { reason: `UDP is ${NOT_YET}`, asked: false };
-  if (protocol === "SCTP") return { reason: "SCTP is not offered", asked: false };
-  return undefined;
-}
-
-/** Finds the link X, of the variables X_NAME, whose copied environment an alias comes from. */
-function linkFinder(environment: Environment): ReturnType<typeof prefixFinder> {
-  return prefixFinder(
-    Object.keys(environment).map((name) => name.toUpperCase())
-      .filter((name) => name.endsWith("_NAME") && name !== "_NAME")
-      .map((name) => name.slice(0, -"_NAME".length)),
-  );
-}
-
-/** A value that is safe to show: only one that begins like a target is. */
-function quoteValue(value: string): string {
-  return TARGET.test(value) ? quoteInput(value) : "(not shown)";
+  const isServicePort = alias.endsWith("_SERVICE") && /^\d+$/.test(value);
+  const isKubernetes = alias === "KUBERNETES" && only === undefined;
+  const reasons: readonly (readonly [boolean, string, "asked"?])[] = [
+    [alias === "", "no alias stands before _PORT_"],
+    [ignore?.has(alias) ?? false, "left out by --ignore", "asked"],
+    [only !== undefined && !only.has(alias), "not named by --only", "asked"],
+    [value === "", "switched off by its empty value", "asked"],
+    [isKubernetes, "the Kubernetes API is left out unless --only names it"],
+    [link !== undefined, `copied from the environment of the link ${plain(link ?? "")}`],
+    [isServicePort, "the named port of a Kubernetes Service, not a route"],
+    [isReplaced, REPLACED],
+    // Kubernetes makes these unasked, so that they can't be errors.
+    [protocol === "UDP", `UDP is ${NOT_YET}`],
+    [protocol === "SCTP", "SCTP is not offered"],
+  ];
+  const [, reason, asked] = reasons.find(([holds]) => holds) ?? [];
+  return reason === undefined ? undefined : { reason, asked: asked !== undefined };
 }
