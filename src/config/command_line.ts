@@ -158,6 +158,9 @@ function readable(args: readonly string[], faults: Problem[]): string[] {
       result.push(`${argument}=${args[++index]}`);
     } else if (isOption && !KNOWN.includes(name)) {
       faults.push(unknownOption(argument));
+      // The next word is probably its value, which may be a secret: it is not read as anything else.
+      const next = args[index + 1] ?? "-";
+      if (!argument.includes("=") && !/^-|=/.test(next) && !isCommand(next)) index++;
     } else {
       result.push(argument);
     }
@@ -167,7 +170,8 @@ function readable(args: readonly string[], faults: Problem[]): string[] {
 
 function unknownOption(argument: string): Problem {
   // The value may hold a secret. Without a name that ends, any part of it may.
-  const name = /^-[^=:@]*(?==|$)/.exec(argument)?.[0] ?? argument;
+  const short = /^-[^-][^=]/.test(argument) ? `${argument.slice(0, 2)}…` : argument;
+  const name = /^--?[^=:@]*(?==|$)/.exec(short)?.[0] ?? short;
   const near = nearest(name.replace(/^-+/, ""), KNOWN);
   return {
     message: `${quoteInput(name)}: no such option`,

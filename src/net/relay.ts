@@ -66,6 +66,8 @@ export async function relay(
  * like a long download that was broken off, must not go on for nobody.
  */
 const FULL_SPEED_BYTES = 16 * 1024 * 1024;
+/** How much that was sent to it has certainly arrived by then: any system takes this much unread. */
+const ARRIVED_BYTES = 64 * 1024;
 
 interface PumpOptions {
   readonly traffic: Traffic;
@@ -115,6 +117,7 @@ async function pump(from: Stream, to: Stream, { traffic, way }: PumpOptions): Pr
         // A reset takes nothing away from a sender that was sent nothing.
         if (opposite.bytes === 0) break;
         if (lingering > FULL_SPEED_BYTES) {
+          if (opposite.bytes <= ARRIVED_BYTES) break;
           buffer[Symbol.dispose]();
           await new Promise<void>((resolve) => direction.resume = resolve);
         }

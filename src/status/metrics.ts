@@ -61,6 +61,8 @@ const PROGRAM_METRICS: readonly Metric<Report>[] = [
   ],
 ];
 
+const BUCKET_LABELS = [...CONNECT_SECONDS, "+Inf"].map((bound) => `le="${bound}"`);
+
 /** The text that `/metrics` answers, in pieces of a few lines. */
 export function* formatMetrics(report: Report): Generator<string> {
   const routes = report.routes.map(({ route, counts }) => [counts, labelsOf(route)] as const);
@@ -87,15 +89,23 @@ function* format<Source>(
 
 function histogram({ connectBuckets, connectSecondsSum }: Counts): Sample[] {
   let below = 0;
-  const samples = [...CONNECT_SECONDS, "+Inf"].map((bound, index): Sample => {
+  const samples = BUCKET_LABELS.map((bound, index): Sample => {
     below += connectBuckets[index] ?? 0;
-    return [below, `le="${bound}"`, "_bucket"];
+    return [below, bound, "_bucket"];
   });
   return [...samples, [connectSecondsSum, "", "_sum"], [below, "", "_count"]];
 }
 
+const routeLabels = new WeakMap<Route, string>();
+
+/** The labels of all samples of a route, made once: many slow scrapers would hold them many times. */
 function labelsOf(route: Route): string {
-  return `${label("route", routeName(route))},${label("listen", formatListen(route.listen))}`;
+  let labels = routeLabels.get(route);
+  if (labels === undefined) {
+    labels = `${label("route", routeName(route))},${label("listen", formatListen(route.listen))}`;
+    routeLabels.set(route, labels);
+  }
+  return labels;
 }
 
 const ESCAPES: Readonly<Record<string, string>> = { "\\": "\\\\", '"': '\\"', "\n": "\\n" };

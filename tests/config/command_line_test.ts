@@ -335,7 +335,7 @@ Deno.test("parseCommand() names the option that was probably meant", () => {
     ["--bind.x", '"--bind.x": no such option', "did you mean --bind?"],
     ["--BIND", '"--BIND": no such option', "ambassador --help lists the options"],
     ["-x", '"-x": no such option', "ambassador --help lists the options"],
-    ["-hx", '"-hx": no such option', "ambassador --help lists the options"],
+    ["-hx", '"-h…": no such option', "ambassador --help lists the options"],
     ["-h=false", '"-h": no such option', "ambassador --help lists the options"],
     ["-1", '"-1": no such option', "ambassador --help lists the options"],
     ["---", '"---": no such option', "ambassador --help lists the options"],
@@ -367,7 +367,7 @@ Deno.test("parseCommand() says of a word that is neither a command nor a route w
 
 Deno.test("parseCommand() reports the problems of arguments, options and routes in one run", () => {
   const environment = { A_PORT_1_TCP: "x", B_PORT_2_TCP: "tcp://b", AMBASSADOR_RETRY: "x" };
-  assertEquals(messages(["--bogus", "nonsense", "--bind", "x"], environment), [
+  assertEquals(messages(["nonsense", "--bogus", "--bind", "x"], environment), [
     '"--bogus": no such option',
     '"nonsense": neither a command nor a route',
     '--bind "x": not an IP address',
@@ -585,4 +585,19 @@ Deno.test("parseCommand() takes no time for thousands of variables and arguments
       assertEquals(parseCommand([ROUTE], { [`AMBASSADOR_${text}x`]: text }).warnings.length, 1);
     });
   }
+});
+
+Deno.test("parseCommand() shows no word that may be the value of an unknown option", () => {
+  for (
+    const args of [["--password", "hunter2"], ["-phunter2"], ["--token=hunter2"], ["-p", "hunter2"]]
+  ) {
+    const { problems } = assertThrows(() => parseCommand([...args, "1=a:1"], {}), ConfigError);
+    assertEquals(problems.length, 1);
+    assert(!JSON.stringify(problems).includes("hunter2"), JSON.stringify(problems));
+  }
+  const { problems } = assertThrows(
+    () => parseCommand(["--verbose", "check", "1=a:1"], {}),
+    ConfigError,
+  );
+  assertEquals(problems.map(({ message }) => message), ['"--verbose": no such option']);
 });

@@ -552,3 +552,54 @@ Deno.test("serve() writes no line that a variable's name or value made up", asyn
   }
   assertEquals(linesOf(program, "forged"), []);
 });
+
+Deno.test("serve() does not count as cut off what a side had broken before the stop", async () => {
+  await using upstream = startUpstream(async (conn) => {
+    await readExactly(conn, 1);
+    await writeAll(conn, "bye");
+  });
+  const forwarder = await startForwarder([upstream.address]);
+  await using _forwarder = forwarder;
+  using client = await Deno.connect(forwarder.address);
+  // What is left unread makes the upstream's system reset the connection.
+  await writeAll(client, "hello");
+  assertEquals(await readText(client), "bye");
+  const uploading = setInterval(() => void writeAll(client, "more").catch(() => {}), 10);
+  await within(new Promise((resolve) => setTimeout(resolve, 100)), "some more to be sent");
+  assertEquals(await forwarder.stop(), { cutOff: 0 });
+  clearInterval(uploading);
+  assertMatch(await nextClosed(forwarder), / upstream_reset$/);
+});
+
+Deno.test("serve() delivers an answer to a slow reader that goes on sending at full speed", async () => {
+  const answer = new Random().bytes(1_000_000);
+  await using upstream = startUpstream(async (conn) => {
+    await readExactly(conn, 1000);
+    await writeAll(conn, answer);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  });
+  await using forwarder = await startForwarder([upstream.address]);
+  using client = await Deno.connect(forwarder.address);
+  let isOver = false;
+  async function upload(): Promise<void> {
+    const chunk = new Uint8Array(65536);
+    try {
+      while (!isOver) await client.write(chunk);
+    } catch {
+      // It is closed at the end.
+    }
+  }
+  const uploading = upload();
+  const buffer = new Uint8Array(8192);
+  let received = 0;
+  for (;;) {
+    const count = await within(client.read(buffer), "more of the answer");
+    if (count === null) break;
+    received += count;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  assertEquals(received, answer.length);
+  isOver = true;
+  client.close();
+  await within(uploading, "the upload to end");
+});

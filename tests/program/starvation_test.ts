@@ -13,7 +13,13 @@ import {
 import { withResolver } from "../helpers/namespace.ts";
 import { startNameServer } from "../helpers/names.ts";
 import { LINUX, needs, ROOT_RIGHTS } from "../helpers/needs.ts";
-import { commandWithLimit, linesOf, repeat, startSilent } from "../helpers/process.ts";
+import {
+  commandWithLimit,
+  descriptorsOf,
+  linesOf,
+  repeat,
+  startSilent,
+} from "../helpers/process.ts";
 
 /** One client from its connect to its answer. */
 async function visit(address: { hostname: string; port: number }): Promise<void> {
@@ -65,6 +71,73 @@ Deno.test({
   const tookMs = performance.now() - startMs;
   assert(tookMs < 6000, `${tookMs} ms`);
 });
+
+for (
+  const [what, settings, silentTarget] of [
+    ["does not answer", "", true],
+    ["refuses, with --retry", "?retry=60s", false],
+    ["does not resolve", "", false],
+  ] as const
+) {
+  Deno.test({
+    name: `a rush of clients to an upstream that ${what} leaves descriptors to another route`,
+    ...needs(LINUX, "bash"),
+  }, async () => {
+    await using upstream = startEcho();
+    await using silent = await startSilent();
+    const target = silentTarget
+      ? `127.0.0.1:${silent.address.port}`
+      : settings === ""
+      ? "nosuch.localhost:1"
+      : `127.0.0.1:${freePort()}`;
+    const [healthy, dead] = [freePort(), freePort()].map((port) => ({
+      hostname: "127.0.0.1",
+      port,
+    }));
+    assert(healthy && dead);
+    await using program = startProgram([
+      `127.0.0.1:${healthy.port}=127.0.0.1:${upstream.address.port}`,
+      `127.0.0.1:${dead.port}=${target}${settings}`,
+    ], { command: commandWithLimit(60) });
+    await program.line(/ ready /);
+    using rush = new DisposableStack();
+    for (let i = 0; i < 100; i++) rush.use(await Deno.connect(dead));
+    const startMs = performance.now();
+    await within(repeat(400, 4, () => visit(healthy)), "400 clients to be served");
+    const tookMs = performance.now() - startMs;
+    assert(tookMs < 6000, `${tookMs} ms`);
+  });
+}
+
+for (const [routes, spare] of [[6, 6], [10, 8], [40, 14]] as const) {
+  Deno.test({
+    name:
+      `${routes} clients that take all ${spare} descriptors at once, each of its own route, end nothing`,
+    ...needs(LINUX, "bash"),
+  }, async () => {
+    await using upstream = startEcho();
+    const ports = Array.from({ length: routes }, () => freePort());
+    const args = ports.map((port) => `127.0.0.1:${port}=127.0.0.1:${upstream.address.port}`);
+    let inUse: number;
+    {
+      await using idle = startProgram(args, { command: commandWithLimit(200) });
+      await idle.line(/ ready /);
+      inUse = descriptorsOf(idle.pid);
+    }
+    await using program = startProgram(args, { command: commandWithLimit(inUse + spare) });
+    await program.line(/ ready /);
+    {
+      using rush = new DisposableStack();
+      program.kill("SIGSTOP");
+      for (const port of ports) rush.use(await Deno.connect({ hostname: "127.0.0.1", port }));
+      program.kill("SIGCONT");
+      await program.line(/ accept_failed /);
+    }
+    for (const port of ports.slice(0, 4)) await visit({ hostname: "127.0.0.1", port });
+    program.kill("SIGTERM");
+    assertEquals((await within(program.status, "the end", 5000)).code, 0);
+  });
+}
 
 /** Not seen for a loop when the routes are read: for that they would have to know the machine. */
 const OWN_ADDRESS =

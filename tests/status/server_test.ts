@@ -530,3 +530,15 @@ Deno.test("StatusServer sends what is long in chunks, and as it is to HTTP/1.0",
   const head = await raw(server.address, "HEAD /readyz HTTP/1.1\r\n\r\n");
   assert(head.endsWith("\r\n\r\n") && head.split("\r\n\r\n").length === 2, head);
 });
+
+Deno.test("StatusServer is not held up by a long line that is nearly a request", async () => {
+  using server = new StatusServer(LOCAL, report);
+  for (const start of ["", "/", "a://", "a://b/", "a://b?"]) {
+    const startMs = performance.now();
+    const answer = await raw(server.address, `GET ${start}${"x".repeat(15_000)} FOO\r\n\r\n`);
+    assertMatch(answer, /^HTTP\/1\.1 400 /);
+    assert(performance.now() - startMs < 1000, start);
+  }
+  const request = "GET http://x/healthz?a=/b#c HTTP/1.1\r\n\r\n";
+  assertMatch(await raw(server.address, request), /^HTTP\/1\.1 200 /);
+});
