@@ -23,6 +23,8 @@ const PER_CONNECTION = 2;
 const PATIENCE_MS = 500;
 /** How often those who wait look whether a shortage is over. */
 const LOOK_EVERY_MS = 250;
+/** How often room is made at the most. */
+const ROOM_EVERY_MS = 10;
 
 /** What one route holds. */
 export class Share {
@@ -34,8 +36,10 @@ export class Share {
   held = 0;
   /** The dials under way, the oldest first. */
   readonly dials = new Set<Dialler>();
-  /** The clients that wait for a descriptor to dial with. */
+  /** The clients that wait for a descriptor to dial with, the youngest last. */
   readonly waiting = new Set<Dialler>();
+  /** Whether its target has let a dial wait too long, and has not answered since. */
+  isSilent = false;
 
   /** Holds nothing; `max` is the maximum of its connections, 0 is no limit. */
   constructor(max: number) {
@@ -47,8 +51,6 @@ export class Share {
 export interface Dialler {
   /** When its last dial began, as `performance.now()` tells it. */
   readonly sinceMs: number;
-  /** Whether that dial had to give way. */
-  readonly gaveWay: boolean;
   /** Gives the descriptor of its dial back; it tries again when there is one. */
   giveWay(): void;
   /** Gives up, so that the client ends. */
@@ -64,6 +66,7 @@ export class Admission {
   /** How many descriptors forwarding can have; Infinity as long as none has been missing. */
   #ceiling = Infinity;
   #shortUntilMs = 0;
+  #nextLookMs = 0;
   readonly #dials = new Set<() => void>();
   readonly #accepts = new Set<() => void>();
 
@@ -156,8 +159,12 @@ export class Admission {
   /** Counts a dial that has ended, and whether its descriptor stays in use. */
   dialEnded(share: Share, dialler: Dialler, isConnected: boolean): void {
     share.dials.delete(dialler);
-    if (isConnected) wakeAll(this.#dials);
-    else this.#descriptors--;
+    if (!isConnected) {
+      this.#descriptors--;
+      return;
+    }
+    share.isSilent = false;
+    wakeAll(this.#dials);
   }
 
   /** Counts a client that has no longer to wait for its upstream. */
@@ -176,29 +183,39 @@ export class Admission {
 
   /**
    * Takes descriptors back from dials that hold more than their share and have had their time. If that
-   * is not enough for one more client, the youngest of those who had to give way goes; and if nobody is
+   * is not enough for one more client, the youngest who wait for such a target go; and if nobody is
    * served at all, since clients hold every descriptor and none has an upstream, the youngest of all.
    */
   #makeRoom(): void {
-    if (!this.#remembersShortage()) return;
-    const beganBeforeMs = performance.now() - PATIENCE_MS;
+    const nowMs = performance.now();
+    // Thousands of routes may wait for room, and each look is at all of them.
+    if (!this.#remembersShortage() || nowMs < this.#nextLookMs) return;
+    this.#nextLookMs = nowMs + ROOM_EVERY_MS;
+    const beganBeforeMs = nowMs - PATIENCE_MS;
     let free = this.#free();
     let held = 0;
     const waiting: Dialler[] = [];
+    const hopeless: Dialler[] = [];
     for (const share of this.#shares) {
       held += share.held;
       waiting.push(...share.waiting);
+      if (share.isSilent) hopeless.push(...share.waiting);
       let dials = share.dials.size;
       for (const dialler of share.dials) {
         if (dials <= free || dialler.sinceMs > beganBeforeMs) break;
         dialler.giveWay();
+        share.isSilent = true;
         dials--;
         free++;
       }
     }
-    if (free >= PER_CONNECTION || waiting.length < 2) return;
-    const isStuck = held === this.#open && waiting.length === held;
-    waiting.findLast(({ gaveWay }) => gaveWay || isStuck)?.giveUp();
+    while (free < PER_CONNECTION && hopeless.length > 1) {
+      hopeless.pop()?.giveUp();
+      free++;
+    }
+    if (free < PER_CONNECTION && held === this.#open && waiting.length === held && held > 1) {
+      waiting.pop()?.giveUp();
+    }
   }
 
   /** How many descriptors are left for clients and dials. */

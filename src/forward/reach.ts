@@ -40,8 +40,6 @@ const GAVE_WAY = Symbol("gave way");
 export class Reach implements Dialler {
   /** When the dial under way began, as `performance.now()` tells it. */
   sinceMs = 0;
-  /** Whether a dial has had to give way. */
-  gaveWay = false;
   readonly #route: ReachableRoute;
   readonly #options: ReachOptions;
   /** Aborts the try under way. */
@@ -104,7 +102,6 @@ export class Reach implements Dialler {
   giveWay(): void {
     const giving = this.#try;
     if (giving.signal.aborted) return;
-    this.gaveWay = true;
     this.#try = new AbortController();
     giving.abort(GAVE_WAY);
   }
@@ -116,11 +113,15 @@ export class Reach implements Dialler {
       this.#try.abort(timeoutError(connectTimeoutMs));
     });
     let shortage: unknown;
-    let mayDial = admission.mayDial(share);
+    let mustWait = false;
     for (;;) {
-      if (!mayDial) await admission.untilMayDial(share, this, this.#try.signal);
+      // Others have waited for the same, and may have begun since: this look is the one that counts.
+      while (mustWait || !admission.mayDial(share)) {
+        await admission.untilMayDial(share, this, this.#try.signal);
+        mustWait = false;
+        if (this.#try.signal.aborted) throw shortage ?? this.#try.signal.reason;
+      }
       const { signal } = this.#try;
-      if (signal.aborted) throw shortage ?? signal.reason;
       try {
         return await this.#dial(signal);
       } catch (error) {
@@ -129,7 +130,7 @@ export class Reach implements Dialler {
         if (signal.reason === GAVE_WAY || shortage === undefined) admission.wake();
         if (signal.reason !== GAVE_WAY && shortage === undefined) throw error;
       }
-      mayDial = false;
+      mustWait = true;
     }
   }
 

@@ -10,8 +10,10 @@ const SHARED_MS = 250;
 /** Maximum lookups of one name at once: each holds one of the threads that all names share. */
 const MAX_UNDER_WAY = 3;
 
-type Addresses = readonly string[];
-type Join = () => Promise<Addresses>;
+/** IP addresses, in the system's order. */
+export type Addresses = readonly string[];
+/** Gives the next answer to a lookup that is shared. */
+export type Join = () => Promise<Addresses>;
 
 const lookups = new Map<string, Join>();
 

@@ -7,7 +7,7 @@
  */
 const TURNS = 64;
 /** How much may move before the streams wait for these turns, which are empty and short. */
-const BYTES_BEFORE_YIELDING = 4 * 1024 * 1024;
+const BYTES_BEFORE_YIELDING = 2 * 1024 * 1024;
 /** A read of this size is a stream's. */
 const STREAM_READ = 32 * 1024;
 

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { Admission, type Dialler, Share } from "../../src/forward/admission.ts";
-import { within } from "../helpers/mod.ts";
+import { until, within } from "../helpers/mod.ts";
 
 const never = new AbortController().signal;
 
@@ -180,20 +180,25 @@ Deno.test("Admission waits end with their time and with their signal", async () 
   );
 });
 
-Deno.test("Admission ends the youngest client that gave way where there is no room for another", async () => {
+Deno.test("Admission ends the youngest clients of a silent target where there is no room for another", async () => {
   const [admission, dead, healthy] = admissionOf(0, 0, 0);
   assert(dead && healthy);
-  const clients = dialAll(admission, dead, 8);
-  for (const client of clients) {
-    admission.dialEnded(dead, client, false);
-    client.gaveWay = true;
-  }
+  const dials = dialAll(admission, dead, 4, 1000);
   const stop = new AbortController();
+  const clients = Array.from({ length: 8 }, () => new TestDial());
+  for (const _ of clients) admission.accepted(dead);
   const waiting = clients.map((client) => admission.untilMayDial(dead, client, stop.signal));
+  connectAll(admission, healthy, 1);
   admission.noteShortage();
-  assertEquals(clients.map(({ gaveUp }) => gaveUp), [...Array(7).fill(false), true]);
+  assert(dials.every(({ gaveWay }) => gaveWay));
+  assertEquals(dead.isSilent, true);
+  // They look again, and those whose dials have given way wait too by then.
+  const gaveUp = (): number => clients.filter((client) => client.gaveUp).length;
+  const room = admission.untilMayAccept(healthy, stop.signal);
+  await until(() => gaveUp() > 0, "some of them end");
+  assert(clients.at(-1)?.gaveUp && !clients[0]?.gaveUp);
   stop.abort();
-  await within(Promise.all(waiting), "the signal");
+  await within(Promise.all([room, ...waiting]), "the signal");
 });
 
 Deno.test("Admission ends a client where all hold a descriptor and none has an upstream", async () => {
