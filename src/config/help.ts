@@ -37,6 +37,6 @@ ${rows.join("\n")}
 
 Times are 500ms, 10s, 5m, 1h; a bare number is seconds; 0 turns a limit off.
 Exit status: 0 all connections had finished, 1 some were cut off or it could not go on, 2 wrong
-usage or configuration, 129, 130 or 143 ended at once by a second signal (wait: by the first).
+usage or configuration, 130 or 143 ended at once by a second signal (wait: by the first).
 `;
 }
