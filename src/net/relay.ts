@@ -3,7 +3,7 @@
 
 import { PumpBuffer } from "./buffers.ts";
 import type { Stream } from "./stream.ts";
-import { yieldToQuietSockets } from "./yield.ts";
+import { takePart, waitForTurn } from "./turns.ts";
 
 /** One direction of a connection, kept up to date while bytes move. */
 export interface Direction {
@@ -54,6 +54,7 @@ export async function relay(
   upstream: Stream,
   traffic: Traffic,
 ): Promise<Reset | "finished"> {
+  using _part = takePart();
   const up = pump(client, upstream, { traffic, way: "up" });
   await pump(upstream, client, { traffic, way: "down" });
   await up;
@@ -124,7 +125,7 @@ async function pump(from: Stream, to: Stream, { traffic, way }: PumpOptions): Pr
       }
     }
     buffer.adapt(count);
-    const turn = yieldToQuietSockets(count);
+    const turn = waitForTurn(count);
     if (turn !== undefined) await turn;
   }
   // First: a write of nothing that fails from now on says nothing about the receiver.

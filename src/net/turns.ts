@@ -1,0 +1,173 @@
+// Lets each busy connection have its turn, and quiet ones theirs beside streams. It knows how much has
+// moved, and nothing of who moved it.
+//
+// It is a workaround for Deno, measured on 2.9.6 and 2.7.11; docs/deno-fairness.md has the whole story:
+//
+// - A turn of Deno's loop serves 128 socket operations. What else is ready is put off and comes after
+//   whatever has become ready since, so that some hundred busy connections leave the others nothing.
+// - While something is ready, Deno looks for new events only after 61 turns, so that a quiet connection
+//   would wait behind streams for most of a second.
+//
+// So while there is much to do, each direction that has moved something joins a queue before its next
+// read, and after each look at the sockets only as many go on as one turn can serve. With that nothing
+// is put off, and the order of the queue is the order of service. Without this file `relay` would read
+// at once; nothing else would change.
+
+import { pause } from "../base/time.ts";
+
+/**
+ * What is counted as work: one for each message, and one more for each 32 KiB (2^15) in it, which take
+ * about as long to copy as a message does to pass.
+ */
+const UNIT_BITS = 15;
+/** Who goes on after a look: this much work is 80 operations, and clients arrive and leave besides. */
+const WORK_A_LOOK = 40;
+/** Turns are taken once more work than this is done in one turn of the loop, or is waiting for it. */
+const MUCH_WORK = 100;
+/** How often that is found out. */
+const WORK_UNTIL_CHECK = 256;
+/** Turns end after so many looks in a row with less work. */
+const CALM_LOOKS = 64;
+
+/** A direction in the queue, a list: taking the first of a long array would move all others. */
+interface Waiting {
+  /** What it did last, and most likely does next. */
+  readonly work: number;
+  /** Lets it go on. */
+  readonly go: () => void;
+  next: Waiting | undefined;
+}
+
+let first: Waiting | undefined;
+let last: Waiting | undefined;
+/** Of all in the queue. */
+let waitingWork = 0;
+/** What has been done since the last look. */
+let doneWork = 0;
+/** At this much it is time for the next step: to check, then to take turns. */
+let limit = WORK_UNTIL_CHECK;
+let isChecking = false;
+let isBusy = false;
+let relays = 0;
+
+/** Counts bytes that a direction has moved; what it has to wait for before its next read. */
+export function waitForTurn(count: number): Promise<void> | undefined {
+  const work = 1 + (count >> UNIT_BITS);
+  doneWork += work;
+  if (isBusy) return join(work);
+  if (doneWork < limit) return undefined;
+  isBusy = isChecking;
+  if (isBusy) return join(work);
+  void check();
+  return undefined;
+}
+
+/** To be held as long as turns may be waited for. */
+export function takePart(): Disposable {
+  relays++;
+  return PART;
+}
+
+const PART: Disposable = {
+  [Symbol.dispose](): void {
+    if (--relays === 0) closePair();
+  },
+};
+
+function join(work: number): Promise<void> {
+  waitingWork += work;
+  return new Promise((go) => {
+    const waiting = { work, go, next: undefined };
+    if (last === undefined) first = waiting;
+    else last.next = waiting;
+    last = waiting;
+  });
+}
+
+/** Lets the first in the queue go on; what it is likely to do, 0 if nobody waits. */
+function release(): number {
+  if (first === undefined) return 0;
+  const { work, go, next } = first;
+  first = next;
+  if (next === undefined) last = undefined;
+  waitingWork -= work;
+  go();
+  return work;
+}
+
+/** Finds out how much is done in one turn of the loop, and has turns taken if it is much. */
+async function check(): Promise<void> {
+  isChecking = true;
+  if (pair === undefined) {
+    // To open it takes several turns.
+    limit = 16 * MUCH_WORK;
+    await look();
+  }
+  doneWork = 0;
+  limit = MUCH_WORK;
+  await look();
+  if (isBusy) await takeTurns();
+  isBusy = isChecking = false;
+  while (release() > 0);
+  doneWork = 0;
+  limit = WORK_UNTIL_CHECK;
+}
+
+async function takeTurns(): Promise<void> {
+  let releasedWork = 0;
+  let calmLooks = 0;
+  doneWork = 0;
+  while (calmLooks < CALM_LOOKS && relays > 0) {
+    // First: those who go on may use up what one turn of the loop serves.
+    const looked = look();
+    // Others than they have come to life, or were put off before.
+    const others = Math.max(0, doneWork - releasedWork);
+    calmLooks = waitingWork < MUCH_WORK ? calmLooks + 1 : 0;
+    doneWork = releasedWork = 0;
+    while (first !== undefined && releasedWork < WORK_A_LOOK - others) releasedWork += release();
+    await looked;
+  }
+}
+
+/** A connection of the process with itself. */
+interface Pair {
+  readonly near: Deno.TcpConn;
+  readonly far: Deno.TcpConn;
+}
+
+let pair: Promise<Pair> | undefined;
+const BYTE = new Uint8Array(1);
+/** Larger than what comes, or Deno would try the next read before it looks. */
+const received = new Uint8Array(16);
+
+/** Waits until Deno's loop has looked at its sockets: it must, to see a byte that comes on one. */
+async function look(): Promise<void> {
+  try {
+    const { near, far } = await (pair ??= openPair());
+    const [count] = await Promise.all([far.read(received), near.write(BYTE)]);
+    if (count === null) throw new Error("the pair is closed");
+  } catch {
+    closePair();
+    // For a timer it looks too, but that takes a millisecond. There may be no descriptor.
+    if (relays > 0) await pause(0);
+  }
+}
+
+async function openPair(): Promise<Pair> {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  using opened = new DisposableStack();
+  const near = opened.use(await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port }));
+  near.setNoDelay(true);
+  const far = opened.use(await listener.accept());
+  if (far.remoteAddr.port !== near.localAddr.port) throw new Error("somebody else's connection");
+  opened.move();
+  return { near, far };
+}
+
+function closePair(): void {
+  pair?.then(({ near, far }) => {
+    near.close();
+    far.close();
+  }, () => {});
+  pair = undefined;
+}

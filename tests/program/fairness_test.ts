@@ -1,0 +1,116 @@
+// The real program with hundreds of busy connections: each has its turn. The load comes from a process
+// that serves its own sockets evenly, and goes to a Redis that does.
+
+import { assert } from "@std/assert";
+import type { ClosedLoopFigures } from "../../bench/closed_loop.ts";
+import { pathOf } from "../../build/sources.ts";
+import {
+  freePort,
+  type Program,
+  startProgram,
+  startUpstream,
+  within,
+  writeAll,
+} from "../helpers/mod.ts";
+import { LINUX, needs, programPath } from "../helpers/needs.ts";
+import { descriptorsOf } from "../helpers/process.ts";
+
+/** The program before a Redis, and before what else is wanted. */
+async function startBeforeRedis(
+  otherTarget?: Deno.NetAddr,
+): Promise<AsyncDisposable & { program: Program; port: number; otherPort: number }> {
+  await using started = new AsyncDisposableStack();
+  const [redisPort = 0, port = 0, otherPort = 0] = [freePort(), freePort(), freePort()];
+  const redis = started.use(startProgram(
+    ["--port", `${redisPort}`, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+    { command: [programPath("redis-server")] },
+  ));
+  await redis.output(/Ready to accept connections/);
+  const routes = [`127.0.0.1:${port}=127.0.0.1:${redisPort}`];
+  if (otherTarget !== undefined) {
+    routes.push(`127.0.0.1:${otherPort}=127.0.0.1:${otherTarget.port}`);
+  }
+  const program = started.use(startProgram(routes));
+  await program.line(/ ready /);
+  const running = started.move();
+  return { program, port, otherPort, [Symbol.asyncDispose]: () => running.disposeAsync() };
+}
+
+/** Has so many connections ask for two seconds, each again when it has its answer. */
+async function closedLoop(port: number, connections: number): Promise<ClosedLoopFigures> {
+  const load = new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "--quiet", "--no-config", "--allow-ffi", pathOf("bench/closed_loop.ts")],
+      ...["127.0.0.1", `${port}`, `${connections}`, "2"],
+    ],
+    stderr: "inherit",
+  });
+  const { success, stdout } = await within(load.output(), "the load to end", 60_000);
+  assert(success);
+  return JSON.parse(new TextDecoder().decode(stdout));
+}
+
+/**
+ * Without turns, of 500 connections the least served gets a tenth of what others do, and one answer in
+ * a hundred takes sixty times as long as most.
+ */
+function assertEven(figures: ClosedLoopFigures): void {
+  const { leastShare, p50Ms, p99Ms } = figures;
+  assert(leastShare >= 0.25 && p99Ms <= 10 * p50Ms, JSON.stringify(figures));
+}
+
+Deno.test({
+  name: "each of 500 busy connections has its turn",
+  ...needs(LINUX, "redis-server"),
+}, async () => {
+  await using ambassador = await startBeforeRedis();
+  assertEven(await closedLoop(ambassador.port, 500));
+});
+
+Deno.test({
+  name: "each of 500 busy connections has its turn beside streams, and the streams have theirs",
+  ...needs(LINUX, "redis-server"),
+}, async () => {
+  const chunk = new Uint8Array(1024 * 1024);
+  await using sender = startUpstream(async (conn) => {
+    // Until its reader has gone.
+    await (async () => {
+      for (;;) await writeAll(conn, chunk);
+    })().catch(() => {});
+  });
+  await using ambassador = await startBeforeRedis(sender.address);
+  const address = { hostname: "127.0.0.1", port: ambassador.otherPort };
+  let received = 0;
+  async function receive(conn: Deno.TcpConn): Promise<void> {
+    const buffer = new Uint8Array(chunk.length);
+    try {
+      for (let count; (count = await conn.read(buffer)) !== null;) received += count;
+    } catch {
+      // Closed below.
+    }
+  }
+  const conns = await Promise.all([Deno.connect(address), Deno.connect(address)]);
+  const receiving = conns.map(receive);
+  const before = received;
+  const figures = await closedLoop(ambassador.port, 500);
+  const megabytes = (received - before) / 1e6;
+  for (const conn of conns) conn.close();
+  await Promise.all(receiving);
+  assertEven(figures);
+  assert(megabytes > 20, `${megabytes} MB`);
+});
+
+Deno.test({
+  name: "each of 150 busy connections has its turn also where no descriptor is left",
+  ...needs(LINUX, "redis-server", "prlimit"),
+}, async () => {
+  await using ambassador = await startBeforeRedis();
+  const { pid } = ambassador.program;
+  // One too few for a connection of the program's own.
+  const limit = descriptorsOf(pid) + 2 * 150 + 1;
+  const prlimit = new Deno.Command(programPath("prlimit"), {
+    args: ["--pid", `${pid}`, `--nofile=${limit}`],
+  });
+  assert((await prlimit.output()).success);
+  assertEven(await closedLoop(ambassador.port, 150));
+});
