@@ -8,6 +8,7 @@ import type { Log } from "../base/log.ts";
 import { Backoff, pause } from "../base/time.ts";
 import type { Route } from "../config/routes.ts";
 import type { Listener, Stream } from "../net/stream.ts";
+import { waitToAccept } from "../net/turns.ts";
 import type { Transports } from "../net/transports.ts";
 import { type ActiveRoute, bindRoutes } from "./active_route.ts";
 import { Admission } from "./admission.ts";
@@ -155,6 +156,8 @@ export class Forwarder implements Disposable {
       // No place came free before the stop: it is a client that was left waiting, like those in the queue.
       if (!this.#admission.mayAccept(share)) return client[Symbol.dispose]();
       void this.#serve(client, route);
+      const turn = waitToAccept();
+      if (turn !== undefined) await turn;
       if (isNamed && share.held >= MAX_HELD_FOR_NAMES) await pause(1, signal);
     }
   }

@@ -9,9 +9,9 @@
 //   would wait behind streams for most of a second.
 //
 // So while there is much to do, each direction that has moved something joins a queue before its next
-// read, and after each look at the sockets only as many go on as one turn can serve. With that nothing
-// is put off, and the order of the queue is the order of service. Without this file `relay` would read
-// at once; nothing else would change.
+// read, and after each look at the sockets only as many go on as one turn can serve; and only a few
+// clients are accepted. With that nothing is put off, and the order of the queue is the order of
+// service. Without this file `relay` would read at once, and so would a listener accept.
 
 import { pause } from "../base/time.ts";
 
@@ -22,6 +22,8 @@ import { pause } from "../base/time.ts";
 const UNIT_BITS = 15;
 /** Who goes on after a look: this much work is 80 operations, and clients arrive and leave besides. */
 const WORK_A_LOOK = 40;
+/** How many clients are accepted then: each costs as much as ten messages. */
+const ARRIVALS_A_LOOK = 4;
 /** Turns are taken once more work than this is done in one turn of the loop, or is waiting for it. */
 const MUCH_WORK = 100;
 /** How often that is found out. */
@@ -29,7 +31,7 @@ const WORK_UNTIL_CHECK = 256;
 /** Turns end after so many looks in a row with less work. */
 const CALM_LOOKS = 64;
 
-/** A direction in the queue, a list: taking the first of a long array would move all others. */
+/** One who waits, in a list: taking the first of a long array would move all others. */
 interface Waiting {
   /** What it did last, and most likely does next. */
   readonly work: number;
@@ -38,13 +40,47 @@ interface Waiting {
   next: Waiting | undefined;
 }
 
-let first: Waiting | undefined;
-let last: Waiting | undefined;
-/** Of all in the queue. */
-let waitingWork = 0;
+class Queue {
+  /** What all who wait are likely to do. */
+  work = 0;
+  #first: Waiting | undefined;
+  #last: Waiting | undefined;
+
+  /** Waits for a turn. */
+  join(work: number): Promise<void> {
+    this.work += work;
+    return new Promise((go) => {
+      const waiting = { work, go, next: undefined };
+      if (this.#last === undefined) this.#first = waiting;
+      else this.#last.next = waiting;
+      this.#last = waiting;
+    });
+  }
+
+  /** Lets the first go on, for about so much work; how much it is. */
+  release(most: number): number {
+    let released = 0;
+    while (this.#first !== undefined && released < most) {
+      const { work, go, next } = this.#first;
+      this.#first = next;
+      if (next === undefined) this.#last = undefined;
+      released += work;
+      go();
+    }
+    this.work -= released;
+    return released;
+  }
+}
+
+/** Directions that have moved something. */
+const directions = new Queue();
+/** Listeners that have accepted a client. */
+const listeners = new Queue();
 /** What has been done since the last look. */
 let doneWork = 0;
-/** At this much it is time for the next step: to check, then to take turns. */
+/** Clients that have come since. */
+let arrivals = 0;
+/** At this much work it is time for the next step: to check, then to take turns. */
 let limit = WORK_UNTIL_CHECK;
 let isChecking = false;
 let isBusy = false;
@@ -54,12 +90,17 @@ let relays = 0;
 export function waitForTurn(count: number): Promise<void> | undefined {
   const work = 1 + (count >> UNIT_BITS);
   doneWork += work;
-  if (isBusy) return join(work);
+  if (isBusy) return directions.join(work);
   if (doneWork < limit) return undefined;
   isBusy = isChecking;
-  if (isBusy) return join(work);
+  if (isBusy) return directions.join(work);
   void check();
   return undefined;
+}
+
+/** Counts a client that has come; what its listener has to wait for before it accepts the next. */
+export function waitToAccept(): Promise<void> | undefined {
+  return isBusy && ++arrivals >= ARRIVALS_A_LOOK ? listeners.join(1) : undefined;
 }
 
 /** To be held as long as turns may be waited for. */
@@ -74,27 +115,6 @@ const PART: Disposable = {
   },
 };
 
-function join(work: number): Promise<void> {
-  waitingWork += work;
-  return new Promise((go) => {
-    const waiting = { work, go, next: undefined };
-    if (last === undefined) first = waiting;
-    else last.next = waiting;
-    last = waiting;
-  });
-}
-
-/** Lets the first in the queue go on; what it is likely to do, 0 if nobody waits. */
-function release(): number {
-  if (first === undefined) return 0;
-  const { work, go, next } = first;
-  first = next;
-  if (next === undefined) last = undefined;
-  waitingWork -= work;
-  go();
-  return work;
-}
-
 /** Finds out how much is done in one turn of the loop, and has turns taken if it is much. */
 async function check(): Promise<void> {
   isChecking = true;
@@ -108,23 +128,25 @@ async function check(): Promise<void> {
   await look();
   if (isBusy) await takeTurns();
   isBusy = isChecking = false;
-  while (release() > 0);
+  directions.release(Infinity);
+  listeners.release(Infinity);
   doneWork = 0;
   limit = WORK_UNTIL_CHECK;
 }
 
 async function takeTurns(): Promise<void> {
-  let releasedWork = 0;
+  let released = 0;
   let calmLooks = 0;
   doneWork = 0;
   while (calmLooks < CALM_LOOKS && relays > 0) {
     // First: those who go on may use up what one turn of the loop serves.
     const looked = look();
     // Others than they have come to life, or were put off before.
-    const others = Math.max(0, doneWork - releasedWork);
-    calmLooks = waitingWork < MUCH_WORK ? calmLooks + 1 : 0;
-    doneWork = releasedWork = 0;
-    while (first !== undefined && releasedWork < WORK_A_LOOK - others) releasedWork += release();
+    const others = Math.max(0, doneWork - released);
+    calmLooks = directions.work < MUCH_WORK ? calmLooks + 1 : 0;
+    doneWork = arrivals = 0;
+    released = directions.release(WORK_A_LOOK - others);
+    listeners.release(ARRIVALS_A_LOOK);
     await looked;
   }
 }
@@ -142,6 +164,8 @@ const received = new Uint8Array(16);
 
 /** Waits until Deno's loop has looked at its sockets: it must, to see a byte that comes on one. */
 async function look(): Promise<void> {
+  // Nobody would close the pair.
+  if (relays === 0) return;
   try {
     const { near, far } = await (pair ??= openPair());
     const [count] = await Promise.all([far.read(received), near.write(BYTE)]);

@@ -101,6 +101,21 @@ Deno.test({
 });
 
 Deno.test({
+  name: "300 busy connections have their turns beside a rush of new ones",
+  ...needs(LINUX, "redis-server", "redis-benchmark"),
+}, async () => {
+  await using ambassador = await startBeforeRedis();
+  await using _rush = startProgram(
+    ["-p", `${ambassador.port}`, "-t", "ping_mbulk", "-n", "1000000", "-c", "400", "-k", "0"],
+    { command: [programPath("redis-benchmark")] },
+  );
+  const figures = await closedLoop(ambassador.port, 300);
+  assert(figures.leastShare >= 0.25, JSON.stringify(figures));
+  // It is 1,400 ms where all who come are accepted at once.
+  assert(figures.p50Ms < 1, JSON.stringify(figures));
+});
+
+Deno.test({
   name: "each of 150 busy connections has its turn also where no descriptor is left",
   ...needs(LINUX, "redis-server", "prlimit"),
 }, async () => {
