@@ -13,7 +13,7 @@ import { ConfigError } from "../base/errors.ts";
 import { complain } from "../base/stdio.ts";
 import { escapeInvisible, plain } from "../base/text.ts";
 import { type Command, noRoute } from "../config/command_line.ts";
-import { type CheckFormat, OPTIONS, type OptionSpec } from "../config/options.ts";
+import { type CheckFormat, OPTIONS, type Options, type OptionSpec } from "../config/options.ts";
 import type { Route } from "../config/routes.ts";
 import { changedSettings, formatSettings } from "../config/settings.ts";
 import { type CommandContext, print } from "./command.ts";
@@ -50,7 +50,10 @@ export function formatCommand(
 ): { readonly text: string; readonly notes: readonly string[] } {
   if (format === "json") return { text: formatJson(command), notes: [] };
   if (format === "table") return { text: formatTable(command, colour), notes: [] };
-  return { text: command.routes.map(formatSocat).join("\n"), notes: socatNotes(command) };
+  return {
+    text: command.routes.map((route) => formatSocat(route, command.options)).join("\n"),
+    notes: socatNotes(command),
+  };
 }
 
 /** Styles of the table, as terminals number them (ECMA-48, SGR). */
@@ -113,7 +116,10 @@ function formatJson({ routes, ignored }: Printed): string {
 /** How long socat keeps a connection that is half closed, in seconds: three years, as if for ever. */
 const SOCAT_HALF_CLOSE_SECONDS = 100_000_000;
 
-function formatSocat({ listen, targets: [target], settings }: Route): string {
+function formatSocat(
+  { listen, targets: [target], settings }: Route,
+  { reusePort }: Pick<Options, "reusePort">,
+): string {
   if (target === undefined) return "";
   const { connectTimeoutMs, retryMs, halfCloseTimeoutMs, idleTimeoutMs, maxConnections } = settings;
   const hasLimit = "connect-timeout" in changedSettings(settings);
@@ -123,6 +129,7 @@ function formatSocat({ listen, targets: [target], settings }: Route): string {
     ...(listen.hostname === "::" ? ["ipv6only=0"] : []),
     ...(isUnspecified(listen.hostname) ? [] : [`bind=${formatHost(listen.hostname)}`]),
     `fork,reuseaddr,${both}`,
+    ...(reusePort ? ["reuseport"] : []),
     ...(maxConnections > 0 ? [`max-children=${maxConnections}`] : []),
   ].join(",");
   const to = [

@@ -97,6 +97,8 @@ interface Line {
 
 const FLAGS = ["help", "version"] as const;
 const VALUED = [...SPECS.map(({ name }) => name), ...OPTIONS_NOT_YET];
+/** What each option means that may stand without a value. */
+const ALONE = new Map(SPECS.map(({ name, kind }) => [name, kind.alone]));
 const KNOWN: readonly string[] = [...VALUED, ...FLAGS, ...FLAGS_NOT_YET];
 
 function parseLine(args: readonly string[]): Line {
@@ -144,7 +146,8 @@ function textsOf(values: Line["values"], name: string): readonly string[] {
 /**
  * What `parseArgs` can read without a guess. It leaves unknown options out: the next word may be their
  * value or not. It joins an option to a value that would not be taken for one, `--drain-timeout -5s` or
- * `--only ""`, so that what is wrong with it is said of the option and not of three other things.
+ * `--only ""`, so that what is wrong with it is said of the option and not of three other things. One
+ * that needs no value is given the one that it stands for.
  */
 function readable(args: readonly string[], faults: Problem[]): string[] {
   const result: string[] = [];
@@ -154,7 +157,10 @@ function readable(args: readonly string[], faults: Problem[]): string[] {
     const name = /^--([^=]*)/.exec(argument)?.[1] ?? "";
     const isOption = argument.length > 1 && argument.startsWith("-") && !/^-[hV]$/.test(argument);
     const isBare = VALUED.includes(name) && !argument.includes("=");
-    if (isBare && /^(?:-\d|$)/.test(args[index + 1] ?? "x")) {
+    const alone = ALONE.get(name);
+    if (isBare && alone !== undefined) {
+      result.push(`${argument}=${alone}`);
+    } else if (isBare && /^(?:-\d|$)/.test(args[index + 1] ?? "x")) {
       result.push(`${argument}=${args[++index]}`);
     } else if (isOption && !KNOWN.includes(name)) {
       faults.push(unknownOption(argument));

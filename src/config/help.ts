@@ -5,7 +5,7 @@ import { SPECS } from "./options.ts";
 /** What `--help` prints. */
 export function usage(): string {
   const rows = SPECS.map((option) => {
-    const left = `--${option.name} ${option.kind.placeholder}`;
+    const left = `--${option.name} ${option.kind.placeholder}`.trimEnd();
     const standard = option.default === undefined ? "" : ` [${option.default}]`;
     const mark = option.route === undefined ? " " : "*";
     return `  ${left.padEnd(28)}${mark} ${option.help}${standard}`;

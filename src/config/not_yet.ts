@@ -13,7 +13,7 @@ export const OPTIONS_NOT_YET: readonly string[] = (
 ).split(" ");
 
 /** Options without a value. */
-export const FLAGS_NOT_YET: readonly string[] = ["reuse-port", "probe"];
+export const FLAGS_NOT_YET: readonly string[] = ["probe"];
 
 /** Ways to listen, and to reach a target. */
 export const PROTOCOLS_NOT_YET: readonly string[] = ["tls", "udp"];

@@ -20,6 +20,8 @@ export type CheckFormat = typeof CHECK_FORMATS[number];
 export interface Kind<T> {
   /** The placeholder in the help. */
   readonly placeholder: string;
+  /** The value where the option stands alone. One that has this takes another behind a `=` only. */
+  readonly alone?: string;
   /** Text to value; throws SyntaxError or RangeError with the reason. */
   parse(text: string): T;
   /** A text that `parse` reads back as the same value. */
@@ -51,6 +53,12 @@ const COUNT: Kind<number> = { placeholder: "COUNT", parse: parseCount, format: S
 const BIND: Kind<string> = { placeholder: "ADDRESS", parse: parseBind, format: String };
 const LEVEL = choice("LEVEL", LOG_LEVELS);
 const LOG_FORMAT = choice("FORMAT", LOG_FORMATS);
+const REUSE_PORT: Kind<boolean> = {
+  placeholder: "",
+  alone: "on",
+  parse: (text) => parseReusePort(text, Deno.build.os),
+  format: (isOn) => isOn ? "on" : "off",
+};
 /** Undefined is off. */
 const STATUS: Kind<Address | undefined> = {
   placeholder: "ADDRESS:PORT",
@@ -107,6 +115,12 @@ export const OPTIONS = {
     default: "0",
     route: "both",
     help: "at this many, further clients wait in the listen queue",
+  },
+  reusePort: {
+    name: "reuse-port",
+    kind: REUSE_PORT,
+    default: "off",
+    help: "share the ports with other processes of this user (Linux)",
   },
   drainTimeoutMs: {
     name: "drain-timeout",
@@ -171,6 +185,21 @@ function parseBind(text: string): string {
   const hostname = parseHost(text.includes(":") && !text.startsWith("[") ? `[${text}]` : text);
   if (!isIp(hostname) && hostname !== "localhost") throw new SyntaxError("not an IP address");
   return hostname;
+}
+
+/**
+ * Whether ports are to be shared. Exported for its test.
+ *
+ * @param system The operating system, as Deno calls it.
+ * @throws {RangeError} where it would give all clients of a port to one program
+ */
+export function parseReusePort(text: string, system: string): boolean {
+  const isOn = /^(?:on|true|yes|1)$/i.test(text);
+  if (!isOn && !/^(?:off|false|no|0)$/i.test(text)) throw new SyntaxError("not one of on, off");
+  if (isOn && system !== "linux") {
+    throw new RangeError(`${system} does not share clients out among programs, only Linux does`);
+  }
+  return isOn;
 }
 
 function parseStatus(text: string): Address | undefined {

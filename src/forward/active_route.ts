@@ -13,7 +13,7 @@ import { plain } from "../base/text.ts";
 import type { RouteSettings } from "../config/options.ts";
 import { type Route, routeName } from "../config/routes.ts";
 import { listenError } from "../net/listen_error.ts";
-import type { Listener, Stream } from "../net/stream.ts";
+import type { Listener, ListenOptions, Stream } from "../net/stream.ts";
 import type { Transport, Transports } from "../net/transports.ts";
 import { Share } from "./admission.ts";
 import { RouteCounts } from "./counts.ts";
@@ -52,16 +52,18 @@ export interface ActiveRoute {
 export function bindRoutes(
   routes: readonly Route[],
   transports: Transports,
+  { reusePort = false }: ListenOptions = {},
 ): readonly ActiveRoute[] {
   using opened = new DisposableStack();
   const bound = routes.map((route) => {
     try {
-      const listeners = transports[route.listen.protocol].listen(route.listen);
+      const listeners = transports[route.listen.protocol].listen(route.listen, { reusePort });
       for (const listener of listeners) opened.defer(() => listener.close());
       const protocol = route.targets[0]?.protocol ?? "tcp";
       return activate(route, listeners, transports[protocol]);
     } catch (cause) {
-      throw listenError(route.listen, `route ${routeName(route, plain)}`, cause);
+      const user = `route ${routeName(route, plain)}`;
+      throw listenError(route.listen, user, { cause, reusePort });
     }
   });
   opened.move();

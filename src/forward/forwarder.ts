@@ -21,6 +21,8 @@ import type { RouteReport } from "./report.ts";
 export interface ForwarderOptions {
   /** How each protocol listens and connects. */
   readonly transports: Transports;
+  /** Whether other processes of this user may listen on the same ports. */
+  readonly reusePort?: boolean;
   /** Maximum connections of all routes together. */
   readonly maxConnections: number;
   /** How long open connections may finish after a stop signal. */
@@ -67,7 +69,7 @@ export class Forwarder implements Disposable {
    */
   constructor(routes: readonly Route[], options: ForwarderOptions) {
     this.#options = options;
-    this.#routes = bindRoutes(routes, options.transports);
+    this.#routes = bindRoutes(routes, options.transports, options);
     const listeners = this.#routes.flatMap((route) => route.listeners);
     this.#listenersByPort = Map.groupBy(listeners, ({ addr }) => addr.port);
     const shares = this.#routes.map(({ share }) => share);

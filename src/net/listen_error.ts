@@ -2,11 +2,22 @@
 
 import { type Address, formatAddress } from "../base/address.ts";
 import { BindError, describeError, errorCode, PERMISSION_HINT } from "../base/errors.ts";
+import type { ListenOptions } from "./stream.ts";
+
+/** What went wrong, for {@linkcode listenError}. */
+export interface ListenFailure extends ListenOptions {
+  /** The error of listening. */
+  readonly cause: unknown;
+}
 
 /** Says that an address can't be bound, for whom (`route REDIS`, `--status`), why, and a way out. */
-export function listenError(listen: Address, user: string, cause: unknown): BindError {
+export function listenError(
+  listen: Address,
+  user: string,
+  { cause, reusePort = false }: ListenFailure,
+): BindError {
   const message = `cannot listen on ${formatAddress(listen)} for ${user}: ${describe(cause)}`;
-  return new BindError(message, { cause, hint: hintFor(listen, cause) });
+  return new BindError(message, { cause, hint: hintFor(listen, { cause, reusePort }) });
 }
 
 function describe(cause: unknown): string {
@@ -17,9 +28,14 @@ function isNotHere(cause: unknown): boolean {
   return cause instanceof Deno.errors.AddrNotAvailable || errorCode(cause) === "EADDRNOTAVAIL";
 }
 
-function hintFor(listen: Address, cause: unknown): string | undefined {
+function hintFor(
+  listen: Address,
+  { cause, reusePort = false }: ListenFailure,
+): string | undefined {
   if (cause instanceof Deno.errors.AddrInUse) {
-    return `another program, or another route, has port ${listen.port}; stop it or listen elsewhere`;
+    return reusePort
+      ? `port ${listen.port} is held by a program without --reuse-port, or of another user`
+      : `another program, or another route, has port ${listen.port}; stop it or listen elsewhere`;
   }
   if (cause instanceof Deno.errors.NotCapable) return PERMISSION_HINT;
   if (cause instanceof Deno.errors.PermissionDenied || errorCode(cause) === "EACCES") {

@@ -18,6 +18,12 @@ export interface Stream {
   [Symbol.dispose](): void;
 }
 
+/** How to listen. */
+export interface ListenOptions {
+  /** Whether other processes of this user may listen there too, if each of them says so. */
+  readonly reusePort?: boolean;
+}
+
 /** Where clients arrive; `Deno.TcpListener` is one. */
 export interface Listener {
   /** Where it listens. */

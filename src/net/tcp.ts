@@ -5,7 +5,7 @@ import { type Address, isIp } from "../base/address.ts";
 import { errorCode, isShortage } from "../base/errors.ts";
 import { startPause } from "../base/time.ts";
 import { lookUp } from "./names.ts";
-import type { Listener, Stream } from "./stream.ts";
+import type { Listener, ListenOptions, Stream } from "./stream.ts";
 
 /** The next address has its turn when those before it have not answered for so long (RFC 8305). */
 const NEXT_ADDRESS_MS = 250;
@@ -15,20 +15,23 @@ const NEXT_ADDRESS_MS = 250;
  *
  * @throws the error of `Deno.listen`; then nothing is open
  */
-export function listenTcp({ hostname, port }: Address): readonly Listener[] {
-  if (hostname !== "::") return [listenOn(hostname, port)];
+export function listenTcp(
+  { hostname, port }: Address,
+  options: ListenOptions = {},
+): readonly Listener[] {
+  if (hostname !== "::") return [listenOn(hostname, port, options)];
   let isDual: boolean;
   let ipv6: Listener;
   try {
     isDual = takesIpv4();
-    ipv6 = listenOn(hostname, port);
+    ipv6 = listenOn(hostname, port, options);
   } catch (error) {
     if (!lacksFamily(error)) throw error;
-    return [listenOn("0.0.0.0", port)];
+    return [listenOn("0.0.0.0", port, options)];
   }
   if (isDual) return [ipv6];
   try {
-    return [ipv6, listenOn("0.0.0.0", ipv6.addr.port)];
+    return [ipv6, listenOn("0.0.0.0", ipv6.addr.port, options)];
   } catch (error) {
     if (lacksFamily(error)) return [ipv6];
     ipv6.close();
@@ -36,8 +39,8 @@ export function listenTcp({ hostname, port }: Address): readonly Listener[] {
   }
 }
 
-function listenOn(hostname: string, port: number): Listener {
-  const listener = Deno.listen({ hostname, port });
+function listenOn(hostname: string, port: number, { reusePort = false }: ListenOptions): Listener {
+  const listener = Deno.listen({ hostname, port, reusePort });
   return {
     addr: listener.addr,
     accept: async () => prepared(await listener.accept()),

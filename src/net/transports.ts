@@ -2,7 +2,7 @@
 // file of its own.
 
 import type { Address, Protocol } from "../base/address.ts";
-import type { Listener, Stream } from "./stream.ts";
+import type { Listener, ListenOptions, Stream } from "./stream.ts";
 import { connectTcp, listenTcp } from "./tcp.ts";
 
 /** How one protocol listens and connects. */
@@ -12,7 +12,7 @@ export interface Transport {
    *
    * @throws the system's error if the address can't be had; then nothing is open
    */
-  listen(address: Address): readonly Listener[];
+  listen(address: Address, options?: ListenOptions): readonly Listener[];
   /**
    * Connects once, to an address or a name.
    *

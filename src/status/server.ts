@@ -38,7 +38,7 @@ export class StatusServer implements Disposable {
     try {
       this.#listeners = listenTcp(address);
     } catch (cause) {
-      throw listenError(address, "--status", cause);
+      throw listenError(address, "--status", { cause });
     }
     const { hostname, port } = this.#listeners[0]?.addr ?? address;
     this.address = { hostname, port };

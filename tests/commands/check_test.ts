@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { formatCommand, type Printed } from "../../src/commands/check.ts";
 import { parseCommand } from "../../src/config/command_line.ts";
 import type { Environment } from "../../src/config/variables.ts";
@@ -129,6 +129,8 @@ Deno.test("formatCommand() prints the settings that socat has, and names what it
     `socat -t 100000000 ${from(3)},max-children=5 TCP:a:3,${both}`,
   ]);
   assertEquals(formatCommand(read(SETTINGS), "socat").notes, []);
+  const shared = { ...read(SETTINGS), options: { ...read(SETTINGS).options, reusePort: true } };
+  assertStringIncludes(format(shared, "socat"), `${from(1)},reuseport TCP:a:1,`);
   const options = ["--max-connections=7", "--drain-timeout=1m", "--drain-delay=1s"];
   const printed = read([...options, "--status=127.0.0.1:9090", "--retry=1s", "1=a:1"]);
   assertEquals(formatCommand(printed, "socat").notes, [

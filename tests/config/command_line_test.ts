@@ -8,6 +8,7 @@ import { warningOf } from "../../src/config/own_variables.ts";
 import { DEFAULT_SETTINGS } from "../../src/config/settings.ts";
 import type { Environment } from "../../src/config/variables.ts";
 import "../helpers/mod.ts";
+import { LINUX, needs } from "../helpers/needs.ts";
 
 const ROUTE = "6379=192.0.2.10:6379";
 const LINK = { REDIS_PORT_6379_TCP: "tcp://192.0.2.10:6379" };
@@ -38,6 +39,7 @@ Deno.test("parseCommand() forwards what the environment says where nothing is as
     halfCloseTimeoutMs: 0,
     idleTimeoutMs: 0,
     maxConnections: 0,
+    reusePort: false,
     drainTimeoutMs: 8000,
     drainDelayMs: 0,
     status: undefined,
@@ -164,6 +166,59 @@ Deno.test("parseCommand() refuses by name what is not supported yet", () => {
   }
 });
 
+Deno.test(
+  "parseCommand() takes an option that needs no value with and without one",
+  needs(LINUX),
+  () => {
+    const AMBASSADOR_REUSE_PORT = "1";
+    const cases: [args: string[], environment: Environment, isOn: boolean][] = [
+      [[], {}, false],
+      [["--reuse-port"], {}, true],
+      [["--reuse-port=on"], {}, true],
+      [["--reuse-port=off"], {}, false],
+      [["--reuse-port", "--reuse-port=off"], {}, false],
+      [[], { AMBASSADOR_REUSE_PORT }, true],
+      [[], { AMBASSADOR_REUSE_PORT: "" }, false],
+      [["--reuse-port=off"], { AMBASSADOR_REUSE_PORT }, false],
+      [["--reuse-port", "check"], {}, true],
+      [["wait", "--reuse-port"], {}, true],
+      [["--reuse-port", "--bind", "::1"], {}, true],
+    ];
+    for (const [args, environment, isOn] of cases) {
+      const { options, routes } = parseCommand([...args, ROUTE], environment);
+      assertEquals(options.reusePort, isOn, args.join(" "));
+      assertEquals(routes.length, 1);
+    }
+    // What follows is a word of its own.
+    assertEquals(messages(["--reuse-port", "on", ROUTE]), ['"on": neither a command nor a route']);
+    assertEquals(messages(["--reuse-port=", ROUTE]), ["--reuse-port: the value is missing"]);
+    assertEquals(messages([ROUTE], { AMBASSADOR_REUSE_PORT: "2" }), [
+      'AMBASSADOR_REUSE_PORT "2": not one of on, off',
+    ]);
+    assertEquals(messages([`${ROUTE}?reuse-port=on`]).length, 1);
+  },
+);
+
+Deno.test(
+  "parseCommand() refuses one address twice, also where ports are shared",
+  needs(LINUX),
+  () => {
+    const pairs = [
+      ["127.0.0.1:1=a:1", "127.0.0.1:1=b:1"],
+      ["1=a:1", "127.0.0.1:1=b:1"],
+      ["0.0.0.0:1=a:1", "127.0.0.1:1=b:1"],
+      ["[::]:1=a:1", "0.0.0.0:1=b:1"],
+      ["localhost:1=a:1", "[::1]:1=b:1"],
+      ["1=a:1", "--status=127.0.0.1:1"],
+    ];
+    for (const pair of pairs) {
+      const [message = "", ...more] = messages(["--reuse-port", ...pair]);
+      assertStringIncludes(message, "port 1: one address is wanted more than once");
+      assertEquals(more, []);
+    }
+  },
+);
+
 Deno.test("parseCommand() adds lists up within one source, and lets arguments replace variables", () => {
   const only = (args: string[], environment: Environment = {}): unknown =>
     parseCommand([...args, ROUTE], environment).options.only;
@@ -229,7 +284,9 @@ const VALUES: Readonly<Record<string, readonly [string, string, unknown, unknown
 
 Deno.test("parseCommand() takes each option from its argument, else its variable, else its default", () => {
   const rows: readonly [string, OptionSpec][] = Object.entries(OPTIONS);
-  const shared = rows.filter(([, { commands }]) => commands?.includes("forward") ?? true);
+  const shared = rows.filter(([, { commands, kind }]) =>
+    (commands?.includes("forward") ?? true) && kind.alone === undefined
+  );
   assertEquals(Object.keys(VALUES), shared.map(([key]) => key));
   for (const [key, spec] of shared as [keyof typeof OPTIONS, OptionSpec][]) {
     const [first = "", second = "", firstValue, secondValue] = VALUES[key] ?? [];
@@ -288,7 +345,7 @@ function keyOf(name: string): string {
 }
 
 Deno.test("parseCommand() wants a value for every option that has one", () => {
-  for (const { name, commands } of SPECS) {
+  for (const { name, commands } of SPECS.filter(({ kind }) => kind.alone === undefined)) {
     const [command] = commands ?? [];
     const isWord = command !== undefined && command !== "forward" && command !== "healthcheck";
     const before = isWord ? [command] : [];

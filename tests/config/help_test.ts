@@ -9,7 +9,7 @@ Deno.test("usage() shows each command, and each option with its default", () => 
   for (const command of COMMANDS) assertStringIncludes(text, `  ambassador ${command} `);
   for (const spec of SPECS) {
     const line = text.split("\n").find((other) =>
-      other.startsWith(`  --${spec.name} ${spec.kind.placeholder} `)
+      other.startsWith(`  --${spec.name} ${spec.kind.placeholder}`.trimEnd() + " ")
     );
     assert(line !== undefined, spec.name);
     assertStringIncludes(line, `${spec.route === undefined ? " " : "*"} ${spec.help}`);

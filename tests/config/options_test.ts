@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { OPTIONS, SPECS, variableOf } from "../../src/config/options.ts";
+import { OPTIONS, parseReusePort, SPECS, variableOf } from "../../src/config/options.ts";
 import "../helpers/mod.ts";
 
 Deno.test("OPTIONS has each option and default of the contract", () => {
@@ -12,6 +12,7 @@ Deno.test("OPTIONS has each option and default of the contract", () => {
     ["half-close-timeout", "0"],
     ["idle-timeout", "0"],
     ["max-connections", "0"],
+    ["reuse-port", "off"],
     ["drain-timeout", "8s"],
     ["drain-delay", "0"],
     ["status", "off"],
@@ -36,7 +37,7 @@ Deno.test("OPTIONS marks what a route may have of its own, and what adds up", ()
 });
 
 Deno.test("OPTIONS prints back what it reads", () => {
-  const texts = ["::", "127.0.0.1", "A,B", "10s", "500ms", "0", "17", "[::1]:8080", "off"];
+  const texts = ["::", "127.0.0.1", "A,B", "10s", "500ms", "0", "17", "[::1]:8080", "off", "on"];
   const more = [...texts, "debug", "json", "socat"];
   for (const { name, kind } of SPECS) {
     const read = more.flatMap((text) => {
@@ -103,6 +104,25 @@ Deno.test("status takes an address with a port, or off", () => {
   assertEquals(OPTIONS.status.kind.parse("localhost:1"), { hostname: "localhost", port: 1 });
   for (const text of ["8080", ":8080", "redis:8080", "http://127.0.0.1:8080", "::1:8080", "on"]) {
     assertThrows(() => OPTIONS.status.kind.parse(text), SyntaxError);
+  }
+});
+
+Deno.test("parseReusePort() takes the usual words in any case, and no others", () => {
+  for (const text of ["on", "ON", "true", "True", "yes", "1"]) {
+    assertEquals(parseReusePort(text, "linux"), true);
+  }
+  for (const text of ["off", "Off", "false", "FALSE", "no", "0"]) {
+    assertEquals(parseReusePort(text, "linux"), false);
+    assertEquals(parseReusePort(text, "windows"), false);
+  }
+  for (const text of ["", "2", "01", "enabled", "on\n", " on", "y", "10", "truefalse"]) {
+    assertThrows(() => parseReusePort(text, "linux"), SyntaxError, "not one of on, off");
+  }
+});
+
+Deno.test("parseReusePort() says that other systems than Linux can't", () => {
+  for (const system of ["darwin", "windows", "freebsd"]) {
+    assertThrows(() => parseReusePort("on", system), RangeError, `${system} does not share`);
   }
 });
 

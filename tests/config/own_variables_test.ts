@@ -31,7 +31,7 @@ Deno.test("findUnknown() refuses an empty variable only where that would open so
   for (const name of ["allow", "accept-proxy", "tls-cert", "tls-allow", "tls-client"]) {
     assert(isRefused(name), name);
   }
-  for (const name of ["balance", "send-proxy", "reuse-port", "routes"]) {
+  for (const name of ["balance", "send-proxy", "probe", "routes"]) {
     assert(!isRefused(name), name);
   }
 });

@@ -4,7 +4,7 @@ import { TRANSPORTS } from "../../src/net/transports.ts";
 import { BindError } from "../../src/base/errors.ts";
 import type { Route } from "../../src/config/routes.ts";
 import { freePort, within } from "../helpers/mod.ts";
-import { IPV6, needs } from "../helpers/needs.ts";
+import { IPV6, LINUX, needs } from "../helpers/needs.ts";
 import { routeTo } from "../helpers/routes.ts";
 
 function route(hostname: string, port: number, aliases: readonly string[] = ["REDIS"]): Route {
@@ -90,6 +90,23 @@ Deno.test("bindRoutes() names route, address and reason of a port that is taken,
     assertStringIncludes(error.hint ?? "", `port ${port}`);
     assert(error.cause instanceof Deno.errors.AddrInUse);
   }
+});
+
+Deno.test("bindRoutes() says of a port that is not shared who may have it", needs(LINUX), () => {
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = taken.addr;
+  const error = assertThrows(
+    () => bind([route("127.0.0.1", port)], TRANSPORTS, { reusePort: true }),
+    BindError,
+  );
+  assertEquals(
+    error.message,
+    `cannot listen on 127.0.0.1:${port} for route REDIS: address in use`,
+  );
+  assertEquals(
+    error.hint,
+    `port ${port} is held by a program without --reuse-port, or of another user`,
+  );
 });
 
 Deno.test("bindRoutes() sees that :: wants a port that IPv4 has already", () => {

@@ -1,6 +1,7 @@
 // A network of its own for a program: one in which no name server answers, or with few ports. Linux
 // only, and only where a namespace may be made.
 
+import { hasPackages, pathOf } from "../../build/sources.ts";
 import { programCommand } from "./mod.ts";
 import { type Ability, programPath } from "./needs.ts";
 
@@ -30,6 +31,8 @@ export function withResolver(file: string): string[] {
 export interface Network extends Ability {
   /** What starts the program in it. */
   readonly command: readonly string[];
+  /** What starts a script of `tests/` in it. */
+  script(path: string): readonly string[];
 }
 
 /** Tries whether this machine makes such a network. */
@@ -44,6 +47,11 @@ export function networkOf(name: string, script: string): Network {
     name,
     isHere: succeeds([...command, "true"]),
     command: [...command, ...programCommand()],
+    script(path): readonly string[] {
+      const map = pathOf(hasPackages() ? "deno.json" : "offline/import_map.json");
+      const options = ["-q", "-A", `--config=${pathOf("deno.json")}`, `--import-map=${map}`];
+      return [...command, Deno.execPath(), "run", ...options, pathOf(path)];
+    },
   };
 }
 

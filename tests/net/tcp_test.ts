@@ -1,12 +1,12 @@
-// Names and their addresses: the next one has its turn, lookups are shared, and one that hangs keeps
-// nobody but those who want it.
+// Listening: who shares a port with whom. Names and their addresses: the next one has its turn, lookups
+// are shared, and one that hangs keeps nobody but those who want it.
 
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { connectTcp, connectToFirst } from "../../src/net/tcp.ts";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { connectTcp, connectToFirst, listenTcp } from "../../src/net/tcp.ts";
 import type { Stream } from "../../src/net/stream.ts";
 import { freePort, runProgram, startEcho, within } from "../helpers/mod.ts";
 import { FEW_PORTS, NAMES_HANG, networkOf } from "../helpers/namespace.ts";
-import { LINUX, needs } from "../helpers/needs.ts";
+import { IPV6, LINUX, needs } from "../helpers/needs.ts";
 import { startSilent } from "../helpers/process.ts";
 
 /** A network in which no name server answers. */
@@ -14,6 +14,46 @@ const NAMELESS = networkOf("a network in which no name server answers", NAMES_HA
 /** A network with few ports. */
 const CROWDED = networkOf("a network with few ports", FEW_PORTS);
 const never = new AbortController().signal;
+
+/** Listens, and gives the port; closes at the end of the block. */
+function listening(
+  hostname: string,
+  port: number,
+  reusePort: boolean,
+): Disposable & { port: number } {
+  const listeners = listenTcp({ hostname, port }, { reusePort });
+  return {
+    port: listeners[0]?.addr.port ?? 0,
+    [Symbol.dispose](): void {
+      for (const listener of listeners) listener.close();
+    },
+  };
+}
+
+Deno.test("listenTcp() shares a port only where both sides say so", needs(LINUX), () => {
+  const hosts = ["127.0.0.1", "0.0.0.0", ...(IPV6.isHere ? ["::"] : [])];
+  for (const first of hosts) {
+    for (const second of hosts) {
+      for (const [shared, wanted] of [[true, false], [false, true], [false, false]] as const) {
+        using taken = listening(first, 0, shared);
+        assertThrows(() => listening(second, taken.port, wanted), Deno.errors.AddrInUse);
+      }
+      using taken = listening(first, 0, true);
+      using shared = listening(second, taken.port, true);
+      assertEquals(shared.port, taken.port);
+    }
+  }
+});
+
+Deno.test(
+  "listenTcp() is given a port that nobody has where it leaves the choice",
+  needs(LINUX),
+  () => {
+    using all = new DisposableStack();
+    const ports = Array.from({ length: 200 }, () => all.use(listening("127.0.0.1", 0, true)).port);
+    assertEquals(new Set(ports).size, ports.length);
+  },
+);
 
 Deno.test({
   name: "connectToFirst() goes on with the next address where one refuses",
