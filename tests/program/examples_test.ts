@@ -96,8 +96,9 @@ Deno.test("examples/docker-run.sh starts ambassadors with settings that are unde
   ]);
 });
 
-Deno.test("examples/docker-compose.yaml gives its ambassador settings that are understood", () => {
-  const [file, ...more] = readExample("docker-compose.yaml");
+/** The ambassador of a compose file, which has to have settings that are understood. */
+function checkCompose(name: string): YamlMap {
+  const [file, ...more] = readExample(name);
   assertEquals(more, []);
   const service = at(file, "services.redis") as YamlMap;
   assertEquals(service["image"], "ambassador");
@@ -107,6 +108,20 @@ Deno.test("examples/docker-compose.yaml gives its ambassador settings that are u
   assertEquals(service["stop_grace_period"], undefined);
   const { drainDelayMs, drainTimeoutMs } = command.options;
   assert(drainDelayMs + drainTimeoutMs < 10_000);
+  return service;
+}
+
+Deno.test("examples/docker-compose.yaml gives its ambassador settings that are understood", () => {
+  checkCompose("docker-compose.yaml");
+});
+
+Deno.test("examples/docker-compose-replicas.yaml has several ambassadors that can stand side by side", () => {
+  const service = checkCompose("docker-compose-replicas.yaml");
+  assertEquals(at(service, "deploy.replicas"), 3);
+  // Each of these can be had by one container alone.
+  for (const key of ["ports", "container_name", "network_mode"]) {
+    assertEquals(service[key], undefined, key);
+  }
 });
 
 Deno.test("examples/kubernetes-sidecar.yaml gives its ambassador settings that are understood", () => {
@@ -120,9 +135,8 @@ Deno.test("examples/kubernetes-sidecar.yaml gives its ambassador settings that a
   assertEquals(command.options.bind, "127.0.0.1");
 });
 
-Deno.test("examples/kubernetes-deployment.yaml gives its ambassador settings that are understood", () => {
-  const [service, deployment, ...more] = readExample("kubernetes-deployment.yaml");
-  assertEquals(more, []);
+/** A Service and the Deployment behind it; the Deployment. */
+function checkDeployment(service: Yaml | undefined, deployment: Yaml | undefined): YamlMap {
   const pod = at(deployment, "spec.template");
   const label = at(pod, "metadata.labels.app");
   assertEquals(at(service, "spec.selector.app"), label);
@@ -140,18 +154,42 @@ Deno.test("examples/kubernetes-deployment.yaml gives its ambassador settings tha
   const { drainDelayMs, drainTimeoutMs } = command.options;
   const graceMs = Number(at(pod, "spec.terminationGracePeriodSeconds")) * 1000;
   assert(drainDelayMs > 0 && drainDelayMs + drainTimeoutMs < graceMs);
+  return deployment as YamlMap;
+}
+
+Deno.test("examples/kubernetes-deployment.yaml gives its ambassador settings that are understood", () => {
+  const [service, deployment, ...more] = readExample("kubernetes-deployment.yaml");
+  assertEquals(more, []);
+  checkDeployment(service, deployment);
 });
 
-Deno.test("README.md shows the files of examples/ as they are", () => {
+Deno.test("examples/kubernetes-replicas.yaml keeps pods that serve, and spreads these pods", () => {
+  const [service, deployment, budget, ...more] = readExample("kubernetes-replicas.yaml");
+  assertEquals(more, []);
+  const { spec } = checkDeployment(service, deployment);
+  const label = at(spec, "template.metadata.labels.app");
+  const [spread = {}] = list(spec, "template.spec.topologySpreadConstraints");
+  assertEquals(at(spread, "labelSelector.matchLabels.app"), label);
+  assertEquals(at(budget, "kind"), "PodDisruptionBudget");
+  assertEquals(at(budget, "spec.selector.matchLabels.app"), label);
+  assertEquals(at(spec, "strategy.rollingUpdate.maxUnavailable"), 0);
+  assert(Number(at(spec, "replicas")) > Number(at(budget, "spec.maxUnavailable")));
+});
+
+Deno.test("README.md shows the files of examples/ as they are, and docs/scaling.md links the others", () => {
   const readme = readText("README.md");
+  const scaling = readText("docs/scaling.md");
   const names = [...Deno.readDirSync(new URL("examples", ROOT))].map(({ name }) => name).sort();
   assertEquals(names, [
+    "docker-compose-replicas.yaml",
     "docker-compose.yaml",
     "docker-run.sh",
     "kubernetes-deployment.yaml",
+    "kubernetes-replicas.yaml",
     "kubernetes-sidecar.yaml",
   ]);
   for (const name of names) {
+    if (scaling.includes(`](../examples/${name})`)) continue;
     const block = readText(`examples/${name}`).trimEnd().split("\n")
       .map((line) => line === "" ? "" : `    ${line}`).join("\n");
     assert(readme.includes(`\n${block}\n`), `README.md does not show examples/${name} as it is`);
