@@ -1,7 +1,9 @@
 // A load generator of its own process: many connections that each ask, wait for the answer and ask
 // again, and how evenly they are served. It talks to the system's sockets itself (epoll, by FFI): a
-// generator that serves its own sockets unevenly could not tell. Linux.
+// generator that serves its own sockets unevenly could not tell. Linux. Its arguments are
+// `HOST PORT CONNECTIONS SECONDS [QUIET [PID,…]]`; it says "opened" on stderr, then JSON on stdout.
 
+import { cpuSeconds } from "./process.ts";
 import { quantile } from "./stats.ts";
 
 /** What was found. */
@@ -16,6 +18,8 @@ export interface ClosedLoopFigures {
   readonly longestMs: number;
   /** Answers to the connection that got fewest, as a share of the median connection's. */
   readonly leastShare: number;
+  /** CPU microseconds of the processes for an answer; 0 where none was named. */
+  readonly cpuMicros: number;
 }
 
 const LIBRARY = {
@@ -31,11 +35,19 @@ const LIBRARY = {
 
 const [AF_INET, SOCK_STREAM, EPOLL_CTL_ADD, EPOLLIN] = [2, 1, 1, 1];
 const [MSG_DONTWAIT, MSG_NOSIGNAL, IPPROTO_TCP, TCP_NODELAY] = [0x40, 0x4000, 6, 1];
+const [SOL_SOCKET, SO_LINGER, SO_SNDTIMEO] = [1, 13, 21];
 const MAX_EVENTS = 512;
 /** `struct epoll_event` is packed on this architecture alone. */
 const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4;
-/** Few enough for any listen queue. */
-const CONNECTS_AT_ONCE = 50;
+/** Few enough for socat's listen queue of 5. */
+const CONNECTS_AT_ONCE = 4;
+/** How long a connect and the first answers may take. */
+const PATIENCE_SECONDS = 20;
+/**
+ * How long all ask before and after the time that is counted: what was started beside them then runs
+ * through all of that time.
+ */
+const AROUND_SECONDS = 0.5;
 const PING = new TextEncoder().encode("PING\r\n");
 const PONG_LENGTH = "+PONG\r\n".length;
 
@@ -49,19 +61,45 @@ interface ClosedLoopOptions {
   /** How many more are held without a word meanwhile. */
   readonly quiet: number;
   readonly seconds: number;
+  /** Whose CPU time is counted. */
+  readonly processes: readonly { readonly pid: number }[];
+  /** Told when all are open and have been answered once. */
+  readonly onOpen: () => void;
 }
 
 function closedLoop(options: ClosedLoopOptions): ClosedLoopFigures {
   const { symbols: libc } = openLibc();
-  const { connections, quiet, seconds } = options;
+  const { connections, quiet, seconds, processes } = options;
   const epoll = libc.epoll_create1(0);
   const events = new Int32Array(MAX_EVENTS * EVENT_WORDS);
   const answer = new Uint8Array(4096);
+  const total = connections + quiet;
   const descriptors: number[] = [];
-  const missing = new Int32Array(connections + quiet);
+  const missing = new Int32Array(total);
   const counts = new Int32Array(connections);
-  const askedMs = new Float64Array(connections + quiet);
+  const askedMs = new Float64Array(total);
   const timesMs: number[] = [];
+
+  function open(index: number): void {
+    const descriptor = libc.socket(AF_INET, SOCK_STREAM, 0);
+    if (descriptor < 0) {
+      throw new Error(`no descriptor is left for connection ${index} of ${total} (ulimit -n)`);
+    }
+    // It holds for connect() too.
+    const limit = BigInt64Array.of(BigInt(PATIENCE_SECONDS), 0n);
+    libc.setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, limit, 16);
+    // Closed by a reset, or thousands of ports would stay in use for a minute (TIME_WAIT).
+    libc.setsockopt(descriptor, SOL_SOCKET, SO_LINGER, Int32Array.of(1, 0), 8);
+    libc.setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, Int32Array.of(1), 4);
+    if (libc.connect(descriptor, addressOf(options), 16) !== 0) {
+      throw new Error(`connection ${index} of ${total} could not be opened`);
+    }
+    const event = new Int32Array(EVENT_WORDS);
+    event[0] = EPOLLIN;
+    event[EVENT_WORDS - 2] = index;
+    libc.epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, event);
+    descriptors.push(descriptor);
+  }
 
   function ask(index: number): void {
     missing[index] = PONG_LENGTH;
@@ -70,8 +108,8 @@ function closedLoop(options: ClosedLoopOptions): ClosedLoopFigures {
     if (Number(sent) !== PING.length) throw new Error(`connection ${index} was closed`);
   }
 
-  /** Waits for answers once; calls back for each that is whole. */
-  function wait(limitMs: number, onAnswer: (index: number) => void): void {
+  /** Waits for answers once and calls back for each that is whole; how many sockets had something. */
+  function wait(limitMs: number, onAnswer: (index: number) => void): number {
     const count = libc.epoll_wait(epoll, events, MAX_EVENTS, limitMs);
     for (let at = 0; at < count; at++) {
       const index = events[at * EVENT_WORDS + EVENT_WORDS - 2] ?? 0;
@@ -81,62 +119,55 @@ function closedLoop(options: ClosedLoopOptions): ClosedLoopFigures {
       missing[index] = (missing[index] ?? 0) - got;
       if (missing[index] === 0) onAnswer(index);
     }
+    return count;
   }
 
-  function open(index: number): void {
-    const descriptor = libc.socket(AF_INET, SOCK_STREAM, 0);
-    if (descriptor < 0 || libc.connect(descriptor, addressOf(options), 16) !== 0) {
-      throw new Error(`connection ${index} of ${connections + quiet} could not be opened`);
+  /** All ask, wait and ask again; the milliseconds that this took. */
+  function askOn(forSeconds: number, onAnswer: (index: number) => void): number {
+    const beginMs = performance.now();
+    let nowMs = beginMs;
+    for (; nowMs < beginMs + forSeconds * 1000; nowMs = performance.now()) {
+      wait(100, (index) => {
+        onAnswer(index);
+        ask(index);
+      });
     }
-    libc.setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, new Int32Array([1]), 4);
-    const event = new Int32Array(EVENT_WORDS);
-    event[0] = EPOLLIN;
-    event[EVENT_WORDS - 2] = index;
-    libc.epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, event);
-    descriptors.push(descriptor);
+    return nowMs - beginMs;
   }
 
-  for (let done = 0; done < connections + quiet;) {
-    const from = done;
-    for (; done < Math.min(from + CONNECTS_AT_ONCE, connections + quiet); done++) {
+  for (let done = 0; done < total;) {
+    let unanswered = Math.min(CONNECTS_AT_ONCE, total - done);
+    for (const end = done + unanswered; done < end; done++) {
       open(done);
       ask(done);
     }
-    let answered = 0;
-    while (answered < done - from) wait(10_000, () => answered++);
+    while (unanswered > 0) {
+      if (wait(PATIENCE_SECONDS * 1000, () => unanswered--) === 0) {
+        throw new Error(`no answer on connection ${done} of ${total} in ${PATIENCE_SECONDS} s`);
+      }
+    }
   }
-  const beginMs = performance.now();
-  const endMs = beginMs + seconds * 1000;
+  options.onOpen();
   for (let index = 0; index < connections; index++) ask(index);
-  let nowMs = beginMs;
-  while (nowMs < endMs) {
-    wait(100, (index) => {
-      timesMs.push(performance.now() - (askedMs[index] ?? 0));
-      counts[index] = (counts[index] ?? 0) + 1;
-      ask(index);
-    });
-    nowMs = performance.now();
-  }
+  askOn(AROUND_SECONDS, () => {});
+  const cpuBefore = cpuSeconds(processes);
+  const tookMs = askOn(seconds, (index) => {
+    timesMs.push(performance.now() - (askedMs[index] ?? 0));
+    counts[index] = (counts[index] ?? 0) + 1;
+  });
+  const cpu = cpuSeconds(processes) - cpuBefore;
+  const nowMs = performance.now();
   const unansweredMs = nowMs -
     askedMs.subarray(0, connections).reduce((first, ms) => Math.min(first, ms), nowMs);
+  askOn(AROUND_SECONDS, () => {});
   return {
-    perSecond: timesMs.length / ((nowMs - beginMs) / 1000),
+    perSecond: timesMs.length / (tookMs / 1000),
     p50Ms: quantile(timesMs, 0.5),
     p99Ms: quantile(timesMs, 0.99),
     longestMs: Math.max(quantile(timesMs, 1), unansweredMs),
     leastShare: quantile([...counts], 0) / Math.max(1, quantile([...counts], 0.5)),
+    cpuMicros: cpu * 1e6 / timesMs.length,
   };
-}
-
-if (import.meta.main) {
-  const [hostname = "", port, connections, seconds, quiet] = Deno.args;
-  console.log(JSON.stringify(closedLoop({
-    hostname,
-    port: Number(port),
-    connections: Number(connections),
-    seconds: Number(seconds),
-    quiet: Number(quiet ?? 0),
-  })));
 }
 
 function openLibc(): Deno.DynamicLibrary<typeof LIBRARY> {
@@ -146,4 +177,22 @@ function openLibc(): Deno.DynamicLibrary<typeof LIBRARY> {
 function addressOf({ hostname, port }: ClosedLoopOptions): Uint8Array<ArrayBuffer> {
   const parts = hostname.split(".").map(Number);
   return Uint8Array.of(AF_INET, 0, port >> 8, port & 255, ...parts, 0, 0, 0, 0, 0, 0, 0, 0);
+}
+
+if (import.meta.main) {
+  const [hostname = "", port, connections, seconds, quiet, pids = ""] = Deno.args;
+  try {
+    console.log(JSON.stringify(closedLoop({
+      hostname,
+      port: Number(port),
+      connections: Number(connections),
+      seconds: Number(seconds),
+      quiet: Number(quiet ?? 0),
+      processes: pids.split(",").filter((pid) => pid !== "").map((pid) => ({ pid: Number(pid) })),
+      onOpen: () => console.error("opened"),
+    })));
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    Deno.exit(1);
+  }
 }

@@ -1,7 +1,9 @@
 // Those who are compared, each as the command lines that forward a list of routes. All but the number
-// of connections is as they come: HAProxy and nginx use all processors, socat one process a client.
+// of connections and the listen queues is as they come, unless HAProxy and nginx are to use one
+// processor.
 
 import { sourceCommand } from "../build/sources.ts";
+import { connectionsFor, DESCRIPTORS } from "./descriptors.ts";
 import { freePort } from "./process.ts";
 import { findOnPath, howToInstall, nginxStreamModule, type ProgramName } from "./programs.ts";
 
@@ -19,12 +21,17 @@ export interface BenchRoute {
 export interface ForwarderSpec {
   /** The head of its column. */
   readonly name: string;
+  /** Whether it is an ambassador, with its log, its status page and the options for these. */
+  readonly isAmbassador: boolean;
   /** The command lines; files that they need are written into the folder. */
-  commands(routes: readonly BenchRoute[], folder: string): readonly (readonly string[])[];
+  commands(
+    routes: readonly BenchRoute[],
+    { folder, options }: { folder: string; options: readonly string[] },
+  ): readonly (readonly string[])[];
 }
 
-/** More than the bench ever opens at once, and few enough for the usual limits on open files. */
-const MAX_CONNECTIONS = 6000;
+/** The listen queue that Deno and nginx ask for by themselves. */
+const BACKLOG = 511;
 
 /** The ambassador: sources with the Deno that runs the bench (these unless given), or an executable. */
 export function ambassador(path?: string): ForwarderSpec {
@@ -32,8 +39,10 @@ export function ambassador(path?: string): ForwarderSpec {
   const program = path === undefined || isFolder ? sourceCommand(path) : [path];
   return {
     name: "ambassador",
-    commands: (routes) => [[
+    isAmbassador: true,
+    commands: (routes, { options }) => [[
       ...program,
+      ...options,
       ...routes.map(({ listenPort, hostname, port }) =>
         `127.0.0.1:${listenPort}=${hostname}:${port}`
       ),
@@ -53,16 +62,18 @@ export function scrapedAmbassador(executable?: string): ForwarderSpec & Disposab
   }, 1000);
   return {
     name: "with status",
-    commands: (routes, folder) => {
+    isAmbassador: true,
+    commands: (routes, { folder, options }) => {
       const address = `127.0.0.1:${freePort()}`;
       addresses.add(address);
-      return commands(routes, folder).map((command) => [...command, `--status=${address}`]);
+      return commands(routes, { folder, options: [...options, `--status=${address}`] });
     },
     [Symbol.dispose]: () => clearInterval(timer),
   };
 }
 
-async function scrape(address: string): Promise<void> {
+/** Asks for the metrics once, as Prometheus would; without an answer where there is none to be had. */
+export async function scrape(address: string): Promise<void> {
   try {
     await (await fetch(`http://${address}/metrics`)).text();
   } catch {
@@ -70,8 +81,13 @@ async function scrape(address: string): Promise<void> {
   }
 }
 
-/** The peers that are installed, and what to say of those that are not. */
-export function findPeers(): { peers: ForwarderSpec[]; missing: string[] } {
+/**
+ * The peers that are installed, and what to say of those that are not. With one worker HAProxy and
+ * nginx use one processor, as the ambassador does; socat, a process for each client, is left out.
+ */
+export function findPeers(
+  { oneWorker }: { oneWorker: boolean },
+): { peers: ForwarderSpec[]; missing: string[] } {
   const peers: ForwarderSpec[] = [];
   const missing: string[] = [];
   const add = (name: ProgramName, make: (path: string) => ForwarderSpec[]): void => {
@@ -79,9 +95,11 @@ export function findPeers(): { peers: ForwarderSpec[]; missing: string[] } {
     if (path === undefined) missing.push(howToInstall(name));
     else peers.push(...make(path));
   };
-  add("socat", (path) => [socat(path, "socat", ""), socat(path, "socat 512", ",backlog=512")]);
-  add("haproxy", (path) => [haproxy(path)]);
-  add("nginx", (path) => [nginx(path)]);
+  if (!oneWorker) {
+    add("socat", (path) => [socat(path, "socat", ""), socat(path, "socat 512", ",backlog=512")]);
+  }
+  add("haproxy", (path) => [haproxy(path, oneWorker)]);
+  add("nginx", (path) => [nginx(path, oneWorker)]);
   return { peers, missing };
 }
 
@@ -89,6 +107,7 @@ export function findPeers(): { peers: ForwarderSpec[]; missing: string[] } {
 function socat(path: string, name: string, extra: string): ForwarderSpec {
   return {
     name,
+    isAmbassador: false,
     commands: (routes) =>
       routes.map(({ listenPort, hostname, port }) => [
         path,
@@ -100,21 +119,22 @@ function socat(path: string, name: string, extra: string): ForwarderSpec {
   };
 }
 
-function haproxy(path: string): ForwarderSpec {
+function haproxy(path: string, oneWorker: boolean): ForwarderSpec {
   return {
     name: "HAProxy",
-    commands: (routes, folder) => {
+    isAmbassador: false,
+    commands: (routes, { folder }) => {
       const file = `${folder}/haproxy.cfg`;
       const listens = routes.map(({ listenPort, hostname, port }) => `
 listen route${listenPort}
-  bind 127.0.0.1:${listenPort}
+  bind 127.0.0.1:${listenPort} backlog ${BACKLOG}
   server upstream ${hostname}:${port}
 `);
       Deno.writeTextFileSync(
         file,
         `global
-  maxconn ${MAX_CONNECTIONS}
-defaults
+  maxconn ${connectionsFor(routes.length)}
+${oneWorker ? "  nbthread 1\n" : ""}defaults
   mode tcp
   timeout connect 10s
   timeout client 1h
@@ -126,23 +146,24 @@ ${listens.join("")}`,
   };
 }
 
-function nginx(path: string): ForwarderSpec {
+function nginx(path: string, oneWorker: boolean): ForwarderSpec {
   return {
     name: "nginx",
-    commands: (routes, folder) => {
+    isAmbassador: false,
+    commands: (routes, { folder }) => {
       const file = `${folder}/nginx.conf`;
       const module = nginxStreamModule();
       const servers = routes.map(({ listenPort, hostname, port }) =>
-        `  server { listen 127.0.0.1:${listenPort}; proxy_pass ${hostname}:${port}; }\n`
+        `  server { listen 127.0.0.1:${listenPort} backlog=${BACKLOG}; proxy_pass ${hostname}:${port}; }\n`
       );
       Deno.writeTextFileSync(
         file,
         `${module === undefined ? "" : `load_module ${module};\n`}daemon off;
 pid ${folder}/nginx.pid;
 error_log stderr crit;
-worker_processes auto;
-worker_rlimit_nofile 20000;
-events { worker_connections ${MAX_CONNECTIONS * 3}; }
+worker_processes ${oneWorker ? 1 : "auto"};
+worker_rlimit_nofile ${DESCRIPTORS};
+events { worker_connections ${connectionsFor(0) * 2 + routes.length + 100}; }
 stream {
   access_log off;
   proxy_timeout 1h;

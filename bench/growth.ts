@@ -1,65 +1,118 @@
-// The cost of one more connection and of one more route: the same work with more and more of them.
+// The cost of growth: the same work with more and more connections, and with more and more routes.
 
-import { idle, requests } from "./loads.ts";
+import { median } from "./stats.ts";
+import { connectionsFor } from "./descriptors.ts";
+import { scrape } from "./forwarders.ts";
+import { busy, idle, nothing, requests } from "./loads.ts";
+import type { Figure, Measure, MeasureTable } from "./measures.ts";
 import { memoryBytes } from "./process.ts";
-import type { Services } from "./services.ts";
-import type { Candidate } from "./setup.ts";
-import { formatNumber } from "./stats.ts";
-import { formatTable } from "./table.ts";
 
-/** Options for {@linkcode measureGrowth}. */
-export interface MeasureGrowthOptions {
-  /** The servers. */
-  readonly services: Services;
-  /** 1 for figures to publish, less for a quick look. */
-  readonly effort: number;
-  /** Told what is about to be measured. */
-  readonly onStep: (step: string) => void;
+const BUSY: readonly Figure[] = [
+  { title: "PING/s", better: "more" },
+  { title: "p50 ms", better: "less" },
+  { title: "p99 ms", better: "less" },
+  { title: "least/median", better: "more" },
+  { title: "CPU µs/PING", better: "less" },
+];
+
+function busyMeasure(name: string, options: { connections: number; quiet?: number }): Measure {
+  return {
+    name,
+    figures: BUSY,
+    async run({ forwarder, effort }): Promise<number[]> {
+      // Long enough for each of them to get some answers.
+      const seconds = (2 + options.connections / 1000) * effort;
+      const [figures] = await busy(forwarder, { ...options, seconds }, nothing);
+      const { perSecond, p50Ms, p99Ms, leastShare, cpuMicros } = figures;
+      return [perSecond, p50Ms, p99Ms, leastShare, cpuMicros];
+    },
+  };
 }
 
-const CONNECTIONS = [10, 100, 1000, 5000] as const;
-const ROUTES = [1, 100, 1000] as const;
-
-/** Two tables. */
-export async function measureGrowth(
-  candidate: Candidate,
-  options: MeasureGrowthOptions,
-): Promise<string> {
-  const connections = await growConnections(candidate, options);
-  return `${connections}\n\n${await growRoutes(candidate, options)}`;
+function idleMeasure(connections: number): Measure {
+  return {
+    name: `${grouped(connections)} idle connections`,
+    figures: [{ title: "KB each", better: "less" }],
+    async run({ candidate }): Promise<number[]> {
+      await using fresh = await candidate.launch();
+      return [await idle(fresh, { connections }) / 1000];
+    },
+  };
 }
 
-async function growConnections(
-  candidate: Candidate,
-  { services, effort, onStep }: MeasureGrowthOptions,
-): Promise<string> {
-  const rows: string[][] = [["connections", "PING/s", "p50 ms", "p99 ms", "KB each, idle"]];
-  for (const connections of CONNECTIONS) {
-    onStep(`growth: ${connections} connections`);
-    await using forwarder = await candidate.launch();
-    const bytes = await idle(forwarder, { connections });
-    // More clients than one benchmark thread serves well say more of it than of the forwarder.
-    const count = 60_000 * effort + connections * 4;
-    const { perSecond, p50Ms, p99Ms } = await requests(services, forwarder, { count, connections });
-    rows.push([`${connections}`, ...[perSecond, p50Ms, p99Ms, bytes / 1000].map(formatNumber)]);
-  }
-  return formatTable(rows);
+const ROUTES: readonly Figure[] = [
+  { title: "start ms", better: "less" },
+  { title: "memory MB", better: "less" },
+  { title: "PING/s on the last", better: "more" },
+  { title: "scrape ms", better: "less" },
+];
+
+function routesMeasure(routes: number): Measure {
+  return {
+    name: routes === 1 ? "1 route" : `${grouped(routes)} routes`,
+    figures: ROUTES,
+    async run({ candidate, services, effort }): Promise<number[]> {
+      const beginMs = performance.now();
+      await using forwarder = await candidate.launch({ routes, status: true });
+      const startMs = performance.now() - beginMs;
+      const memory = memoryBytes(forwarder.processes) / 1e6;
+      const options = { count: 60_000 * effort, connections: 50 };
+      const { perSecond } = await requests(services, forwarder, options);
+      const scrapeMs = candidate.isAmbassador ? await medianScrapeMs(forwarder.statusPort) : NaN;
+      return [startMs, memory, perSecond, scrapeMs];
+    },
+  };
 }
 
-async function growRoutes(
-  candidate: Candidate,
-  { services, effort, onStep }: MeasureGrowthOptions,
-): Promise<string> {
-  const rows: string[][] = [["routes", "start ms", "memory MB", "PING/s on the last"]];
-  for (const routes of ROUTES) {
-    onStep(`growth: ${routes} routes`);
+async function medianScrapeMs(statusPort: number): Promise<number> {
+  const times: number[] = [];
+  for (let i = 0; i < 11; i++) {
     const beginMs = performance.now();
-    await using forwarder = await candidate.launchWithRoutes(routes);
-    const startMs = performance.now() - beginMs;
-    const memory = memoryBytes(forwarder.processes) / 1e6;
-    const options = { count: 60_000 * effort, connections: 50 };
-    const { perSecond } = await requests(services, forwarder, options);
-    rows.push([`${routes}`, ...[startMs, memory, perSecond].map(formatNumber)]);
+    await scrape(`127.0.0.1:${statusPort}`);
+    times.push(performance.now() - beginMs);
   }
-  return formatTable(rows);
+  return median(times);
 }
+
+/** These as far as the limit on open files allows, else as many hundreds as it allows; each once. */
+function possible(counts: readonly number[]): number[] {
+  const most = Math.floor(connectionsFor(10) / 100) * 100;
+  return [...new Set(counts.map((count) => Math.min(count, most)))];
+}
+
+function grouped(count: number): string {
+  return count.toLocaleString("en");
+}
+
+const [most = 0] = possible([10_000]);
+
+/** One table for each thing that grows. */
+export const GROWTH: readonly MeasureTable[] = [
+  {
+    name: "busy",
+    text: "Connections that ask, wait for the answer and ask again; every peer with one worker.",
+    measures: [
+      ...possible([10, 100, 300, 1000, 3000, 5000, 10_000]).map((connections) =>
+        busyMeasure(`${grouped(connections)} connections`, { connections })
+      ),
+      busyMeasure(`${grouped(most)} connections, half of them busy`, {
+        connections: most / 2,
+        quiet: most / 2,
+      }),
+    ],
+    againstFirst: false,
+  },
+  {
+    name: "memory",
+    text: "Memory of connections that have asked once.",
+    measures: possible([100, 1000, 10_000]).map(idleMeasure),
+    againstFirst: false,
+  },
+  {
+    name: "routes",
+    text:
+      "Routes that are all bound, of which the last is asked; the ambassador with a status page.",
+    measures: [1, 100, 1000, 5000].map(routesMeasure),
+    againstFirst: false,
+  },
+];

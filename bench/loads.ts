@@ -1,7 +1,9 @@
 // The load generators: those of Redis and iperf3, and two small ones for what these do not measure.
 
 import { pause } from "../src/base/time.ts";
-import { cpuSeconds, memoryBytes, output } from "./process.ts";
+import { pathOf } from "../build/sources.ts";
+import type { ClosedLoopFigures } from "./closed_loop.ts";
+import { cpuSeconds, memoryBytes, output, start } from "./process.ts";
 import type { Services } from "./services.ts";
 import type { Forwarder } from "./setup.ts";
 import { quantile } from "./stats.ts";
@@ -65,6 +67,34 @@ export function parseRequests(csv: string): RequestFigures {
   return { perSecond, p50Ms, p99Ms };
 }
 
+/**
+ * What many connections that ask, wait and ask again get through the forwarder, and what `beside` does
+ * meanwhile: it is called when all of them are open, and they ask for a second longer than is counted.
+ */
+export async function busy<T>(
+  { processes, redisPort }: Forwarder,
+  { connections, quiet = 0, seconds }: { connections: number; quiet?: number; seconds: number },
+  beside: () => Promise<T>,
+): Promise<[ClosedLoopFigures, T]> {
+  await using generator = start([
+    ...[Deno.execPath(), "run", "-q", "-A", "--no-config", pathOf("bench/closed_loop.ts")],
+    ...["127.0.0.1", redisPort, connections, seconds, quiet].map(String),
+    processes.map(({ pid }) => pid).join(),
+  ], ["stdout", "stderr"]);
+  const found = new Response(generator.child.stdout).text();
+  const notes = generator.child.stderr.pipeThrough(new TextDecoderStream()).values();
+  const { value: note } = await notes.next();
+  if (note !== "opened\n") throw new Error(`the load generator: ${note?.trim()}`);
+  const [text, result] = await Promise.all([found, beside()]);
+  if (text === "") throw new Error(`the load generator: ${(await notes.next()).value?.trim()}`);
+  return [JSON.parse(text, (_, value) => value ?? NaN), result];
+}
+
+/** Nothing, for {@linkcode busy}. */
+export function nothing(): Promise<void> {
+  return Promise.resolve();
+}
+
 /** The median time of a request on one connection while streams run beside it, in milliseconds. */
 export async function quiet(
   services: Services,
@@ -113,7 +143,8 @@ export async function idle(
 const PING = new TextEncoder().encode("PING\r\n");
 const PONG_LENGTH = "+PONG\r\n".length;
 
-async function ping(conn: Deno.TcpConn): Promise<void> {
+/** Asks once and waits for the answer. */
+export async function ping(conn: Deno.TcpConn): Promise<void> {
   await conn.write(PING);
   const answer = new Uint8Array(PONG_LENGTH);
   for (let done = 0; done < PONG_LENGTH;) {

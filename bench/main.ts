@@ -2,39 +2,47 @@
 // what it reads from /proc.
 
 import { parseOptions } from "../build/arguments.ts";
+import { BESIDE } from "./beside.ts";
 import { ambassador, findPeers, type ForwarderSpec, scrapedAmbassador } from "./forwarders.ts";
-import { measureGrowth } from "./growth.ts";
-import { type Measure, MEASURES } from "./measures.ts";
+import { GROWTH } from "./growth.ts";
+import { type Measure, MEASURES, type MeasureTable } from "./measures.ts";
 import { killAll } from "./process.ts";
-import { formatCharts, formatJson, formatRows, rowsOf } from "./report.ts";
-import { runRounds } from "./rounds.ts";
+import { formatCharts, formatJson, formatMeasures, formatRows, rowsOf } from "./report.ts";
+import { type Results, runRounds } from "./rounds.ts";
 import { startServices } from "./services.ts";
 import { candidate } from "./setup.ts";
 
+/** The tables of `--growth`. */
+const TABLES: readonly MeasureTable[] = [...GROWTH, BESIDE];
+
 const USAGE = `deno task bench [OPTIONS]
 
-  --rounds COUNT     interleaved rounds; the table shows their medians [5]
-  --only NAME[,...]  only these: ${MEASURES.map(({ name }) => name).join(", ")}
+  --rounds COUNT     interleaved rounds; the table shows their medians [5, with --growth 3]
+  --only NAME[,...]  only these: ${namesOf(MEASURES)};
+                     with --growth: ${namesOf(TABLES)}
   --peers NAME[,...] only these peers, by the heads of their columns
   --bin FILE         measure this executable instead of the sources
   --before PATH      an earlier version as one more peer: an executable, or a checkout's folder
   --effort SHARE     0.1 for a quick look: shorter runs [1]
   --status           the ambassador with its metrics read every second, as one more peer
-  --growth           the cost of one more connection and of one more route instead
+  --growth           the cost of growth, and what each costs the others, instead; every peer with
+                     one worker
   --json             all rounds as JSON instead of the table`;
 
 /** What the command line asks for. */
 interface BenchOptions {
   readonly rounds: number;
   readonly effort: number;
+  /** Of the usual table; none where others were asked for. */
   readonly measures: readonly Measure[];
+  /** The others. */
+  readonly tables: readonly MeasureTable[];
   readonly peers: readonly ForwarderSpec[];
   /** What to say of peers that are not installed. */
   readonly missing: readonly string[];
   readonly bin: string | undefined;
   readonly before: string | undefined;
   readonly status: boolean;
-  readonly growth: boolean;
   readonly json: boolean;
 }
 
@@ -45,7 +53,7 @@ interface BenchOptions {
  */
 function parseBenchCommand(args: readonly string[]): BenchOptions | undefined {
   const options = parseOptions(args, {
-    rounds: { type: "string", default: "5" },
+    rounds: { type: "string" },
     only: { type: "string" },
     peers: { type: "string" },
     bin: { type: "string" },
@@ -57,22 +65,23 @@ function parseBenchCommand(args: readonly string[]): BenchOptions | undefined {
     help: { type: "boolean", short: "h" },
   });
   if (options.help) return undefined;
-  const { bin, before, status, growth, json } = options;
-  if (growth && json) throw new SyntaxError("--growth: stands without --json");
-  const measures = chosen(MEASURES, options.only);
-  if (measures.length === 0) throw new SyntaxError(`--only "${options.only}": names nothing`);
-  const { peers, missing } = findPeers();
+  const { bin, before, status, growth, json, only, rounds = growth ? "3" : "5" } = options;
+  if (growth && status) throw new SyntaxError("--growth: stands without --status");
+  const measures = growth ? [] : chosen(MEASURES, only);
+  const tables = growth ? chosen(TABLES, only) : [];
+  if (measures.length + tables.length === 0) {
+    throw new SyntaxError(`--only "${only}": names nothing`);
+  }
+  const { peers, missing } = findPeers({ oneWorker: growth });
   return {
-    rounds: Math.ceil(positive("rounds", options.rounds)),
+    rounds: Math.ceil(positive("rounds", rounds)),
     effort: positive("effort", options.effort),
-    measures,
     peers: chosen(peers, options.peers),
-    missing,
-    ...{ bin, before, status, growth, json },
+    ...{ measures, tables, missing, bin, before, status, json },
   };
 }
 
-async function run({ rounds, effort, measures, ...options }: BenchOptions): Promise<void> {
+async function run({ rounds, effort, measures, tables, ...options }: BenchOptions): Promise<void> {
   const onStep = (step: string): void => note(`\r\x1b[K${step}`);
   for (const line of options.missing) note(`left out, since ${line}\n`);
   using scraped = options.status ? scrapedAmbassador(options.bin) : null;
@@ -87,23 +96,27 @@ async function run({ rounds, effort, measures, ...options }: BenchOptions): Prom
   cleanup.defer(() => Deno.remove(folder, { recursive: true }));
   const services = cleanup.use(await startServices(all.length));
   const candidates = all.map((spec, index) => candidate(spec, { index, services, folder }));
-  const [first] = candidates;
-  if (options.growth && first !== undefined) {
-    const tables = await measureGrowth(first, { services, effort, onStep });
+  async function measured(list: readonly Measure[]): Promise<Results> {
+    const results = await runRounds(candidates, list, { rounds, services, effort, onStep });
     onStep("");
-    console.log(tables);
-    return;
+    return results;
   }
-  const results = await runRounds(candidates, measures, { rounds, services, effort, onStep });
-  onStep("");
   if (options.json) {
-    console.log(formatJson(results));
+    const list = [...measures, ...tables.flatMap((table) => table.measures)];
+    console.log(formatJson(await measured(list)));
     return;
   }
-  const rows = rowsOf(results);
-  console.log(`${formatRows(rows)}\n`);
-  console.log("In brackets: how many times better the ambassador is; below 1 the peer is ahead.\n");
-  console.log(formatCharts(rows));
+  if (measures.length > 0) {
+    const rows = rowsOf(await measured(measures));
+    console.log(`${formatRows(rows)}\n`);
+    console.log(
+      "In brackets: how many times better the ambassador is; below 1 the peer is ahead.\n",
+    );
+    console.log(formatCharts(rows));
+  }
+  for (const table of tables) {
+    console.log(`${table.text}\n\n${formatMeasures(await measured(table.measures), table)}\n`);
+  }
 }
 
 function positive(name: string, text: string): number {
@@ -118,10 +131,14 @@ function chosen<T extends { readonly name: string }>(all: readonly T[], list?: s
   const names = list.split(",").filter((name) => name !== "");
   for (const name of names) {
     if (!all.some((one) => one.name === name)) {
-      throw new RangeError(`"${name}": not one of ${all.map((one) => one.name).join(", ")}`);
+      throw new RangeError(`"${name}": not one of ${namesOf(all)}`);
     }
   }
   return all.filter(({ name }) => names.includes(name));
+}
+
+function namesOf(all: readonly { readonly name: string }[]): string {
+  return all.map(({ name }) => name).join(", ");
 }
 
 function note(text: string): void {

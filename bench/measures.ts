@@ -1,6 +1,6 @@
 // What is measured, one entry a run: the figures that it gives and how it is made.
 
-import { idle, quiet, requests, stream } from "./loads.ts";
+import { busy, idle, nothing, quiet, requests, stream } from "./loads.ts";
 import type { Services } from "./services.ts";
 import type { Candidate, Forwarder } from "./setup.ts";
 import { median } from "./stats.ts";
@@ -35,7 +35,19 @@ export interface Measure {
   run(subject: Subject): Promise<readonly number[]>;
 }
 
-/** All, in the order of the table. */
+/** A table of its own: one row for each measure and candidate, the figures beside each other. */
+export interface MeasureTable {
+  /** Its name for `--only`. */
+  readonly name: string;
+  /** What stands above it. */
+  readonly text: string;
+  /** Its rows; all have the same figures. */
+  readonly measures: readonly Measure[];
+  /** Whether each figure is followed by how many times better it is than that of the first row. */
+  readonly againstFirst: boolean;
+}
+
+/** All of the usual table, in its order. */
 export const MEASURES: readonly Measure[] = [
   {
     name: "stream",
@@ -115,6 +127,39 @@ export const MEASURES: readonly Measure[] = [
       return [await quiet(services, forwarder, { streams: 4, seconds: seconds(effort) })];
     },
   },
+  crowd(300),
+  crowd(1000),
+  {
+    name: "mix",
+    figures: [
+      { title: "1,000 beside 4 streams, PING/s", better: "more" },
+      { title: "1,000 beside 4 streams, p99 ms", better: "less" },
+      { title: "1,000 beside 4 streams, least/median", better: "more" },
+      { title: "4 streams beside 1,000, Gbit/s", better: "more" },
+    ],
+    async run({ services, forwarder, effort }): Promise<number[]> {
+      const counted = seconds(2 * effort);
+      const [{ perSecond, p99Ms, leastShare }, { gbits }] = await busy(
+        forwarder,
+        { connections: 1000, seconds: counted },
+        // As long as all ask.
+        () => stream(services, forwarder, { streams: 4, seconds: counted + 1 }),
+      );
+      return [perSecond, p99Ms, leastShare, gbits];
+    },
+  },
+  {
+    name: "held",
+    figures: [{ title: "4 streams beside 1,000 quiet, Gbit/s", better: "more" }],
+    async run({ services, forwarder, effort }): Promise<number[]> {
+      const [, { gbits }] = await busy(
+        forwarder,
+        { connections: 0, quiet: 1000, seconds: seconds(effort) },
+        () => stream(services, forwarder, { streams: 4, seconds: seconds(effort) }),
+      );
+      return [gbits];
+    },
+  },
   {
     name: "idle",
     figures: [{ title: "an idle connection, KB", better: "less" }],
@@ -133,6 +178,24 @@ export const MEASURES: readonly Measure[] = [
     },
   },
 ];
+
+/** Many connections that ask, wait and ask again, and how evenly they are served. */
+function crowd(connections: number): Measure {
+  const who = `${connections.toLocaleString("en")} connections`;
+  return {
+    name: `crowd${connections}`,
+    figures: [
+      { title: `${who}, PING/s`, better: "more" },
+      { title: `${who}, p99 ms`, better: "less" },
+      { title: `${who}, least/median`, better: "more" },
+    ],
+    async run({ forwarder, effort }): Promise<number[]> {
+      const options = { connections, seconds: 3 * effort };
+      const [{ perSecond, p99Ms, leastShare }] = await busy(forwarder, options, nothing);
+      return [perSecond, p99Ms, leastShare];
+    },
+  };
+}
 
 /** iperf3 takes whole seconds. */
 function seconds(effort: number): number {

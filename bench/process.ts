@@ -7,24 +7,30 @@ import { pause } from "../src/base/time.ts";
 export interface Running extends AsyncDisposable {
   /** Its process id. */
   readonly pid: number;
+  /** What it writes, where that was asked for. */
+  readonly child: Pick<Deno.ChildProcess, "stdout" | "stderr">;
 }
 
-/** Starts a program; what it writes is kept and shown if it can't be reached. */
+/** Starts a program. What it writes is lost unless `piped` names it; BENCH_DEBUG shows its stderr. */
 export function start(
   [executable = "", ...args]: readonly string[],
-  env: Record<string, string> = {},
+  piped: readonly ("stdout" | "stderr")[] = [],
 ): Running {
   const child = new Deno.Command(executable, {
     args,
-    env,
     stdin: "null",
-    stdout: "null",
-    stderr: Deno.env.get("BENCH_DEBUG") === undefined ? "null" : "inherit",
+    stdout: piped.includes("stdout") ? "piped" : "null",
+    stderr: piped.includes("stderr")
+      ? "piped"
+      : Deno.env.get("BENCH_DEBUG") === undefined
+      ? "null"
+      : "inherit",
   }).spawn();
   running.add(child.pid);
   const status = child.status.then(() => void running.delete(child.pid));
   return {
     pid: child.pid,
+    child,
     async [Symbol.asyncDispose](): Promise<void> {
       if (running.has(child.pid)) await killTree(child.pid);
       await status;
@@ -91,7 +97,7 @@ export async function untilAccepting(port: number): Promise<void> {
 }
 
 /** CPU seconds of the processes and all their children so far, those that have ended included. */
-export function cpuSeconds(processes: readonly Running[]): number {
+export function cpuSeconds(processes: readonly { readonly pid: number }[]): number {
   // In ticks of 10 ms on every Linux that Deno runs on: utime, stime, cutime, cstime.
   const ticks = processes.flatMap(({ pid }) => treeOf(pid)).map((pid) =>
     statOf(pid).slice(11, 15).reduce((sum, field) => sum + Number(field), 0)

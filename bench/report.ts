@@ -1,7 +1,7 @@
-// The results as a table with the ratio to each peer, as bars, and as JSON.
+// The results as tables, as bars, and as JSON.
 
 import { formatChart } from "./chart.ts";
-import type { Figure } from "./measures.ts";
+import type { Figure, MeasureTable } from "./measures.ts";
 import type { Results } from "./rounds.ts";
 import { formatNumber, formatRatio, median, ratio } from "./stats.ts";
 import { formatTable } from "./table.ts";
@@ -35,6 +35,30 @@ export function formatRows(rows: readonly Row[]): string {
       }),
     ]),
   ]);
+}
+
+/** One row for each measure and candidate, the figures beside each other. */
+export function formatMeasures(
+  results: Results,
+  { name: title, againstFirst }: Pick<MeasureTable, "name" | "againstFirst">,
+): string {
+  const [first] = results.keys();
+  const rows = [...results].flatMap(([measure, byName]) => {
+    const measured = [...byName].map(([name, lists]) => ({ name, medians: lists.map(median) }))
+      .filter(({ medians }) => medians.some((value) => !Number.isNaN(value)));
+    return measured.map(({ name, medians }, index) => [
+      index === 0 ? measure.name : "",
+      name,
+      ...medians.map((value, column) => {
+        const before = first && results.get(first)?.get(name)?.[column];
+        const figure = measure.figures[column];
+        if (!againstFirst || measure === first || !before || !figure) return formatNumber(value);
+        const times = ratio(value, median(before), figure.better);
+        return `${formatNumber(value)} (${formatRatio(times)})`;
+      }),
+    ]);
+  });
+  return formatTable([[title, "", ...first?.figures.map(({ title }) => title) ?? []], ...rows]);
 }
 
 /** One chart a peer. */

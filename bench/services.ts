@@ -1,7 +1,9 @@
-// The two real servers behind the forwarders: Redis for requests and iperf3 for streams.
+// The servers behind the forwarders: Redis for requests, iperf3 for streams, and one that sends to
+// clients who don't read.
 
 import { findOnPath, howToInstall } from "./programs.ts";
 import { freePort, type Running, start, untilAccepting } from "./process.ts";
+import { startSender } from "./sender.ts";
 
 /** Servers and load generators. */
 export interface Services extends AsyncDisposable {
@@ -9,6 +11,8 @@ export interface Services extends AsyncDisposable {
   readonly redisPort: number;
   /** The iperf3 server listens here. */
   readonly iperfPort: number;
+  /** A server that sends without end listens here. */
+  readonly senderPort: number;
   /** The path of redis-benchmark. */
   readonly redisBenchmark: string;
   /** The path of iperf3. */
@@ -23,7 +27,7 @@ export function redisAddress(index: number): string {
   return `127.0.0.${index + 1}`;
 }
 
-/** Starts both. Throws an error that says what is missing. */
+/** Starts all. Throws an error that says what is missing. */
 export async function startServices(forwarders: number): Promise<Services> {
   const [redis, redisBenchmark, iperf3] = (["redis-server", "redis-benchmark", "iperf3"] as const)
     .map((name) => {
@@ -37,17 +41,19 @@ export async function startServices(forwarders: number): Promise<Services> {
   const run = (command: readonly string[]): Running => started.use(start(command));
   run([
     ...[redis, "--port", `${redisPort}`, "--bind", ...addresses],
-    ...["--save", "", "--appendonly", "no", "--maxclients", "12000", "--tcp-backlog", "4096"],
+    ...["--save", "", "--appendonly", "no", "--maxclients", "15000", "--tcp-backlog", "4096"],
     ...["--dir", "/tmp"],
   ]);
   const iperfPort = freePort();
   run([iperf3, "-s", "-B", "127.0.0.1", "-p", `${iperfPort}`]);
   await untilAccepting(redisPort);
   await untilAccepting(iperfPort);
+  const { port: senderPort } = started.use(startSender());
   const kept = started.move();
   return {
     redisPort,
     iperfPort,
+    senderPort,
     redisBenchmark,
     iperf3,
     [Symbol.asyncDispose]: () => kept.disposeAsync(),

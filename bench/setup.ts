@@ -4,7 +4,7 @@ import type { ForwarderSpec } from "./forwarders.ts";
 import { connectSoon, freePort, type Running, start, untilAccepting } from "./process.ts";
 import { redisAddress, type Services } from "./services.ts";
 
-/** A forwarder that runs, with one route to Redis and one to iperf3, until it is disposed. */
+/** A forwarder that runs, with a route to each of the servers, until it is disposed. */
 export interface Forwarder extends AsyncDisposable {
   /** Its processes, without those that they have started. */
   readonly processes: readonly Running[];
@@ -12,16 +12,30 @@ export interface Forwarder extends AsyncDisposable {
   readonly redisPort: number;
   /** Leads to iperf3. */
   readonly iperfPort: number;
+  /** Leads to the server that sends without end. */
+  readonly senderPort: number;
+  /** Where the status page of an ambassador is, if it was asked for. */
+  readonly statusPort: number;
+}
+
+/** Options for {@linkcode Candidate.launch}. All but the routes are for an ambassador alone. */
+export interface LaunchOptions {
+  /** How many lead to Redis. Default: 1. */
+  readonly routes?: number;
+  /** With a status page. */
+  readonly status?: boolean;
+  /** With a line for each connection on a stderr that somebody reads, or that nobody does. */
+  readonly log?: "read" | "unread";
 }
 
 /** One of those who are compared, ready to be started any number of times. */
 export interface Candidate {
   /** The head of its column. */
   readonly name: string;
+  /** Whether it is an ambassador. */
+  readonly isAmbassador: boolean;
   /** Starts it and waits until it accepts. */
-  launch(): Promise<Forwarder>;
-  /** Starts it with so many routes to Redis. */
-  launchWithRoutes(count: number): Promise<Forwarder>;
+  launch(options?: LaunchOptions): Promise<Forwarder>;
   /** Milliseconds from its start to the first client that is accepted. */
   startMs(): Promise<number>;
 }
@@ -34,32 +48,46 @@ export function candidate(
   const hostname = redisAddress(index);
   const own = `${folder}/${index}`;
   Deno.mkdirSync(own, { recursive: true });
-  async function launchWithRoutes(count: number): Promise<Forwarder> {
-    const ports = freePorts(count + 1);
-    const [iperfPort = 0, ...redisPorts] = ports;
-    const routes = redisPorts.map((listenPort) => ({
-      listenPort,
-      hostname,
-      port: services.redisPort,
-    }));
-    const iperf = { listenPort: iperfPort, hostname: "127.0.0.1", port: services.iperfPort };
+  async function launch(
+    { routes: count = 1, status, log }: LaunchOptions = {},
+  ): Promise<Forwarder> {
+    const [iperfPort = 0, senderPort = 0, statusPort = 0, ...redisPorts] = freePorts(count + 3);
+    const routes = [
+      ...redisPorts.map((listenPort) => ({ listenPort, hostname, port: services.redisPort })),
+      { listenPort: iperfPort, hostname: "127.0.0.1", port: services.iperfPort },
+      { listenPort: senderPort, hostname: "127.0.0.1", port: services.senderPort },
+    ];
+    const options = [
+      ...status ? [`--status=127.0.0.1:${statusPort}`] : [],
+      ...log === undefined ? [] : ["--log-level=debug"],
+    ];
     await using stack = new AsyncDisposableStack();
-    const processes = spec.commands([...routes, iperf], own).map((c) => stack.use(start(c)));
+    const processes = spec.commands(routes, { folder: own, options }).map((command) =>
+      stack.use(start(command, log === undefined ? [] : ["stderr"]))
+    );
+    if (log === "read") {
+      for (const { child } of processes) void child.stderr.pipeTo(new WritableStream());
+    }
     // The last route is the one that shows whether all are bound. No stranger's connection to iperf3.
     const redisPort = redisPorts.at(-1) ?? 0;
     await untilAccepting(redisPort);
     const kept = stack.move();
-    return { processes, redisPort, iperfPort, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+    return {
+      ...{ processes, redisPort, iperfPort, senderPort, statusPort },
+      [Symbol.asyncDispose]: () => kept.disposeAsync(),
+    };
   }
   async function startMs(): Promise<number> {
     const listenPort = freePort();
-    const [command = []] = spec.commands([{ listenPort, hostname, port: services.redisPort }], own);
+    const routes = [{ listenPort, hostname, port: services.redisPort }];
+    const [command = []] = spec.commands(routes, { folder: own, options: [] });
     const beginMs = performance.now();
     await using _running = start(command);
     using _client = await connectSoon(listenPort);
     return performance.now() - beginMs;
   }
-  return { name: spec.name, launch: () => launchWithRoutes(1), launchWithRoutes, startMs };
+  const { name, isAmbassador } = spec;
+  return { name, isAmbassador, launch, startMs };
 }
 
 /** So many different ports on which nothing listened a moment ago. */
