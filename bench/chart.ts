@@ -24,7 +24,7 @@ const SIDE = 16;
 const CELLS_A_DOUBLING = 4;
 
 function bar(ratio: number): string {
-  const cells = Number.isFinite(ratio) && ratio > 0
+  const cells = Number.isFinite(ratio)
     ? Math.max(-SIDE, Math.min(SIDE, Math.round(Math.log2(ratio) * CELLS_A_DOUBLING)))
     : 0;
   const left = "░".repeat(Math.max(0, -cells)).padStart(SIDE);

@@ -7,7 +7,9 @@ const MOST = 10_000;
 const OWN = 100;
 
 /** How many descriptors a process may have. */
-export const DESCRIPTORS = openFilesOf(Deno.readTextFileSync("/proc/self/limits"));
+export function descriptors(): number {
+  return openFilesOf(Deno.readTextFileSync("/proc/self/limits"));
+}
 
 /** Reads the limit in force from what `/proc/PID/limits` holds. */
 export function openFilesOf(limits: string): number {
@@ -15,6 +17,6 @@ export function openFilesOf(limits: string): number {
 }
 
 /** How many connections a forwarder may have beside so many routes: two descriptors for each. */
-export function connectionsFor(routes: number, descriptors = DESCRIPTORS): number {
-  return Math.min(MOST, Math.floor((descriptors - OWN - routes) / 2));
+export function connectionsFor(routes: number, limit: number = descriptors()): number {
+  return Math.min(MOST, Math.floor((limit - OWN - routes) / 2));
 }

@@ -3,7 +3,7 @@
 // processor.
 
 import { sourceCommand } from "../build/sources.ts";
-import { connectionsFor, DESCRIPTORS } from "./descriptors.ts";
+import { connectionsFor, descriptors } from "./descriptors.ts";
 import { freePort } from "./process.ts";
 import { findOnPath, howToInstall, nginxStreamModule, type ProgramName } from "./programs.ts";
 
@@ -162,7 +162,7 @@ function nginx(path: string, oneWorker: boolean): ForwarderSpec {
 pid ${folder}/nginx.pid;
 error_log stderr crit;
 worker_processes ${oneWorker ? 1 : "auto"};
-worker_rlimit_nofile ${DESCRIPTORS};
+worker_rlimit_nofile ${descriptors()};
 events { worker_connections ${connectionsFor(0) * 2 + routes.length + 100}; }
 stream {
   access_log off;

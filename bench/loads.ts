@@ -143,8 +143,13 @@ export async function idle(
 const PING = new TextEncoder().encode("PING\r\n");
 const PONG_LENGTH = "+PONG\r\n".length;
 
-/** Asks once and waits for the answer. */
-export async function ping(conn: Deno.TcpConn): Promise<void> {
+/** Connects, asks once and leaves with the answer. */
+export async function askOnce(port: number): Promise<void> {
+  using conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  await ping(conn);
+}
+
+async function ping(conn: Deno.TcpConn): Promise<void> {
   await conn.write(PING);
   const answer = new Uint8Array(PONG_LENGTH);
   for (let done = 0; done < PONG_LENGTH;) {

@@ -53,9 +53,9 @@ export function candidate(
   ): Promise<Forwarder> {
     const [iperfPort = 0, senderPort = 0, statusPort = 0, ...redisPorts] = freePorts(count + 3);
     const routes = [
-      ...redisPorts.map((listenPort) => ({ listenPort, hostname, port: services.redisPort })),
       { listenPort: iperfPort, hostname: "127.0.0.1", port: services.iperfPort },
       { listenPort: senderPort, hostname: "127.0.0.1", port: services.senderPort },
+      ...redisPorts.map((listenPort) => ({ listenPort, hostname, port: services.redisPort })),
     ];
     const options = [
       ...status ? [`--status=127.0.0.1:${statusPort}`] : [],
