@@ -51,6 +51,7 @@ export function candidate(
   async function launch(
     { routes: count = 1, status, log }: LaunchOptions = {},
   ): Promise<Forwarder> {
+    // The ambassador binds its routes in the order of their ports, the others as they are given.
     const [iperfPort = 0, senderPort = 0, statusPort = 0, ...redisPorts] = freePorts(count + 3);
     const routes = [
       { listenPort: iperfPort, hostname: "127.0.0.1", port: services.iperfPort },
@@ -90,10 +91,10 @@ export function candidate(
   return { name, isAmbassador, launch, startMs };
 }
 
-/** So many different ports on which nothing listened a moment ago. */
+/** So many different ports on which nothing listened a moment ago, from low to high. */
 function freePorts(count: number): number[] {
   // Each is given back at once, so the system may name one twice; a set takes it once.
   const ports = new Set<number>();
   while (ports.size < count) ports.add(freePort());
-  return [...ports];
+  return [...ports].sort((a, b) => a - b);
 }
