@@ -25,7 +25,7 @@ const WORK_A_LOOK = 40;
 /** How many clients are accepted then: each costs as much as ten messages. */
 const ARRIVALS_A_LOOK = 4;
 /** Turns are taken once more work than this is done in one turn of the loop, or is waiting for it. */
-const MUCH_WORK = 100;
+const MUCH_WORK = 128;
 /** How often that is found out. */
 const WORK_UNTIL_CHECK = 256;
 /** Turns end after so many looks in a row with less work. */
@@ -120,7 +120,7 @@ async function check(): Promise<void> {
   isChecking = true;
   if (pair === undefined) {
     // To open it takes several turns.
-    limit = 16 * MUCH_WORK;
+    limit = 8 * MUCH_WORK;
     await look();
   }
   doneWork = 0;
