@@ -158,6 +158,9 @@ export class Connection implements Watched {
   #close(): void {
     this.client[Symbol.dispose]();
     this.upstream?.[Symbol.dispose]();
+    // Who is held back finds that out, and the relay ends.
+    this.traffic.up.resume?.();
+    this.traffic.down.resume?.();
   }
 
   #counted(): void {

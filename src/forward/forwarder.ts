@@ -8,7 +8,7 @@ import type { Log } from "../base/log.ts";
 import { Backoff, pause } from "../base/time.ts";
 import type { Route } from "../config/routes.ts";
 import type { Listener, Stream } from "../net/stream.ts";
-import { waitToAccept } from "../net/turns.ts";
+import { giveUpPair, waitToAccept } from "../net/turns.ts";
 import type { Transports } from "../net/transports.ts";
 import { type ActiveRoute, bindRoutes } from "./active_route.ts";
 import { Admission } from "./admission.ts";
@@ -197,7 +197,7 @@ export class Forwarder implements Disposable {
 
   /** Logs a shortage once, and again only after it has been over for a while. */
   #noteShortage(error: unknown): void {
-    if (this.#options.onShortage?.()) return;
+    if (giveUpPair() || this.#options.onShortage?.()) return;
     if (!this.#admission.noteShortage()) return;
     this.#options.log.warn("accept_failed", {
       error: describeError(error),

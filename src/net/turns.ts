@@ -84,6 +84,8 @@ let arrivals = 0;
 let limit = WORK_UNTIL_CHECK;
 let isChecking = false;
 let isBusy = false;
+/** While turns are taken. */
+let watch: Disposable | undefined;
 let relays = 0;
 
 /** Counts bytes that a direction has moved; what it has to wait for before its next read. */
@@ -92,10 +94,13 @@ export function waitForTurn(count: number): Promise<void> | undefined {
   doneWork += work;
   if (isBusy) return directions.join(work);
   if (doneWork < limit) return undefined;
-  isBusy = isChecking;
-  if (isBusy) return directions.join(work);
-  void check();
-  return undefined;
+  if (!isChecking) {
+    void check();
+    return undefined;
+  }
+  isBusy = true;
+  watch = watchLooks();
+  return directions.join(work);
 }
 
 /** Counts a client that has come; what its listener has to wait for before it accepts the next. */
@@ -128,6 +133,8 @@ async function check(): Promise<void> {
   await look();
   if (isBusy) await takeTurns();
   isBusy = isChecking = false;
+  watch?.[Symbol.dispose]();
+  watch = undefined;
   directions.release(Infinity);
   listeners.release(Infinity);
   doneWork = 0;
@@ -157,41 +164,88 @@ interface Pair {
   readonly far: Deno.TcpConn;
 }
 
-let pair: Promise<Pair> | undefined;
+let pair: Pair | undefined;
+/** Ends the opening of one. */
+let opening = new AbortController();
+/** How many looks a pair has made. */
+let looks = 0;
+/** Until then there is to be no pair. */
+let noPairUntilMs = -Infinity;
+/** How long that is after one was given up. */
+const NO_PAIR_MS = 10_000;
 const BYTE = new Uint8Array(1);
 /** Larger than what comes, or Deno would try the next read before it looks. */
 const received = new Uint8Array(16);
 
-/** Waits until Deno's loop has looked at its sockets: it must, to see a byte that comes on one. */
+/**
+ * Waits until Deno's loop has looked at its sockets: it must, to see a byte that comes on one, or to
+ * see that a timer is due, but that takes a millisecond. One look at a time.
+ */
 async function look(): Promise<void> {
   // Nobody would close the pair.
   if (relays === 0) return;
+  if (performance.now() < noPairUntilMs) return await pause(0);
+  pair ??= await openPair();
+  if (pair === undefined) return;
+  if (relays === 0) return closePair();
   try {
-    const { near, far } = await (pair ??= openPair());
-    const [count] = await Promise.all([far.read(received), near.write(BYTE)]);
-    if (count === null) throw new Error("the pair is closed");
+    const [count] = await Promise.all([pair.far.read(received), pair.near.write(BYTE)]);
+    if (count === null) giveUpPair();
+    looks++;
   } catch {
-    closePair();
-    // For a timer it looks too, but that takes a millisecond. There may be no descriptor.
-    if (relays > 0) await pause(0);
+    // If it is still there, nobody has closed it here.
+    if (pair !== undefined) giveUpPair();
   }
 }
 
-async function openPair(): Promise<Pair> {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+/** Undefined where it can't be had: there is no descriptor, or no loopback. */
+async function openPair(): Promise<Pair | undefined> {
   using opened = new DisposableStack();
-  const near = opened.use(await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port }));
-  near.setNoDelay(true);
-  const far = opened.use(await listener.accept());
-  if (far.remoteAddr.port !== near.localAddr.port) throw new Error("somebody else's connection");
-  opened.move();
-  return { near, far };
+  try {
+    const listener = opened.use(Deno.listen({ hostname: "127.0.0.1", port: 0 }));
+    const { port } = listener.addr;
+    const { signal } = opening = new AbortController();
+    const near = await Deno.connect({ hostname: "127.0.0.1", port, signal });
+    opened.use(near);
+    near.setNoDelay(true);
+    const far = opened.use(await listener.accept());
+    if (far.remoteAddr.port !== near.localAddr.port) throw new Error("somebody else's connection");
+    opened.move();
+    listener.close();
+    return { near, far };
+  } catch {
+    giveUpPair();
+    return undefined;
+  }
 }
 
 function closePair(): void {
-  pair?.then(({ near, far }) => {
-    near.close();
-    far.close();
-  }, () => {});
+  pair?.near.close();
+  pair?.far.close();
   pair = undefined;
+}
+
+/** Gives the descriptors of the pair back, for a while; whether there was one. */
+export function giveUpPair(): boolean {
+  noPairUntilMs = performance.now() + NO_PAIR_MS;
+  const had = pair !== undefined;
+  opening.abort();
+  closePair();
+  return had;
+}
+
+const TICK_MS = 100;
+/** In so many ticks without a look, bytes are lost: a firewall drops them, or there is no loopback. */
+const STALLED_TICKS = 3;
+
+/** Gives the pair up if its byte does not come, or all would wait for ever. */
+function watchLooks(): Disposable {
+  let before = looks;
+  let stalled = 0;
+  const timer = setInterval(() => {
+    stalled = looks === before && performance.now() > noPairUntilMs ? stalled + 1 : 0;
+    before = looks;
+    if (stalled === STALLED_TICKS) giveUpPair();
+  }, TICK_MS);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
 }
