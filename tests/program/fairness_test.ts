@@ -7,11 +7,13 @@ import { pathOf } from "../../build/sources.ts";
 import {
   freePort,
   type Program,
+  runProgram,
   startProgram,
   startUpstream,
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { networkOf } from "../helpers/namespace.ts";
 import { LINUX, needs, programPath } from "../helpers/needs.ts";
 import { descriptorsOf } from "../helpers/process.ts";
 
@@ -128,4 +130,19 @@ Deno.test({
   });
   assert((await prlimit.output()).success);
   assertEven(await closedLoop(ambassador.port, 150));
+});
+
+const PLAIN = networkOf("a network of its own", "");
+
+Deno.test({
+  name: "each of 300 busy connections has its turn where the program can't reach itself",
+  ...needs("redis-server", "unshare", "nsenter", "ip", PLAIN),
+}, async () => {
+  const executable = Deno.env.get("AMBASSADOR_BIN");
+  const { stdout, stderr } = await runProgram([], {
+    command: PLAIN.script("tests/helpers/no_loopback.ts"),
+    env: executable === undefined ? {} : { AMBASSADOR_BIN: executable },
+  });
+  assert(stdout.startsWith("{"), stdout + stderr);
+  assertEven(JSON.parse(stdout));
 });
