@@ -3,7 +3,7 @@
 
 import { PumpBuffer } from "./buffers.ts";
 import type { Stream } from "./stream.ts";
-import { takePart, waitForTurn } from "./turns.ts";
+import { Turns } from "./turns.ts";
 
 /** One direction of a connection, kept up to date while bytes move. */
 export interface Direction {
@@ -54,7 +54,6 @@ export async function relay(
   upstream: Stream,
   traffic: Traffic,
 ): Promise<Reset | "finished"> {
-  using _part = takePart();
   const up = pump(client, upstream, { traffic, way: "up" });
   await pump(upstream, client, { traffic, way: "down" });
   await up;
@@ -82,6 +81,7 @@ async function pump(from: Stream, to: Stream, { traffic, way }: PumpOptions): Pr
   const unreadable = isUp ? "client_reset" : "upstream_reset";
   const unwritable = isUp ? "upstream_reset" : "client_reset";
   using buffer = new PumpBuffer();
+  using turns = new Turns();
   let isTaken = true;
   let lingering = 0;
   for (;;) {
@@ -125,7 +125,7 @@ async function pump(from: Stream, to: Stream, { traffic, way }: PumpOptions): Pr
       }
     }
     buffer.adapt(count);
-    const turn = waitForTurn(count);
+    const turn = turns.wait(count);
     if (turn !== undefined) await turn;
   }
   // First: a write of nothing that fails from now on says nothing about the receiver.

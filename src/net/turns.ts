@@ -10,8 +10,9 @@
 //
 // So while there is much to do, each direction that has moved something joins a queue before its next
 // read, and after each look at the sockets only as many go on as one turn can serve; and only a few
-// clients are accepted. With that nothing is put off, and the order of the queue is the order of
-// service. Without this file `relay` would read at once, and so would a listener accept.
+// clients are accepted. A stream joins it after each megabyte, read in one piece or in several. With
+// that nothing is put off, and the order of the queue is the order of service. Without this file
+// `relay` would read at once, and so would a listener accept.
 
 import { pause } from "../base/time.ts";
 
@@ -22,6 +23,9 @@ import { pause } from "../base/time.ts";
 const UNIT_BITS = 15;
 /** Who goes on after a look: this much work is 80 operations, and clients arrive and leave besides. */
 const WORK_A_LOOK = 40;
+/** Who has read so much at once is most likely a stream, and goes on for a megabyte in all. */
+const STREAM_READ = 16 * 1024;
+const STREAM_WORK = 33;
 /** How many clients are accepted then: each costs as much as ten messages. */
 const ARRIVALS_A_LOOK = 4;
 /** Turns are taken once more work than this is done in one turn of the loop, or is waiting for it. */
@@ -86,39 +90,48 @@ let isChecking = false;
 let isBusy = false;
 /** While turns are taken. */
 let watch: Disposable | undefined;
-let relays = 0;
+let parts = 0;
 
-/** Counts bytes that a direction has moved; what it has to wait for before its next read. */
-export function waitForTurn(count: number): Promise<void> | undefined {
-  const work = 1 + (count >> UNIT_BITS);
-  doneWork += work;
-  if (isBusy) return directions.join(work);
-  if (doneWork < limit) return undefined;
-  if (!isChecking) {
-    void check();
-    return undefined;
+/** One direction's part in the turns, to be held for as long as it may wait for one. */
+export class Turns implements Disposable {
+  /** What it has done since its last turn began. */
+  #work = 0;
+
+  /** Takes part. */
+  constructor() {
+    parts++;
   }
-  isBusy = true;
-  watch = watchLooks();
-  return directions.join(work);
+
+  /** Counts bytes that it has moved; what it has to wait for before its next read. */
+  wait(count: number): Promise<void> | undefined {
+    const work = 1 + (count >> UNIT_BITS);
+    doneWork += work;
+    if (!isBusy) {
+      if (doneWork < limit) return undefined;
+      if (!isChecking) {
+        void check();
+        return undefined;
+      }
+      isBusy = true;
+      watch = watchLooks();
+    }
+    this.#work += work;
+    if (count >= STREAM_READ && this.#work < STREAM_WORK) return undefined;
+    const all = this.#work;
+    this.#work = 0;
+    return directions.join(all);
+  }
+
+  /** Takes part no longer. */
+  [Symbol.dispose](): void {
+    if (--parts === 0) closePair();
+  }
 }
 
 /** Counts a client that has come; what its listener has to wait for before it accepts the next. */
 export function waitToAccept(): Promise<void> | undefined {
   return isBusy && ++arrivals >= ARRIVALS_A_LOOK ? listeners.join(1) : undefined;
 }
-
-/** To be held as long as turns may be waited for. */
-export function takePart(): Disposable {
-  relays++;
-  return PART;
-}
-
-const PART: Disposable = {
-  [Symbol.dispose](): void {
-    if (--relays === 0) closePair();
-  },
-};
 
 /** Finds out how much is done in one turn of the loop, and has turns taken if it is much. */
 async function check(): Promise<void> {
@@ -145,7 +158,7 @@ async function takeTurns(): Promise<void> {
   let released = 0;
   let calmLooks = 0;
   doneWork = 0;
-  while (calmLooks < CALM_LOOKS && relays > 0) {
+  while (calmLooks < CALM_LOOKS && parts > 0) {
     // First: those who go on may use up what one turn of the loop serves.
     const looked = look();
     // Others than they have come to life, or were put off before.
@@ -183,11 +196,11 @@ const received = new Uint8Array(16);
  */
 async function look(): Promise<void> {
   // Nobody would close the pair.
-  if (relays === 0) return;
+  if (parts === 0) return;
   if (performance.now() < noPairUntilMs) return await pause(0);
   pair ??= await openPair();
   if (pair === undefined) return;
-  if (relays === 0) return closePair();
+  if (parts === 0) return closePair();
   try {
     const [count] = await Promise.all([pair.far.read(received), pair.near.write(BYTE)]);
     if (count === null) giveUpPair();

@@ -103,6 +103,29 @@ Deno.test({
 });
 
 Deno.test({
+  name: "each of 12 streams has its share",
+  ...needs(LINUX, "iperf3"),
+}, async () => {
+  const [port, target] = [freePort(), freePort()];
+  const iperf3 = { command: [programPath("iperf3")] };
+  await using server = startProgram(
+    ["--server", "--bind", "127.0.0.1", "--port", `${target}`, "--forceflush"],
+    iperf3,
+  );
+  await server.output(/Server listening/);
+  await using program = startProgram([`127.0.0.1:${port}=127.0.0.1:${target}`]);
+  await program.line(/ ready /);
+  const { stdout } = await runProgram(
+    ["--client", "127.0.0.1", "--port", `${port}`, "--parallel", "12", "--time", "2", "--json"],
+    iperf3,
+  );
+  const { end } = JSON.parse(stdout) as { end: { streams: { receiver: { bytes: number } }[] } };
+  const bytes = end.streams.map(({ receiver }) => receiver.bytes).sort((a, b) => a - b);
+  // Eight have large buffers: a thirtieth, where each of the others reads once while these do.
+  assert((bytes[0] ?? 0) > (bytes[6] ?? 0) / 5, `${bytes}`);
+});
+
+Deno.test({
   name: "300 busy connections have their turns beside a rush of new ones",
   ...needs(LINUX, "redis-server", "redis-benchmark"),
 }, async () => {
