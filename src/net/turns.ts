@@ -251,13 +251,15 @@ const TICK_MS = 100;
 /** In so many ticks without a look, bytes are lost: a firewall drops them, or there is no loopback. */
 const STALLED_TICKS = 3;
 
-/** Gives the pair up if its byte does not come, or all would wait for ever. */
+/** Gives the pair up if its byte does not come while nobody moves, or all would wait for ever. */
 function watchLooks(): Disposable {
-  let before = looks;
+  let before = NaN;
   let stalled = 0;
   const timer = setInterval(() => {
-    stalled = looks === before && performance.now() > noPairUntilMs ? stalled + 1 : 0;
-    before = looks;
+    // A look may take long where thousands have come to life at once, but they move.
+    const now = looks + doneWork;
+    stalled = now === before && performance.now() > noPairUntilMs ? stalled + 1 : 0;
+    before = now;
     if (stalled === STALLED_TICKS) giveUpPair();
   }, TICK_MS);
   return { [Symbol.dispose]: () => clearInterval(timer) };
