@@ -11,13 +11,10 @@ export interface ListenFailure extends ListenOptions {
 }
 
 /** Says that an address can't be bound, for whom (`route REDIS`, `--status`), why, and a way out. */
-export function listenError(
-  listen: Address,
-  user: string,
-  { cause, reusePort = false }: ListenFailure,
-): BindError {
+export function listenError(listen: Address, user: string, failure: ListenFailure): BindError {
+  const { cause } = failure;
   const message = `cannot listen on ${formatAddress(listen)} for ${user}: ${describe(cause)}`;
-  return new BindError(message, { cause, hint: hintFor(listen, { cause, reusePort }) });
+  return new BindError(message, { cause, hint: hintFor(listen, failure) });
 }
 
 function describe(cause: unknown): string {
@@ -28,10 +25,7 @@ function isNotHere(cause: unknown): boolean {
   return cause instanceof Deno.errors.AddrNotAvailable || errorCode(cause) === "EADDRNOTAVAIL";
 }
 
-function hintFor(
-  listen: Address,
-  { cause, reusePort = false }: ListenFailure,
-): string | undefined {
+function hintFor(listen: Address, { cause, reusePort }: ListenFailure): string | undefined {
   if (cause instanceof Deno.errors.AddrInUse) {
     return reusePort
       ? `port ${listen.port} is held by a program without --reuse-port, or of another user`

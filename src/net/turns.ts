@@ -87,8 +87,7 @@ let arrivals = 0;
 /** At this much work it is time for the next step: to check, then to take turns. */
 let limit = WORK_UNTIL_CHECK;
 let isChecking = false;
-let isBusy = false;
-/** While turns are taken. */
+/** Watches the looks; there while turns are taken, and only then. */
 let watch: Disposable | undefined;
 let parts = 0;
 
@@ -106,13 +105,12 @@ export class Turns implements Disposable {
   wait(count: number): Promise<void> | undefined {
     const work = 1 + (count >> UNIT_BITS);
     doneWork += work;
-    if (!isBusy) {
+    if (watch === undefined) {
       if (doneWork < limit) return undefined;
       if (!isChecking) {
         void check();
         return undefined;
       }
-      isBusy = true;
       watch = watchLooks();
     }
     this.#work += work;
@@ -130,7 +128,8 @@ export class Turns implements Disposable {
 
 /** Counts a client that has come; what its listener has to wait for before it accepts the next. */
 export function waitToAccept(): Promise<void> | undefined {
-  return isBusy && ++arrivals >= ARRIVALS_A_LOOK ? listeners.join(1) : undefined;
+  if (watch === undefined || ++arrivals < ARRIVALS_A_LOOK) return undefined;
+  return listeners.join(1);
 }
 
 /** Finds out how much is done in one turn of the loop, and has turns taken if it is much. */
@@ -144,8 +143,8 @@ async function check(): Promise<void> {
   doneWork = 0;
   limit = MUCH_WORK;
   await look();
-  if (isBusy) await takeTurns();
-  isBusy = isChecking = false;
+  if (watch !== undefined) await takeTurns();
+  isChecking = false;
   watch?.[Symbol.dispose]();
   watch = undefined;
   directions.release(Infinity);
