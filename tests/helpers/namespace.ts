@@ -2,7 +2,7 @@
 // only, and only where a namespace may be made.
 
 import { hasPackages, pathOf } from "../../build/sources.ts";
-import { programCommand } from "./mod.ts";
+import { programCommand, runProgram } from "./mod.ts";
 import { type Ability, programPath } from "./needs.ts";
 
 /** Tells the system to ask a name server behind an interface that drops what it is given. */
@@ -31,8 +31,8 @@ export function withResolver(file: string): string[] {
 export interface Network extends Ability {
   /** What starts the program in it. */
   readonly command: readonly string[];
-  /** What starts a script of `tests/` in it. */
-  script(path: string): readonly string[];
+  /** Runs a script of `tests/` in it, with the program that is tested, to its end. */
+  run(path: string): ReturnType<typeof runProgram>;
 }
 
 /** Tries whether this machine makes such a network. */
@@ -47,10 +47,14 @@ export function networkOf(name: string, script: string): Network {
     name,
     isHere: succeeds([...command, "true"]),
     command: [...command, ...programCommand()],
-    script(path): readonly string[] {
+    run(path): ReturnType<typeof runProgram> {
       const map = pathOf(hasPackages() ? "deno.json" : "offline/import_map.json");
       const options = ["-q", "-A", `--config=${pathOf("deno.json")}`, `--import-map=${map}`];
-      return [...command, Deno.execPath(), "run", ...options, pathOf(path)];
+      const executable = Deno.env.get("AMBASSADOR_BIN");
+      return runProgram([], {
+        command: [...command, Deno.execPath(), "run", ...options, pathOf(path)],
+        env: executable === undefined ? {} : { AMBASSADOR_BIN: executable },
+      });
     },
   };
 }

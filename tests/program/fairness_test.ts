@@ -16,19 +16,16 @@ import {
 import { networkOf } from "../helpers/namespace.ts";
 import { LINUX, needs, programPath } from "../helpers/needs.ts";
 import { descriptorsOf } from "../helpers/process.ts";
+import { startRedis } from "../helpers/redis.ts";
 
 /** The program before a Redis, and before what else is wanted. */
 async function startBeforeRedis(
   otherTarget?: Deno.NetAddr,
 ): Promise<AsyncDisposable & { program: Program; port: number; otherPort: number }> {
   await using started = new AsyncDisposableStack();
-  const [redisPort = 0, port = 0, otherPort = 0] = [freePort(), freePort(), freePort()];
-  const redis = started.use(startProgram(
-    ["--port", `${redisPort}`, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
-    { command: [programPath("redis-server")] },
-  ));
-  await redis.output(/Ready to accept connections/);
-  const routes = [`127.0.0.1:${port}=127.0.0.1:${redisPort}`];
+  const redis = started.use(await startRedis());
+  const [port, otherPort] = [freePort(), freePort()];
+  const routes = [`127.0.0.1:${port}=127.0.0.1:${redis.port}`];
   if (otherTarget !== undefined) {
     routes.push(`127.0.0.1:${otherPort}=127.0.0.1:${otherTarget.port}`);
   }
@@ -161,11 +158,7 @@ Deno.test({
   name: "each of 300 busy connections has its turn where the program can't reach itself",
   ...needs("redis-server", "unshare", "nsenter", "ip", PLAIN),
 }, async () => {
-  const executable = Deno.env.get("AMBASSADOR_BIN");
-  const { stdout, stderr } = await runProgram([], {
-    command: PLAIN.script("tests/helpers/no_loopback.ts"),
-    env: executable === undefined ? {} : { AMBASSADOR_BIN: executable },
-  });
+  const { stdout, stderr } = await PLAIN.run("tests/helpers/no_loopback.ts");
   assert(stdout.startsWith("{"), stdout + stderr);
   assertEven(JSON.parse(stdout));
 });

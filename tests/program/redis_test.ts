@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { concat, freePort, hash, Random, startProgram, within, writeAll } from "../helpers/mod.ts";
 import { needs, programPath } from "../helpers/needs.ts";
+import { startRedis } from "../helpers/redis.ts";
 
 /** A reply of Redis: text, a number, an error as it is, nothing, or several of these. */
 type Reply = Uint8Array<ArrayBuffer> | string | number | null | Reply[];
@@ -108,10 +109,7 @@ async function startChain(ambassadors: number): Promise<
   AsyncDisposable & { port: number }
 > {
   await using started = new AsyncDisposableStack();
-  let port = freePort();
-  const args = ["--port", `${port}`, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-  const redis = started.use(startProgram(args, { command: [programPath("redis-server")] }));
-  await redis.output(/Ready to accept connections/);
+  let { port } = started.use(await startRedis());
   for (let i = 0; i < ambassadors; i++) {
     const listen = freePort();
     const env = { [`REDIS_PORT_${listen}_TCP`]: `tcp://127.0.0.1:${port}` };

@@ -112,11 +112,7 @@ const [MIGRATING, NOT_MIGRATING] = [migrating(true), migrating(false)];
 
 /** How many of the 60 clients of an upgrade got their answer. */
 async function upgradeIn(network: Network): Promise<number> {
-  const executable = Deno.env.get("AMBASSADOR_BIN");
-  const { stdout, stderr } = await runProgram([], {
-    command: network.script("tests/helpers/upgrade.ts"),
-    env: executable === undefined ? {} : { AMBASSADOR_BIN: executable },
-  });
+  const { stdout, stderr } = await network.run("tests/helpers/upgrade.ts");
   const match = /^(\d+) of 60 answered\n$/.exec(stdout);
   assert(match !== null, stdout + stderr);
   return Number(match[1]);
