@@ -119,9 +119,14 @@ export function formatListen(listen: Endpoint): string {
   return formatAddress(listen);
 }
 
+/** A target as it is written: `192.0.2.1:6379`. TCP goes without saying. */
+export function formatTarget(target: Endpoint): string {
+  return formatAddress(target);
+}
+
 /** The targets of a route as they are written: `192.0.2.1:6379`, several joined by commas. */
 export function formatTargets(targets: readonly Endpoint[]): string {
-  return targets.map(formatAddress).join(",");
+  return targets.map(formatTarget).join(",");
 }
 
 /** The host as it stands before a colon: IPv6 in brackets. */

@@ -60,7 +60,7 @@ export function isPeerGone(error: unknown): boolean {
 
 /** Whether an error of connecting means that the upstream was there and reset it: not a refusal. */
 export function isResetOnConnect(error: unknown): boolean {
-  return /^(?:ECONNRESET|ENOTCONN)$/.test(errorCode(error) ?? "");
+  return /^(?:ECONNRESET|ENOTCONN|EPIPE)$/.test(errorCode(error) ?? "");
 }
 
 /** Whether an error means that the process or the machine has run out of descriptors or memory. */

@@ -16,7 +16,7 @@ export async function forward(
   { signal, version }: CommandContext,
 ): Promise<number> {
   const log = createLog({ level: options.logLevel, format: options.logFormat });
-  for (const { setting, reason } of warnings) log.warn("ignored", { setting, reason });
+  for (const { event, setting, reason } of warnings) log.warn(event, { setting, reason });
   for (const { variable, reason, asked } of ignored) {
     log[asked ? "debug" : "info"]("ignored", { variable, reason });
   }

@@ -88,6 +88,6 @@ async function connect({ hostname, port }: Address, signal: AbortSignal): Promis
   if (hostname === "::") return await connectToFirst(["::1", "127.0.0.1"], port, signal);
   return await connectTcp(
     { hostname: hostname.replace(/^0\.0\.0\.0$/, "127.0.0.1"), port },
-    signal,
+    { signal },
   );
 }

@@ -10,6 +10,7 @@ import { Backoff, pause, TimeLimit } from "../base/time.ts";
 import type { Command } from "../config/command_line.ts";
 import type { Targets } from "../config/targets.ts";
 import { REPLACED } from "../config/variables.ts";
+import { localHeaderOf } from "../forward/proxy_protocol.ts";
 import { TRANSPORTS } from "../net/transports.ts";
 import { EXIT } from "./command.ts";
 import { type AwaitedUpstream, describeUpstreams, REDRAW, showProgress } from "./progress.ts";
@@ -83,7 +84,10 @@ async function tryOnce(
   const signal = AbortSignal.any([limit.signal, accepted.signal]);
   try {
     await Promise.any(targets.map(async (target) => {
-      using _conn = await TRANSPORTS[target.protocol].connect(target, signal);
+      using _conn = await TRANSPORTS[target.protocol].connect(target, {
+        signal,
+        preface: localHeaderOf(settings),
+      });
     }));
     return undefined;
   } catch (error) {

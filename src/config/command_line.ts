@@ -16,7 +16,7 @@ import {
   variableOf,
 } from "./options.ts";
 import { findUnknown, UNREADABLE, type Warning, warningOf } from "./own_variables.ts";
-import { type Ignored, mergeRoutes, type Route } from "./routes.ts";
+import { type Ignored, mergeRoutes, type Route, routeName } from "./routes.ts";
 import { settingsOf } from "./settings.ts";
 import type { Targets } from "./targets.ts";
 import { aliasOf, type Environment, readVariables } from "./variables.ts";
@@ -54,7 +54,12 @@ export function parseCommand(args: readonly string[], environment: Environment):
   const options = readOptions(line, environment, problems);
   if (name === "healthcheck") {
     // A container must not be restarted for anything that its health check has no use for.
-    const faults = line.faults.map((fault) => ({ ...fault, setting: name, reason: fault.message }));
+    const faults = line.faults.map((fault): Warning => ({
+      ...fault,
+      event: "ignored",
+      setting: name,
+      reason: fault.message,
+    }));
     const warnings = [...faults, ...findUnknown(environment, [])];
     if (problems.length > 0) throw new ConfigError([...problems, ...warnings]);
     return { ...nothing, name, options, warnings };
@@ -77,6 +82,7 @@ export function parseCommand(args: readonly string[], environment: Environment):
   if (isEmpty && (name !== "check" || problems.length > 0)) {
     problems.push(noRoute({ ignored, options }));
   }
+  if (name !== "wait") warnings.push(...findTrusting(routes));
   // A setting without effect, such as a misspelt one, may be the cause of the rest.
   if (problems.length > 0) throw new ConfigError([...problems, ...warnings]);
   return { name, options, routes, bare, ignored, warnings };
@@ -210,16 +216,20 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
     if (!isReadBy(spec, line.name)) return [key, fallback];
     const given = textsOf(line.values, spec.name).slice(spec.list ? 0 : -1);
     // An empty variable is one that a compose file passed on unset.
-    const variable = environment[variableOf(spec.name)] || undefined;
+    const value = environment[variableOf(spec.name)];
+    const variable = value === "" && !spec.protects ? undefined : value;
     const [source, texts] = given.length > 0 || variable === undefined
       ? [`--${spec.name}`, given]
       : [variableOf(spec.name), [variable]];
     if (texts.length === 0) return [key, fallback];
     const text = texts.join(",");
     try {
-      if (texts.includes("")) problems.push({ message: `${source}: the value is missing` });
-      else if (text === UNREADABLE) problems.push({ message: `${source}: the value is not UTF-8` });
-      else return [key, spec.kind.parse(text)];
+      if (texts.includes("")) {
+        const hint = spec.protects ? `leave it out, or say ${spec.default}` : undefined;
+        problems.push({ message: `${source}: the value is missing`, hint });
+      } else if (text === UNREADABLE) {
+        problems.push({ message: `${source}: the value is not UTF-8` });
+      } else return [key, spec.kind.parse(text)];
     } catch (error) {
       problems.push({ message: `${source} ${quoteInput(text)}: ${reasonOf(error)}` });
     }
@@ -243,6 +253,16 @@ export function noRoute({ ignored, options }: Pick<Command, "ignored" | "options
     hint: "set one, for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379, or give a route as an " +
       "argument, 6379=192.0.2.10:6379; Docker 29 and later set no link variables on their own",
   };
+}
+
+/** Routes that believe what anybody announces. */
+function findTrusting(routes: readonly Route[]): Warning[] {
+  const trusting = routes.filter(({ settings }) => settings.acceptProxy.isEverybody);
+  if (trusting.length === 0) return [];
+  const names = some(trusting.map((route) => routeName(route, plain)), ", ");
+  const setting = "--accept-proxy";
+  const reason = `whoever reaches ${names} may announce any address, one that --allow names too`;
+  return [{ event: "warning", setting, reason, message: `${setting}: ${reason}` }];
 }
 
 function missingAliases(environment: Environment, { only, ignore }: Options): Warning[] {

@@ -7,9 +7,8 @@ export const NOT_YET = "not supported yet";
 
 /** Options with a value, and settings of the same names. */
 export const OPTIONS_NOT_YET: readonly string[] = (
-  "routes rewire-timeout balance fail-timeout udp-timeout max-sessions allow send-proxy " +
-  "accept-proxy handshake-timeout tls-cert tls-key tls-ca tls-client-ca tls-client tls-allow " +
-  "tls-name starttls"
+  "routes rewire-timeout udp-timeout max-sessions tls-cert tls-key tls-ca tls-client-ca tls-client " +
+  "tls-allow tls-name starttls"
 ).split(" ");
 
 /** Options without a value. */
@@ -20,5 +19,5 @@ export const PROTOCOLS_NOT_YET: readonly string[] = ["tls", "udp"];
 
 /** Whether a variable of this option is refused also where it is empty: unset, it would open something. */
 export function opensWhereEmpty(option: string): boolean {
-  return /^(?:allow|accept-proxy|tls-.*)$/.test(option);
+  return option.startsWith("tls-");
 }

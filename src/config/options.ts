@@ -5,6 +5,7 @@
 import { type Address, formatAddress, isIp, parseAddress, parseHost } from "../base/address.ts";
 import { formatDuration, parseDuration } from "../base/duration.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../base/log.ts";
+import { type Networks, parseNetworks } from "../base/networks.ts";
 
 /** The commands that are named by a word. */
 export const COMMANDS = ["check", "wait", "healthcheck"] as const;
@@ -15,6 +16,16 @@ export type CommandName = "forward" | typeof COMMANDS[number];
 export const CHECK_FORMATS = ["table", "json", "socat"] as const;
 /** One of {@linkcode CHECK_FORMATS}. */
 export type CheckFormat = typeof CHECK_FORMATS[number];
+
+/** Which of several targets a client gets. */
+export const BALANCES = ["first", "roundrobin", "leastconn"] as const;
+/** One of {@linkcode BALANCES}. */
+export type Balance = typeof BALANCES[number];
+
+/** How the upstream is told who the client is: versions of HAProxy's PROXY protocol. */
+export const PROXY_VERSIONS = ["v1", "v2"] as const;
+/** One of {@linkcode PROXY_VERSIONS}. */
+export type ProxyVersion = typeof PROXY_VERSIONS[number];
 
 /** A kind of value, between its text and the program. */
 export interface Kind<T> {
@@ -42,6 +53,8 @@ export interface OptionSpec<T = unknown> {
   readonly route?: true | "both";
   /** Given several times, the texts add up, joined by commas; of any other option the last counts. */
   readonly list?: true;
+  /** Whether an empty variable is an error: unset, it lets in whom it was to keep out. */
+  readonly protects?: true;
   /** The commands that read it; undefined is all but `healthcheck`. */
   readonly commands?: readonly CommandName[];
 }
@@ -49,8 +62,16 @@ export interface OptionSpec<T = unknown> {
 const TIME: Kind<number> = { placeholder: "TIME", parse: parseDuration, format: formatDuration };
 /** A setting of routes too; 0 is no limit, and the default. */
 const ROUTE_LIMIT = { kind: TIME, default: "0", route: true } as const;
+/** Networks of clients. */
+const NETWORKS: Kind<Networks> = {
+  placeholder: "CIDR[,...]",
+  parse: parseNetworks,
+  format: String,
+};
 const COUNT: Kind<number> = { placeholder: "COUNT", parse: parseCount, format: String };
 const BIND: Kind<string> = { placeholder: "ADDRESS", parse: parseBind, format: String };
+const BALANCE = choice("ORDER", BALANCES);
+const SEND_PROXY = choice("VERSION", ["off", ...PROXY_VERSIONS] as const);
 const LEVEL = choice("LEVEL", LOG_LEVELS);
 const LOG_FORMAT = choice("FORMAT", LOG_FORMATS);
 const REUSE_PORT: Kind<boolean> = {
@@ -99,6 +120,20 @@ export const OPTIONS = {
     ...ROUTE_LIMIT,
     help: "keep trying while no target can be reached, the client held",
   },
+  balance: {
+    name: "balance",
+    kind: BALANCE,
+    default: "first",
+    route: true,
+    help: "which of several targets a client gets: first, roundrobin, leastconn",
+  },
+  failTimeoutMs: {
+    name: "fail-timeout",
+    kind: TIME,
+    default: "10s",
+    route: true,
+    help: "how often a target that could not be reached is tried again",
+  },
   halfCloseTimeoutMs: {
     name: "half-close-timeout",
     ...ROUTE_LIMIT,
@@ -115,6 +150,38 @@ export const OPTIONS = {
     default: "0",
     route: "both",
     help: "at this many, further clients wait in the listen queue",
+  },
+  allow: {
+    name: "allow",
+    kind: NETWORKS,
+    default: "all",
+    route: true,
+    list: true,
+    protects: true,
+    help: "serve only clients from these networks or addresses",
+  },
+  sendProxy: {
+    name: "send-proxy",
+    kind: SEND_PROXY,
+    default: "off",
+    route: true,
+    help: "tell the upstream who the client is by a PROXY header: v1 or v2",
+  },
+  acceptProxy: {
+    name: "accept-proxy",
+    kind: NETWORKS,
+    default: "off",
+    route: true,
+    list: true,
+    protects: true,
+    help: "clients from here begin with a PROXY header that says who they are",
+  },
+  handshakeTimeoutMs: {
+    name: "handshake-timeout",
+    kind: TIME,
+    default: "5s",
+    route: true,
+    help: "how long a client may take for its PROXY header",
   },
   reusePort: {
     name: "reuse-port",

@@ -7,11 +7,13 @@ import { FLAGS_NOT_YET, NOT_YET, opensWhereEmpty, OPTIONS_NOT_YET } from "./not_
 import { SPECS, variableOf } from "./options.ts";
 import { aliasOf, type Environment } from "./variables.ts";
 
-/** A setting that has no effect, and the line that says so to a person. */
+/** A setting that has no effect, or more than may be meant, and the line that says so to a person. */
 export interface Warning extends Problem {
+  /** What the log calls it: `ignored` if it has no effect. */
+  readonly event: "ignored" | "warning";
   /** The variable or the option, as it stands. */
   readonly setting: string;
-  /** Why it has no effect. */
+  /** Why it has no effect, or what it has. */
   readonly reason: string;
 }
 
@@ -26,9 +28,9 @@ const OWN_SERVICE = /^AMBASSADOR_(?:(?:TLS_)?(?:PORT|SERVICE_)|NAME$|ENV_)/;
 /** Stands for a value that is not UTF-8: no variable can hold it. */
 export const UNREADABLE = "\0";
 
-/** A warning of `setting`, as it stands. */
+/** Says that `setting`, as it stands, has no effect. */
 export function warningOf(setting: string, reason: string): Warning {
-  return { setting, reason, message: `${plain(setting)}: ${reason}` };
+  return { event: "ignored", setting, reason, message: `${plain(setting)}: ${reason}` };
 }
 
 /**

@@ -9,7 +9,6 @@ import {
   isUnspecified,
 } from "../base/address.ts";
 import type { Problem } from "../base/errors.ts";
-import { NOT_YET } from "./not_yet.ts";
 import type { RouteSettings } from "./options.ts";
 import { formatSettings } from "./settings.ts";
 
@@ -127,7 +126,6 @@ function wantedTwice(claims: readonly Claim[]): Problem {
     hint: one === undefined || two === undefined
       ? "give each a port or an address of its own"
       : "choose with --only or --ignore, or set the wrong variable to an empty value; as several " +
-        `targets of one route they are ${variables[0]?.source}=tcp://${one},tcp://${two}, ` +
-        `which is ${NOT_YET}`,
+        `targets of one route they are ${variables[0]?.source}=tcp://${one},tcp://${two}`,
   };
 }

@@ -9,7 +9,7 @@ import { OPTIONS, type Options, type OptionSpec, type RouteSettings } from "./op
 const ALL: readonly [string, OptionSpec][] = Object.entries(OPTIONS);
 const ROWS = ALL.filter(([, spec]) => spec.route !== undefined) as readonly [
   keyof RouteSettings,
-  OptionSpec<number>,
+  OptionSpec,
 ][];
 const ROW_BY_NAME = new Map(ROWS.map((row) => [row[1].name, row]));
 const NAMES = [...ROW_BY_NAME.keys()];
@@ -17,6 +17,11 @@ const NAMES = [...ROW_BY_NAME.keys()];
 /** What holds where nothing is said. */
 export const DEFAULT_SETTINGS: RouteSettings = settingsFrom(([, spec]) =>
   spec.kind.parse(spec.default ?? "")
+);
+
+/** The same as text, by name. */
+const DEFAULT_TEXTS = new Map(
+  ROWS.map(([key, { name, kind }]) => [name, kind.format(DEFAULT_SETTINGS[key])]),
 );
 
 /** The settings of a route that says nothing of its own. */
@@ -27,23 +32,24 @@ export function settingsOf(options: Options): RouteSettings {
 }
 
 /**
- * What holds for a route that says `name=value,…` of its own.
+ * What a route says of its own, `name=value,…`, and nothing else.
  *
- * @param base What holds where the text says nothing.
  * @throws {SyntaxError} with everything that is wrong; of an unknown setting only the name is quoted
  */
-export function parseSettings(text: string, base: RouteSettings): RouteSettings {
+export function parseSettings(text: string): Partial<RouteSettings> {
   // A shell cuts an unquoted line at a &, and with it what may be the protection of the route.
   if (text.includes("&")) throw new SyntaxError("settings are separated by commas, not by &");
   if (!/^[^=,]*=/.test(text)) throw new SyntaxError("a setting is written NAME=VALUE");
+  const given = new Map<string, string>();
   // A comma begins another setting only where a name and a = follow: elsewhere a list goes on.
-  const given = new Map(
-    text.split(/,(?=[^=,]*=)/).map((setting) => {
-      const equals = setting.indexOf("=");
-      return [setting.slice(0, equals).toLowerCase(), setting.slice(equals + 1)];
-    }),
-  );
-  const own: Partial<Record<keyof RouteSettings, number>> = {};
+  for (const setting of text.split(/,(?=[^=,]*=)/)) {
+    const equals = setting.indexOf("=");
+    const name = setting.slice(0, equals).toLowerCase();
+    const value = setting.slice(equals + 1);
+    const before = ROW_BY_NAME.get(name)?.[1].list ? given.get(name) : undefined;
+    given.set(name, before === undefined ? value : `${before},${value}`);
+  }
+  const own: Partial<Record<keyof RouteSettings, unknown>> = {};
   const reasons: string[] = [];
   for (const [name, value] of given) {
     // More reasons than these say nothing new of one text.
@@ -62,15 +68,13 @@ export function parseSettings(text: string, base: RouteSettings): RouteSettings 
     }
   }
   if (reasons.length > 0) throw new SyntaxError(some(reasons, "; "));
-  return { ...base, ...own };
+  return own as Partial<RouteSettings>;
 }
 
 /** Those that differ from the defaults, as text by name, in the order of the options. */
 export function changedSettings(settings: RouteSettings): Readonly<Record<string, string>> {
-  const changed = ROWS.filter(([key]) => settings[key] !== DEFAULT_SETTINGS[key]);
-  return Object.fromEntries(
-    changed.map(([key, { name, kind }]) => [name, kind.format(settings[key])]),
-  );
+  const texts = ROWS.map(([key, { name, kind }]) => [name, kind.format(settings[key])] as const);
+  return Object.fromEntries(texts.filter(([name, text]) => text !== DEFAULT_TEXTS.get(name)));
 }
 
 /** `idle-timeout=5m,retry=1s`: what {@linkcode parseSettings} reads back; empty for the defaults. */
@@ -78,7 +82,7 @@ export function formatSettings(settings: RouteSettings): string {
   return Object.entries(changedSettings(settings)).map((pair) => pair.join("=")).join(",");
 }
 
-function settingsFrom(value: (row: typeof ROWS[number]) => number): RouteSettings {
+function settingsFrom(value: (row: typeof ROWS[number]) => unknown): RouteSettings {
   return Object.fromEntries(ROWS.map((row) => [row[0], value(row)])) as unknown as RouteSettings;
 }
 

@@ -4,14 +4,16 @@
 import {
   type Address,
   type Endpoint,
+  formatTarget,
   isIp,
   isLoopback,
   isUnspecified,
   parseAddress,
   type Protocol,
 } from "../base/address.ts";
+import { Networks } from "../base/networks.ts";
 import { NOT_YET, PROTOCOLS_NOT_YET } from "./not_yet.ts";
-import type { RouteSettings } from "./options.ts";
+import { OPTIONS, type RouteSettings } from "./options.ts";
 import { parseSettings } from "./settings.ts";
 
 /** For each way to listen, how its targets may be reached; the first unless said. */
@@ -23,6 +25,16 @@ const FLAWS: readonly (readonly [RegExp, string])[] = [
   [/@/, "user information before an @ has no place in a target"],
   [/\s/, "there is white space in it"],
   [/^(?:unix(?:-\w+)?:|\.{0,2}\/)/i, "Unix sockets are not offered"],
+];
+
+/** Settings that need something of their route, and what is said where it has not got it. */
+const NEEDS: readonly (readonly [keyof RouteSettings, (route: Targets) => boolean, string])[] = [
+  ["balance", ({ targets }) => targets.length > 1, "the route has one target"],
+  [
+    "handshakeTimeoutMs",
+    ({ settings }) => settings.acceptProxy !== Networks.NONE,
+    "no client of the route begins with a PROXY header (accept-proxy)",
+  ],
 ];
 
 /** Where a route leads. */
@@ -67,12 +79,18 @@ export function parseTargets(
     if (/[/#]/.test(address)) throw new SyntaxError("something follows the port");
     return { protocol: scheme, ...parseAddress(address) };
   });
-  if (targets.length > 1) throw new SyntaxError(`several targets are ${NOT_YET}`);
+  const [twice] = targets.map(formatTarget).filter((text, at, all) => all.indexOf(text) < at);
+  if (twice !== undefined) throw new SyntaxError(`the target ${twice} stands there twice`);
   if (listen !== undefined && targets.some((target) => isItself(listen, target))) {
     throw new SyntaxError("the target is the route itself");
   }
-  const own = question < 0 ? settings : parseSettings(text.slice(question + 1), settings);
-  return { targets, settings: own };
+  const own = question < 0 ? {} : parseSettings(text.slice(question + 1));
+  const route = { targets, settings: { ...settings, ...own } };
+  for (const [key, has, reason] of NEEDS) {
+    // Without an effect it would only look like one.
+    if (key in own && !has(route)) throw new SyntaxError(`${OPTIONS[key].name}: ${reason}`);
+  }
+  return route;
 }
 
 /**

@@ -1,22 +1,16 @@
 // A route at work: what was bound for it, what it holds and what it has done.
 
-import {
-  type Address,
-  type Endpoint,
-  formatListen,
-  formatTargets,
-  isIpv4,
-  isLoopback,
-  unmapped,
-} from "../base/address.ts";
+import { type Address, formatListen, isIpv4, isLoopback, unmapped } from "../base/address.ts";
 import { plain } from "../base/text.ts";
 import type { RouteSettings } from "../config/options.ts";
 import { type Route, routeName } from "../config/routes.ts";
 import { listenError } from "../net/listen_error.ts";
 import type { Listener, ListenOptions, Stream } from "../net/stream.ts";
-import type { Transport, Transports } from "../net/transports.ts";
-import { Share } from "./admission.ts";
+import type { Log } from "../base/log.ts";
+import type { Transports } from "../net/transports.ts";
+import { type Admission, Share } from "./admission.ts";
 import { RouteCounts } from "./counts.ts";
+import { Targets } from "./targets.ts";
 
 /** A route at work. */
 export interface ActiveRoute {
@@ -26,12 +20,8 @@ export interface ActiveRoute {
   readonly name: string;
   /** Its listen address as text. */
   readonly listen: string;
-  /** Its targets as text. */
-  readonly targets: string;
   /** Where to connect. */
-  readonly target: Endpoint;
-  /** How. */
-  readonly transport: Pick<Transport, "connect">;
+  readonly targets: Targets;
   /** What holds for it. */
   readonly settings: RouteSettings;
   /** One, or two where IPv6 and IPv4 need one each. */
@@ -44,6 +34,16 @@ export interface ActiveRoute {
   loopsUntilMs: number;
 }
 
+/** What routes are put to work with. */
+export interface RouteContext extends ListenOptions {
+  /** How each protocol listens and connects. */
+  readonly transports: Transports;
+  /** Where to write. */
+  readonly log: Log;
+  /** Where a want of descriptors is known. */
+  readonly admission: Admission;
+}
+
 /**
  * Binds every route. If one can't be bound, those before it are closed again.
  *
@@ -51,16 +51,15 @@ export interface ActiveRoute {
  */
 export function bindRoutes(
   routes: readonly Route[],
-  transports: Transports,
-  { reusePort = false }: ListenOptions = {},
+  context: RouteContext,
 ): readonly ActiveRoute[] {
   using opened = new DisposableStack();
+  const { transports, reusePort = false } = context;
   const bound = routes.map((route) => {
     try {
       const listeners = transports[route.listen.protocol].listen(route.listen, { reusePort });
       for (const listener of listeners) opened.defer(() => listener.close());
-      const protocol = route.targets[0]?.protocol ?? "tcp";
-      return activate(route, listeners, transports[protocol]);
+      return activate(route, listeners, context);
     } catch (cause) {
       const user = `route ${routeName(route, plain)}`;
       throw listenError(route.listen, user, { cause, reusePort });
@@ -74,23 +73,23 @@ export function bindRoutes(
 export function activate(
   route: Route,
   listeners: readonly Listener[],
-  transport: Pick<Transport, "connect">,
+  { transports, log, admission }: RouteContext,
 ): ActiveRoute {
-  const { listen, targets: [target], settings } = route;
-  if (target === undefined) throw new TypeError("a route without a target");
+  const { listen, settings } = route;
   // A port of 0 is the system's choice. The host stays as it was written: Deno drops its zone.
   const port = listeners[0]?.addr.port ?? listen.port;
   const bound = { ...route, listen: { ...listen, port } };
+  const share = new Share(settings.maxConnections);
+  const fields = { route: routeName(bound), listen: formatListen(bound.listen) };
+  const mayTry = (): boolean => admission.mayDial(share);
   return {
     route: bound,
-    name: routeName(bound),
-    listen: formatListen(bound.listen),
-    targets: formatTargets(route.targets),
-    target,
-    transport,
+    name: fields.route,
+    listen: fields.listen,
+    targets: new Targets(route.targets, { settings, transports, log, fields, mayTry }),
     settings,
     listeners,
-    share: new Share(settings.maxConnections),
+    share,
     counts: new RouteCounts(),
     loopsUntilMs: -Infinity,
   };

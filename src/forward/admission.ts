@@ -19,7 +19,7 @@ const MAX_RESERVED = 8;
 /** A client's own descriptor, and the one that its upstream will need. */
 const PER_CONNECTION = 2;
 
-/** How long a dial is left alone: an upstream that can be reached has answered by then. */
+/** How long a dial or a handshake is left alone: who wants to has answered by then. */
 const PATIENCE_MS = 500;
 /** How often those who wait look whether a shortage is over. */
 const LOOK_EVERY_MS = 250;
@@ -34,6 +34,8 @@ export class Share {
   open = 0;
   /** Those of them that have no upstream yet. */
   held = 0;
+  /** Those of them that have not said who they are, the oldest first. */
+  readonly handshakes = new Set<Handshake>();
   /** The dials under way, the oldest first. */
   readonly dials = new Set<Dialler>();
   /** The clients that wait for a descriptor to dial with, the youngest last. */
@@ -45,6 +47,14 @@ export class Share {
   constructor(max: number) {
     this.max = max > 0 ? max : Infinity;
   }
+}
+
+/** A client that has still to say who it is. */
+export interface Handshake {
+  /** When it came, as `performance.now()` tells it. */
+  readonly sinceMs: number;
+  /** Ends, since another client needs its place. */
+  giveWay(): void;
 }
 
 /** A client's way to its upstream. */
@@ -67,6 +77,8 @@ export class Admission {
   #ceiling = Infinity;
   #shortUntilMs = 0;
   #nextLookMs = 0;
+  /** Those of all routes, the oldest first. */
+  readonly #handshakes = new Set<Handshake>();
   readonly #dials = new Set<() => void>();
   readonly #accepts = new Set<() => void>();
 
@@ -102,11 +114,27 @@ export class Admission {
 
   /** Whether the next client of a route may be accepted now. */
   mayAccept(share: Share): boolean {
-    if (this.#open >= this.#max || share.open >= share.max) return false;
+    if (this.#hasNoPlace(share)) return false;
     // Somebody has to be served, however few descriptors there are.
     if (this.#open === 0 || !this.#remembersShortage()) return true;
     const free = this.#free();
     return free >= PER_CONNECTION && share.held < free;
+  }
+
+  /** Whether there is no place for a client of a route, and none that another would give up. */
+  #hasNoPlace(share: Share): boolean {
+    return (this.#open >= this.#max && !mayGiveWay(this.#handshakes)) ||
+      (share.open >= share.max && !mayGiveWay(share.handshakes));
+  }
+
+  /** Takes the places that a client of a route needs from those who have not said who they are. */
+  makePlace(share: Share): void {
+    if (share.open >= share.max) this.#endOldest(share.handshakes);
+    else if (this.#open >= this.#max) this.#endOldest(this.#handshakes);
+  }
+
+  #endOldest([oldest]: Iterable<Handshake>): void {
+    oldest?.giveWay();
   }
 
   /** Whether a route has not too many clients without an upstream to keep one more waiting. */
@@ -148,6 +176,18 @@ export class Admission {
     this.#descriptors++;
     share.open++;
     share.held++;
+  }
+
+  /** Takes note of a client that is asked who it is. */
+  handshakeBegins(share: Share, handshake: Handshake): void {
+    share.handshakes.add(handshake);
+    this.#handshakes.add(handshake);
+  }
+
+  /** The client has said it, or has ended. */
+  handshakeEnded(share: Share, handshake: Handshake): void {
+    share.handshakes.delete(handshake);
+    this.#handshakes.delete(handshake);
   }
 
   /** Counts a dial that begins. */
@@ -193,6 +233,11 @@ export class Admission {
     this.#nextLookMs = nowMs + ROOM_EVERY_MS;
     const beganBeforeMs = nowMs - PATIENCE_MS;
     let free = this.#free();
+    for (const handshake of this.#handshakes) {
+      if (free >= PER_CONNECTION || handshake.sinceMs > beganBeforeMs) break;
+      handshake.giveWay();
+      free++;
+    }
     let held = 0;
     const waiting: Dialler[] = [];
     const hopeless: Dialler[] = [];
@@ -237,9 +282,13 @@ export class Admission {
     return false;
   }
 
-  /** A shortage ends without anybody's doing: others than forwarding hold descriptors too. */
+  /**
+   * A shortage ends without anybody's doing: others than forwarding hold descriptors too. A handshake
+   * is to have had its time.
+   */
   #pollMs(): number {
-    return this.#remembersShortage() ? LOOK_EVERY_MS : Infinity;
+    const mayChange = this.#remembersShortage() || this.#handshakes.size > 0;
+    return mayChange ? LOOK_EVERY_MS : Infinity;
   }
 
   async #wait(waiting: Set<() => void>, withinMs: number, signal: AbortSignal): Promise<void> {
@@ -248,6 +297,11 @@ export class Admission {
     await over;
     waiting.delete(end);
   }
+}
+
+/** Whether the oldest has had its time. */
+function mayGiveWay([oldest]: Iterable<Handshake>): boolean {
+  return oldest !== undefined && oldest.sinceMs <= performance.now() - PATIENCE_MS;
 }
 
 function wakeAll(waiting: Set<() => void>): void {

@@ -1,16 +1,23 @@
 // One client, from its accept to its end: the steps of a connection, read from top to bottom in
 // `serve`. What each step knows stands in a file of its own.
 
-import { formatAddress, unmapped } from "../base/address.ts";
+import { type Address, formatAddress, unmapped } from "../base/address.ts";
+import { formatDuration } from "../base/duration.ts";
 import { describeError, isResetOnConnect } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { Networks } from "../base/networks.ts";
+import { startDeadline } from "../base/time.ts";
 import type { RouteSettings } from "../config/options.ts";
+import { type ProxyHeader, ProxyHeaderError, readProxyHeader } from "../net/proxy_header.ts";
 import { newTraffic, relay, type Traffic } from "../net/relay.ts";
 import type { Listener, Stream } from "../net/stream.ts";
 import { type ActiveRoute, isSameMachine, leadsTo } from "./active_route.ts";
+import type { Handshake } from "./admission.ts";
 import type { Reason } from "./counts.ts";
 import type { Watched } from "./limits.ts";
+import { headerOf } from "./proxy_protocol.ts";
 import { Reach, type ReachOptions } from "./reach.ts";
+import type { Target } from "./targets.ts";
 
 /** What all connections share. */
 export interface ConnectionContext extends ReachOptions {
@@ -24,18 +31,25 @@ export interface ConnectionContext extends ReachOptions {
 const LOOP_MS = 250;
 
 /** A client and, once it is reached, its upstream. */
-export class Connection implements Watched {
+export class Connection implements Watched, Handshake {
   /** What has moved so far. */
   readonly traffic: Traffic = newTraffic();
   /** What holds for it. */
   readonly settings: RouteSettings;
   /** Who connected. */
-  readonly client: Stream;
+  client: Stream;
   /** What the client is connected to; undefined until it is reached. */
   upstream: Stream | undefined;
   readonly #route: ActiveRoute;
   readonly #context: ConnectionContext;
-  readonly #startMs = performance.now();
+  /** When the client came, as `performance.now()` tells it. */
+  readonly sinceMs = performance.now();
+  /** Whether the client has still to say who it is. */
+  isHandshaking = false;
+  /** Who is announced, if somebody is. */
+  #header: ProxyHeader | undefined;
+  /** Which of the targets the upstream is. */
+  #target: Target | undefined;
   #reach: Reach | undefined;
   #reason: Reason | undefined;
   /** Ends the relay's part in `serve`, whatever the relay still waits for. */
@@ -54,6 +68,8 @@ export class Connection implements Watched {
     this.#accepted();
     try {
       if (this.#comesRound()) return;
+      if (this.#isAnnounced() && !await this.#readHeader()) return;
+      if (!this.#isAllowed()) return;
       const upstream = await this.#reachTarget();
       if (upstream === undefined || this.#leadsBack(upstream)) return;
       await this.#relay(upstream);
@@ -87,17 +103,75 @@ export class Connection implements Watched {
     return this.#cutLoop();
   }
 
+  /** Whether the client has to begin with a PROXY header. */
+  #isAnnounced(): boolean {
+    const { acceptProxy } = this.settings;
+    return acceptProxy !== Networks.NONE && acceptProxy.has(this.client.remoteAddr.hostname);
+  }
+
+  /** Reads the header; whether the client can be served on. */
+  async #readHeader(): Promise<boolean> {
+    const { handshakeTimeoutMs } = this.settings;
+    const { admission } = this.#context;
+    using _limit = handshakeTimeoutMs === 0 ? null : startDeadline(handshakeTimeoutMs, () => {
+      this.#refuseHeader(`no PROXY header within ${formatDuration(handshakeTimeoutMs)}`);
+    });
+    this.isHandshaking = true;
+    admission.handshakeBegins(this.#route.share, this);
+    try {
+      const read = await readProxyHeader(this.client);
+      // Somebody has looked whether the port is open.
+      if (read === undefined) this.#reason ??= "finished";
+      else [this.#header, this.client] = [read.header, read.rest];
+    } catch (error) {
+      if (error instanceof ProxyHeaderError) this.#refuseHeader(error.message);
+      else this.#reason ??= "client_reset";
+    } finally {
+      this.isHandshaking = false;
+      admission.handshakeEnded(this.#route.share, this);
+    }
+    return this.#reason === undefined;
+  }
+
+  /** Makes way for another client, since there is no place for both. */
+  giveWay(): void {
+    this.#refuseHeader("no PROXY header yet, and another client needs the place");
+  }
+
+  #refuseHeader(error: string): void {
+    if (this.#reason !== undefined) return;
+    this.#context.log.repeated("warn", "bad_proxy_header", { ...this.#fields(), error });
+    this.end("bad_proxy_header");
+  }
+
+  #isAllowed(): boolean {
+    if (this.settings.allow.has(this.#source.hostname)) return true;
+    this.#reason ??= "not_allowed";
+    this.#context.log.repeated("warn", "not_allowed", this.#fields());
+    return false;
+  }
+
+  /** Who the client is: the one that is announced, or who has connected. */
+  get #source(): Address {
+    return this.#header?.source ?? this.client.remoteAddr;
+  }
+
   /** The upstream; undefined if it can't be reached, or if the connection has ended meanwhile. */
   async #reachTarget(): Promise<Stream | undefined> {
     const { counts, share } = this.#route;
     const { admission } = this.#context;
     this.#reach = new Reach(this.#route, this.#context);
     try {
-      const upstream = await this.#reach.connect((error) => this.#noteRetry(describeError(error)));
+      const destination = this.#header?.destination ?? this.client.localAddr;
+      const { upstream, target } = await this.#reach.connect({
+        preface: headerOf(this.settings, { source: this.#source, destination }),
+        onFirstFailure: (error) => this.#noteRetry(describeError(error)),
+      });
       this.upstream = upstream;
+      this.#target = target;
       admission.reached(share);
       if (this.#reason !== undefined) return undefined;
-      counts.connected((performance.now() - this.#startMs) / 1000);
+      counts.connected((performance.now() - this.sinceMs) / 1000);
       return upstream;
     } catch (error) {
       if (this.#reason === undefined) this.#notReached(error);
@@ -169,22 +243,23 @@ export class Connection implements Watched {
     const reason = this.#reason ?? "connect_failed";
     counts.ended(this.traffic, reason);
     admission.left(share, this.upstream !== undefined);
+    this.#target?.left();
     if (!log.debugs) return;
     log.debug("connection_closed", {
       ...this.#fields(),
       bytes_up: this.traffic.up.bytes,
       bytes_down: this.traffic.down.bytes,
-      duration_ms: Math.round(performance.now() - this.#startMs),
+      duration_ms: Math.round(performance.now() - this.sinceMs),
       reason,
     });
   }
 
   #fields(): Record<string, string> {
-    const { hostname, port } = this.client.remoteAddr;
+    const { hostname, port } = this.#source;
     return {
       route: this.#route.name,
       listen: this.#route.listen,
-      target: this.#route.targets,
+      target: this.#target?.name ?? this.#route.targets.text,
       client: formatAddress({ hostname: unmapped(hostname), port }),
     };
   }

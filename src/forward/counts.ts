@@ -11,6 +11,8 @@ export const REASONS = [
   "half_close_timeout",
   "drain_timeout",
   "connect_failed",
+  "not_allowed",
+  "bad_proxy_header",
   "loop",
 ] as const;
 /** One of {@linkcode REASONS}. */

@@ -3,7 +3,6 @@
 
 import { describeError, isPeerGone, isShortage } from "../base/errors.ts";
 import { formatDuration } from "../base/duration.ts";
-import { isIp } from "../base/address.ts";
 import type { Log } from "../base/log.ts";
 import { Backoff, pause } from "../base/time.ts";
 import type { Route } from "../config/routes.ts";
@@ -11,7 +10,7 @@ import type { Listener, Stream } from "../net/stream.ts";
 import { giveUpPair, waitToAccept } from "../net/turns.ts";
 import type { Transports } from "../net/transports.ts";
 import { type ActiveRoute, bindRoutes } from "./active_route.ts";
-import { Admission } from "./admission.ts";
+import { Admission, type Share } from "./admission.ts";
 import { Connection, type ConnectionContext } from "./connection.ts";
 import { watchLimits } from "./limits.ts";
 import { watchMemory } from "./memory.ts";
@@ -69,11 +68,12 @@ export class Forwarder implements Disposable {
    */
   constructor(routes: readonly Route[], options: ForwarderOptions) {
     this.#options = options;
-    this.#routes = bindRoutes(routes, options.transports, options);
+    const shares: Share[] = [];
+    this.#admission = new Admission(options.maxConnections, shares);
+    this.#routes = bindRoutes(routes, { ...options, admission: this.#admission });
+    shares.push(...this.#routes.map(({ share }) => share));
     const listeners = this.#routes.flatMap((route) => route.listeners);
     this.#listenersByPort = Map.groupBy(listeners, ({ addr }) => addr.port);
-    const shares = this.#routes.map(({ share }) => share);
-    this.#admission = new Admission(options.maxConnections, shares);
     this.#context = {
       log: options.log,
       admission: this.#admission,
@@ -89,7 +89,11 @@ export class Forwarder implements Disposable {
 
   /** Whether clients are welcome, and how each route fares, at this moment. */
   report(): { readonly ready: boolean; readonly routes: readonly RouteReport[] } {
-    const routes = this.#routes.map(({ route, counts }) => ({ route, counts: counts.report() }));
+    const routes = this.#routes.map(({ route, counts, targets }) => ({
+      route,
+      targets: targets.report(),
+      counts: counts.report(),
+    }));
     return { ready: !this.#isStopping, routes };
   }
 
@@ -118,8 +122,9 @@ export class Forwarder implements Disposable {
   [Symbol.dispose](): void {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort();
-    for (const { listeners } of this.#routes) {
+    for (const { listeners, targets } of this.#routes) {
       for (const listener of listeners) listener.close();
+      targets[Symbol.dispose]();
     }
   }
 
@@ -127,7 +132,7 @@ export class Forwarder implements Disposable {
   async #accept(listener: Listener, route: ActiveRoute): Promise<void> {
     const { signal } = this.#closing;
     const { share } = route;
-    const isNamed = !isIp(route.target.hostname);
+    const { isNamed } = route.targets;
     let backoff: Backoff | undefined;
     while (!signal.aborted) {
       if (!this.#admission.mayAccept(share)) await this.#admission.untilMayAccept(share, signal);
@@ -151,12 +156,15 @@ export class Forwarder implements Disposable {
         await this.#admission.untilChange(backoff.next(), signal);
         continue;
       }
-      // Other listeners may have taken the last place since, and wait here for the next one too.
-      while (!this.#admission.mayAccept(share) && !signal.aborted) {
-        await this.#admission.untilMayAccept(share, signal);
+      if (mayHaveAPlace(client, route)) {
+        // Other listeners may have taken the last place since, and wait here for the next one too.
+        while (!this.#admission.mayAccept(share) && !signal.aborted) {
+          await this.#admission.untilMayAccept(share, signal);
+        }
+        // No place came free before the stop: it was left waiting, like those in the queue.
+        if (!this.#admission.mayAccept(share)) return client[Symbol.dispose]();
+        this.#admission.makePlace(share);
       }
-      // No place came free before the stop: it is a client that was left waiting, like those in the queue.
-      if (!this.#admission.mayAccept(share)) return client[Symbol.dispose]();
       void this.#serve(client, route);
       const turn = waitToAccept();
       if (turn !== undefined) await turn;
@@ -189,7 +197,9 @@ export class Forwarder implements Disposable {
     await pause(drainTimeoutMs === 0 ? Infinity : drainTimeoutMs, empty.signal);
     const late = [...this.#connections];
     // Where a side has broken, what is left is a courtesy to the other.
-    const cutOff = late.filter(({ traffic }) => traffic.failure === undefined).length;
+    const cutOff =
+      late.filter(({ traffic, isHandshaking }) => traffic.failure === undefined && !isHandshaking)
+        .length;
     for (const connection of late) connection.end("drain_timeout");
     await pause(Infinity, empty.signal);
     return cutOff;
@@ -207,4 +217,10 @@ export class Forwarder implements Disposable {
         : undefined,
     });
   }
+}
+
+/** Whether a client may be served, as far as is known: one that is not allowed ends at once. */
+function mayHaveAPlace({ remoteAddr: { hostname } }: Stream, { settings }: ActiveRoute): boolean {
+  const { allow, acceptProxy } = settings;
+  return allow.has(hostname) || acceptProxy.has(hostname);
 }

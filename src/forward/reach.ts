@@ -1,21 +1,19 @@
-// Reaches a target: within a time limit, again and again while it can't be reached if that is wanted,
-// and waiting rather than failing while the process is out of descriptors.
+// Reaches one of a route's targets: within a time limit, again and again while none can be reached if
+// that is wanted, and waiting rather than failing while the process is out of descriptors.
 
-import type { Endpoint } from "../base/address.ts";
-import { errorCode, isResetOnConnect, isShortage } from "../base/errors.ts";
+import { describeError, errorCode, isResetOnConnect, isShortage } from "../base/errors.ts";
+import { some } from "../base/text.ts";
 import { Backoff, pause, startDeadline, timeoutError } from "../base/time.ts";
 import type { RouteSettings } from "../config/options.ts";
 import type { Stream } from "../net/stream.ts";
 import { missingDescriptor } from "../net/tcp.ts";
-import type { Transport } from "../net/transports.ts";
 import type { Admission, Dialler, Share } from "./admission.ts";
+import { patienceMs, type Target, type Targets } from "./targets.ts";
 
 /** What {@linkcode Reach} needs to know of a route. */
 export interface ReachableRoute {
   /** Where to connect. */
-  readonly target: Endpoint;
-  /** How. */
-  readonly transport: Pick<Transport, "connect">;
+  readonly targets: Targets;
   /** `connectTimeoutMs` limits one try, `retryMs` the time in which tries begin. */
   readonly settings: Pick<RouteSettings, "connectTimeoutMs" | "retryMs">;
   /** What the route holds. */
@@ -28,6 +26,22 @@ export interface ReachOptions {
   readonly admission: Admission;
   /** Told when the process has run out of descriptors or memory. */
   readonly onShortage: (error: unknown) => void;
+}
+
+/** An upstream, and which target it is. */
+export interface Reached {
+  /** The connection to it. */
+  readonly upstream: Stream;
+  /** Which it is. Its user tells it when the connection has ended. */
+  readonly target: Target;
+}
+
+/** Options for {@linkcode Reach.connect}. */
+export interface ReachCall {
+  /** What the upstream gets first. */
+  readonly preface?: Uint8Array | undefined;
+  /** Told why the first round failed if another follows. */
+  readonly onFirstFailure?: (error: unknown) => void;
 }
 
 /** How often a name is looked up that does not resolve while descriptors are short. */
@@ -45,6 +59,7 @@ export class Reach implements Dialler {
   /** Aborts the try under way. */
   #try = new AbortController();
   #isCancelled = false;
+  #preface: Uint8Array | undefined;
   /** How many times a lookup has failed that may have wanted a descriptor. */
   #doubtfulLookups = 0;
 
@@ -55,12 +70,12 @@ export class Reach implements Dialler {
   }
 
   /**
-   * Connects.
+   * Connects to the first target that can be reached, in the order that the route has for this client.
    *
-   * @param onFirstFailure Told why the first try failed if another follows.
-   * @throws the error of the last try; a `DOMException` if it took too long or was cancelled
+   * @throws the error of the last round; a `DOMException` if it took too long or was cancelled
    */
-  async connect(onFirstFailure?: (error: unknown) => void): Promise<Stream> {
+  async connect({ preface, onFirstFailure }: ReachCall = {}): Promise<Reached> {
+    this.#preface = preface;
     const { retryMs, connectTimeoutMs } = this.#route.settings;
     if (retryMs === 0) return await this.#tryOnce();
     const untilMs = performance.now() + retryMs;
@@ -100,18 +115,59 @@ export class Reach implements Dialler {
 
   /** Gives the descriptor of the dial under way back; it begins anew when there is one. */
   giveWay(): void {
-    const giving = this.#try;
-    if (giving.signal.aborted) return;
-    this.#try = new AbortController();
-    giving.abort(GAVE_WAY);
+    this.#abandon(GAVE_WAY);
   }
 
-  async #tryOnce(): Promise<Stream> {
-    const { share, settings: { connectTimeoutMs } } = this.#route;
-    const { admission } = this.#options;
+  /** Ends the dial under way, and not the try. */
+  #abandon(reason: unknown): void {
+    const abandoned = this.#try;
+    if (abandoned.signal.aborted) return;
+    this.#try = new AbortController();
+    abandoned.abort(reason);
+  }
+
+  /** Whether a dial failed because of the target. */
+  #isToBlame(error: unknown): boolean {
+    if (this.#isCancelled || isResetOnConnect(error)) return false;
+    // No port is left here to connect from.
+    if (errorCode(error) === "EADDRNOTAVAIL") return false;
+    // One that was tried late may not have had the time to answer.
+    const isLate = error instanceof DOMException;
+    return !isLate || performance.now() - this.sinceMs >= patienceMs(this.#route.settings) - 1;
+  }
+
+  /** One round of all targets. */
+  async #tryOnce(): Promise<Reached> {
+    const { targets, settings } = this.#route;
+    const { connectTimeoutMs } = settings;
     using _limit = connectTimeoutMs === 0 ? null : startDeadline(connectTimeoutMs, () => {
       this.#try.abort(timeoutError(connectTimeoutMs));
     });
+    const order = targets.order();
+    const failures: string[] = [];
+    for (let index = 0;; index++) {
+      const target = order[index];
+      if (target === undefined) throw new Error(some(failures, ", "));
+      const isLast = index === order.length - 1;
+      target.load++;
+      try {
+        const upstream = await this.#tryTarget(target, isLast ? Infinity : patienceMs(settings));
+        targets.reached(target);
+        return { upstream, target };
+      } catch (error) {
+        target.load--;
+        if (order.length === 1 || this.#isCancelled || isResetOnConnect(error)) throw error;
+        failures.push(`${target.name} (${describeError(error)})`);
+        if (this.#try.signal.aborted) throw new Error(some(failures, ", "));
+      }
+    }
+  }
+
+  /** Tries one target; another gets its turn after `patienceMs`, if that is not Infinity. */
+  async #tryTarget(target: Target, patienceMs: number): Promise<Stream> {
+    const { share } = this.#route;
+    const { admission } = this.#options;
+    const hasNext = patienceMs !== Infinity;
     let shortage: unknown;
     let mustWait = false;
     for (;;) {
@@ -122,26 +178,35 @@ export class Reach implements Dialler {
         if (this.#try.signal.aborted) throw shortage ?? this.#try.signal.reason;
       }
       const { signal } = this.#try;
+      using _patience = hasNext
+        ? startDeadline(patienceMs, () => this.#abandon(timeoutError(patienceMs)))
+        : null;
       try {
-        return await this.#dial(signal);
+        return await this.#dial(target, signal);
       } catch (error) {
-        if (signal.reason !== GAVE_WAY) shortage = this.#shortageIn(error);
+        const gaveWay = signal.reason === GAVE_WAY;
+        if (!gaveWay) shortage = this.#shortageIn(error);
         // Not after a shortage: nothing has come free, and those who wait would find the same.
-        if (signal.reason === GAVE_WAY || shortage === undefined) admission.wake();
-        if (signal.reason !== GAVE_WAY && shortage === undefined) throw error;
+        if (gaveWay || shortage === undefined) admission.wake();
+        if (!gaveWay && shortage === undefined) {
+          if (this.#isToBlame(error)) this.#route.targets.failed(target, error);
+          throw error;
+        }
+        // It has had its time, as much as there was.
+        if (gaveWay && hasNext) throw new Error("no answer yet while descriptors are short");
       }
       mustWait = true;
     }
   }
 
-  async #dial(signal: AbortSignal): Promise<Stream> {
-    const { share, target, transport } = this.#route;
+  async #dial({ endpoint, transport }: Target, signal: AbortSignal): Promise<Stream> {
+    const { share } = this.#route;
     const { admission } = this.#options;
     this.sinceMs = performance.now();
     admission.dialBegins(share, this);
     let stream: Stream | undefined;
     try {
-      return stream = await transport.connect(target, signal);
+      return stream = await transport.connect(endpoint, { signal, preface: this.#preface });
     } finally {
       admission.dialEnded(share, this, stream !== undefined);
     }

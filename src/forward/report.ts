@@ -4,10 +4,24 @@
 import type { Counts } from "./counts.ts";
 import type { Ignored, Route } from "../config/routes.ts";
 
+/** A target and what it has done so far. */
+export interface TargetReport {
+  /** `HOST:PORT`. */
+  readonly name: string;
+  /** Whether it could be reached when it was last tried. */
+  readonly isUp: boolean;
+  /** Connections that it has. */
+  readonly open: number;
+  /** Connections that it has had. */
+  readonly connections: number;
+}
+
 /** A route and what it has done so far. */
 export interface RouteReport {
   /** The route as it was bound. */
   readonly route: Route;
+  /** Its targets, in their order. */
+  readonly targets: readonly TargetReport[];
   /** Its numbers. */
   readonly counts: Counts;
 }

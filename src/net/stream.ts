@@ -24,6 +24,14 @@ export interface ListenOptions {
   readonly reusePort?: boolean;
 }
 
+/** How to connect. */
+export interface ConnectOptions {
+  /** Ends it. */
+  readonly signal: AbortSignal;
+  /** What the upstream gets before anything else, also before a handshake. */
+  readonly preface?: Uint8Array | undefined;
+}
+
 /** Where clients arrive; `Deno.TcpListener` is one. */
 export interface Listener {
   /** Where it listens. */

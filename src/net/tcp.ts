@@ -5,7 +5,7 @@ import { type Address, isIp } from "../base/address.ts";
 import { errorCode, isShortage } from "../base/errors.ts";
 import { startPause } from "../base/time.ts";
 import { lookUp } from "./names.ts";
-import type { Listener, ListenOptions, Stream } from "./stream.ts";
+import type { ConnectOptions, Listener, ListenOptions, Stream } from "./stream.ts";
 
 /** The next address has its turn when those before it have not answered for so long (RFC 8305). */
 const NEXT_ADDRESS_MS = 250;
@@ -80,10 +80,24 @@ function lacksFamily(error: unknown): boolean {
  */
 export async function connectTcp(
   { hostname, port }: Address,
-  signal: AbortSignal,
+  { signal, preface }: ConnectOptions,
 ): Promise<Stream> {
-  if (isIp(hostname)) return await connectTo(hostname, port, signal);
-  return await connectToFirst(await lookUp(hostname, signal), port, signal);
+  const stream = isIp(hostname)
+    ? await connectTo(hostname, port, signal)
+    : await connectToFirst(await lookUp(hostname, signal), port, signal);
+  if (preface !== undefined) await writeFirst(stream, preface);
+  return stream;
+}
+
+/** Writes what comes first; the stream is closed if that fails. */
+async function writeFirst(stream: Stream, preface: Uint8Array): Promise<void> {
+  try {
+    let rest = preface;
+    while (rest.length > 0) rest = rest.subarray(await stream.write(rest));
+  } catch (error) {
+    stream[Symbol.dispose]();
+    throw error;
+  }
 }
 
 async function connectTo(hostname: string, port: number, signal: AbortSignal): Promise<Stream> {

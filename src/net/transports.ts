@@ -2,7 +2,7 @@
 // file of its own.
 
 import type { Address, Protocol } from "../base/address.ts";
-import type { Listener, ListenOptions, Stream } from "./stream.ts";
+import type { ConnectOptions, Listener, ListenOptions, Stream } from "./stream.ts";
 import { connectTcp, listenTcp } from "./tcp.ts";
 
 /** How one protocol listens and connects. */
@@ -18,7 +18,7 @@ export interface Transport {
    *
    * @throws the error of the last address; the signal's reason as soon as it aborts
    */
-  connect(address: Address, signal: AbortSignal): Promise<Stream>;
+  connect(address: Address, options: ConnectOptions): Promise<Stream>;
 }
 
 /** A transport for each protocol. */

@@ -3,7 +3,7 @@
 
 import { formatListen } from "../base/address.ts";
 import { CONNECT_SECONDS, type Counts, REASONS } from "../forward/counts.ts";
-import type { Report } from "../forward/report.ts";
+import type { Report, RouteReport } from "../forward/report.ts";
 import { type Route, routeName } from "../config/routes.ts";
 
 /** The media type of {@linkcode formatMetrics}. */
@@ -18,33 +18,51 @@ type Metric<Source> = readonly [
   read: (source: Source) => readonly Sample[],
 ];
 
-const ROUTE_METRICS: readonly Metric<Counts>[] = [
-  ["ambassador_connections_open gauge", "Connections that are open now.", (c) => [[c.open]]],
-  ["ambassador_connections_total counter", "Clients accepted.", (c) => [[c.connections]]],
+const ROUTE_METRICS: readonly Metric<RouteReport>[] = [
+  [
+    "ambassador_connections_open gauge",
+    "Connections that are open now.",
+    ({ counts: c }) => [[c.open]],
+  ],
+  [
+    "ambassador_connections_total counter",
+    "Clients accepted.",
+    ({ counts: c }) => [[c.connections]],
+  ],
   [
     "ambassador_connections_closed_total counter",
     "Connections closed, by who or what ended them.",
-    (c) => REASONS.map((reason) => [c.closed[reason], `reason="${reason}"`]),
+    ({ counts: c }) => REASONS.map((reason) => [c.closed[reason], `reason="${reason}"`]),
   ],
   [
     "ambassador_bytes_total counter",
     "Bytes delivered: up is client to upstream, down is upstream to client.",
-    (c) => [[c.bytesUp, 'direction="up"'], [c.bytesDown, 'direction="down"']],
+    ({ counts: c }) => [[c.bytesUp, 'direction="up"'], [c.bytesDown, 'direction="down"']],
   ],
   [
     "ambassador_connect_errors_total counter",
     "Clients whose upstream could not be reached.",
-    (c) => [[c.connectErrors]],
+    ({ counts: c }) => [[c.connectErrors]],
   ],
   [
     "ambassador_accept_errors_total counter",
     "Accepts that failed, clients that had already gone included.",
-    (c) => [[c.acceptErrors]],
+    ({ counts: c }) => [[c.acceptErrors]],
   ],
   [
     "ambassador_connect_duration_seconds histogram",
     "Time from accepting a client to reaching its upstream, name lookup and retries included.",
-    histogram,
+    ({ counts }) => histogram(counts),
+  ],
+  [
+    "ambassador_target_up gauge",
+    "Whether the target could be reached when it was last tried.",
+    ({ targets }) => targets.map(({ name, isUp }) => [isUp ? 1 : 0, label("target", name)]),
+  ],
+  [
+    "ambassador_target_connections_total counter",
+    "Connections that the target has had.",
+    ({ targets }) => targets.map(({ name, connections }) => [connections, label("target", name)]),
   ],
 ];
 
@@ -65,7 +83,7 @@ const BUCKET_LABELS = [...CONNECT_SECONDS, "+Inf"].map((bound) => `le="${bound}"
 
 /** The text that `/metrics` answers, in pieces of a few lines. */
 export function* formatMetrics(report: Report): Generator<string> {
-  const routes = report.routes.map(({ route, counts }) => [counts, labelsOf(route)] as const);
+  const routes = report.routes.map((one) => [one, labelsOf(one.route)] as const);
   for (const metric of ROUTE_METRICS) yield* format(metric, routes);
   for (const metric of PROGRAM_METRICS) yield* format(metric, [[report, ""]]);
 }

@@ -1,10 +1,10 @@
 // The status page for people: one HTML page that needs nothing else and works with scripts off. Pure:
 // a report in, HTML out. Everything that came from outside is escaped in `markup`, and nowhere else.
 
-import { formatAddress, formatTargets } from "../base/address.ts";
+import { formatAddress } from "../base/address.ts";
 import type { ConnectError } from "../forward/counts.ts";
 import { SCRIPT, STYLE } from "./page_assets.ts";
-import type { Report, RouteReport } from "../forward/report.ts";
+import type { Report, RouteReport, TargetReport } from "../forward/report.ts";
 import type { Ignored } from "../config/routes.ts";
 
 /** The `content-security-policy` of the page: its own style and script, and nothing else at all. */
@@ -78,20 +78,30 @@ function summary(routes: readonly RouteReport[]): string {
 `;
 }
 
-function routeRow({ route, counts }: RouteReport, now: number): string {
-  const { aliases, listen, targets } = route;
+function routeRow({ route, targets, counts }: RouteReport, now: number): string {
+  const { aliases, listen } = route;
   const { open, connections, bytesUp: up, bytesDown: down, connectErrors: failed } = counts;
   const bad = failed > 0 ? "bad" : "";
   return markup`
 <tr><td class="name" data-label="Route"><bdi>${aliases.join(", ") || listen.port}</bdi></td>
 <td class="address" data-label="Listen">${formatAddress(listen)}</td>
-<td class="address" data-label="Target">${formatTargets(targets)}</td>
+` + targetsCell(targets) + markup`
 <td class="number" data-label="Open">${formatNumber(open)}</td>
 <td class="number" data-label="Total">${formatNumber(connections)}</td>
 <td class="number" data-label="Up" title="${formatNumber(up)}">${formatBytes(up)}</td>
 <td class="number" data-label="Down" title="${formatNumber(down)}">${formatBytes(down)}</td>
 <td class="number ${bad}" data-label="Failed">${formatNumber(failed)}</td>
 ` + errorCell(counts.lastConnectError, now);
+}
+
+function targetsCell(targets: readonly TargetReport[]): string {
+  const rows = targets.map(({ name, isUp, open, connections }) => {
+    const [state, mark] = isUp ? ["up", ""] : ["down", "bad"];
+    return markup`
+<span class="address">${name}</span> <span class="when"><span class="${mark}">${state}</span>,
+${formatNumber(open)} open, ${formatNumber(connections)} so far</span>`;
+  });
+  return `<td data-label="Target"><span>${rows.join("")}</span></td>`;
 }
 
 function errorCell(error: ConnectError | undefined, now: number): string {

@@ -1,3 +1,4 @@
+import { Networks } from "../../src/base/networks.ts";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ConfigError, type Problem } from "../../src/base/errors.ts";
 import { formatTargets } from "../../src/base/address.ts";
@@ -36,9 +37,15 @@ Deno.test("parseCommand() forwards what the environment says where nothing is as
     ignore: undefined,
     connectTimeoutMs: 10_000,
     retryMs: 0,
+    balance: "first",
+    failTimeoutMs: 10_000,
     halfCloseTimeoutMs: 0,
     idleTimeoutMs: 0,
     maxConnections: 0,
+    allow: Networks.ALL,
+    sendProxy: "off",
+    acceptProxy: Networks.NONE,
+    handshakeTimeoutMs: 5000,
     reusePort: false,
     drainTimeoutMs: 8000,
     drainDelayMs: 0,

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { parseCommand } from "../../src/config/command_line.ts";
-import { SPECS } from "../../src/config/options.ts";
+import { Networks } from "../../src/base/networks.ts";
+import { BALANCES, type RouteSettings, SPECS } from "../../src/config/options.ts";
 import {
   changedSettings,
   DEFAULT_SETTINGS,
@@ -10,17 +11,43 @@ import {
 } from "../../src/config/settings.ts";
 import { Random } from "../helpers/mod.ts";
 
+/** What holds for a route that says this of its own, and otherwise the defaults. */
+function complete(text: string): RouteSettings {
+  return { ...DEFAULT_SETTINGS, ...parseSettings(text) };
+}
+
+/** A value of the kind that has this placeholder. */
+function valueOf(placeholder: string, random: Random): string {
+  const network = (): string => `${random.below(256)}.${random.below(256)}.0.0/${random.below(33)}`;
+  switch (placeholder) {
+    case "CIDR[,...]":
+      return random.pick(["all", "off", `${network()},::1`, network()]);
+    case "ORDER":
+      return random.pick(BALANCES);
+    case "VERSION":
+      return random.pick(["off", "v1", "v2"]);
+    default:
+      return String(random.below(1000));
+  }
+}
+
 function refusal(text: string): string {
-  return assertThrows(() => parseSettings(text, DEFAULT_SETTINGS), SyntaxError).message;
+  return assertThrows(() => parseSettings(text), SyntaxError).message;
 }
 
 Deno.test("DEFAULT_SETTINGS are those of the contract", () => {
   assertEquals(DEFAULT_SETTINGS, {
     connectTimeoutMs: 10_000,
     retryMs: 0,
+    balance: "first",
+    failTimeoutMs: 10_000,
     halfCloseTimeoutMs: 0,
     idleTimeoutMs: 0,
     maxConnections: 0,
+    allow: Networks.ALL,
+    sendProxy: "off",
+    acceptProxy: Networks.NONE,
+    handshakeTimeoutMs: 5000,
   });
 });
 
@@ -31,16 +58,24 @@ Deno.test("settingsOf() takes over the options, but not the connections of all r
   assertEquals(options.maxConnections, 7);
 });
 
-Deno.test("parseSettings() lets a route's setting replace the option, and keeps the others", () => {
-  const base = { ...DEFAULT_SETTINGS, retryMs: 1, idleTimeoutMs: 2 };
-  assertEquals(parseSettings("idle-timeout=5m,max-connections=3", base), {
-    ...base,
+Deno.test("parseSettings() gives what a route says of its own, and of one said twice the last", () => {
+  assertEquals(parseSettings("idle-timeout=5m,max-connections=3"), {
     idleTimeoutMs: 300_000,
     maxConnections: 3,
   });
-  // Off for this route although the option says something.
-  assertEquals(parseSettings("RETRY=0", base), { ...base, retryMs: 0 });
-  assertEquals(parseSettings("retry=1s,retry=2s", base).retryMs, 2000);
+  assertEquals(parseSettings("RETRY=0"), { retryMs: 0 });
+  assertEquals(parseSettings("retry=1s,retry=2s"), { retryMs: 2000 });
+});
+
+Deno.test("parseSettings() goes on with a list after a comma, and adds up one that is given twice", () => {
+  const cases = {
+    "allow=10.0.0.0/8,192.168.0.0/16,idle-timeout=5m,allow=::1": "10.0.0.0/8,192.168.0.0/16,::1",
+    "allow=10.0.0.1": "10.0.0.1",
+    "ALLOW=all": "all",
+  };
+  for (const [text, allow] of Object.entries(cases)) {
+    assertEquals(String(parseSettings(text).allow), allow, text);
+  }
 });
 
 Deno.test("parseSettings() says what is wrong, and quotes nothing but names and known values", () => {
@@ -60,8 +95,12 @@ Deno.test("parseSettings() says what is wrong, and quotes nothing but names and 
     "drain-timeout=hunter2,hunter2":
       '"drain-timeout": no such setting; the nearest is idle-timeout',
     "a\nb=hunter2": '"a\\nb": no such setting; the nearest is retry',
-    "allow=10.0.0.0/8,192.168.0.0/16,retry=x": "allow: not supported yet; " +
+    "tls-name=redis,retry=x": "tls-name: not supported yet; " +
       'retry "x": not a duration such as 500ms, 10s, 5m or 1h',
+    "allow=10.0.0.0/8,": 'allow "10.0.0.0/8,": an address is missing',
+    "allow=10.0.0.0/8,allow=all":
+      'allow "10.0.0.0/8,all": "all" stands alone, without addresses beside it',
+    "send-proxy=v3": 'send-proxy "v3": not one of off, v1, v2',
     "__proto__=hunter2": '"__proto__": no such setting; the nearest is retry',
   };
   for (const [text, why] of Object.entries(cases)) assertEquals(refusal(text), why, text);
@@ -82,7 +121,7 @@ Deno.test("parseSettings() takes no time, and says little, for a megabyte", () =
 Deno.test("changedSettings() are those that differ from the defaults, in the order of the options", () => {
   assertEquals(changedSettings(DEFAULT_SETTINGS), {});
   const text = "max-connections=3,idle-timeout=300s,connect-timeout=10s,retry=1.5s";
-  const changed = changedSettings(parseSettings(text, DEFAULT_SETTINGS));
+  const changed = changedSettings(complete(text));
   assertEquals(Object.entries(changed), [
     ["retry", "1500ms"],
     ["idle-timeout", "5m"],
@@ -95,10 +134,11 @@ Deno.test("formatSettings() is read back by parseSettings(), whatever the settin
   console.log(`seed ${random.seed}`);
   const rows = SPECS.filter(({ route }) => route !== undefined);
   for (let round = 0; round < 500; round++) {
-    const text = rows.map(({ name }) => `${name}=${random.below(1000)}`).join(",");
-    const settings = parseSettings(text, DEFAULT_SETTINGS);
-    const printed = formatSettings(settings);
-    if (printed !== "") assertEquals(parseSettings(printed, DEFAULT_SETTINGS), settings);
+    const text = rows.map(({ name, kind }) => `${name}=${valueOf(kind.placeholder, random)}`).join(
+      ",",
+    );
+    const printed = formatSettings(complete(text));
+    if (printed !== "") assertEquals(formatSettings(complete(printed)), printed);
   }
   assertEquals(formatSettings(DEFAULT_SETTINGS), "");
 });

@@ -1,18 +1,17 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { type ActiveRoute, bindRoutes as bind, leadsTo } from "../../src/forward/active_route.ts";
-import { TRANSPORTS } from "../../src/net/transports.ts";
 import { BindError } from "../../src/base/errors.ts";
 import type { Route } from "../../src/config/routes.ts";
 import { freePort, within } from "../helpers/mod.ts";
 import { IPV6, LINUX, needs } from "../helpers/needs.ts";
-import { routeTo } from "../helpers/routes.ts";
+import { routeContext, routeTo } from "../helpers/routes.ts";
 
 function route(hostname: string, port: number, aliases: readonly string[] = ["REDIS"]): Route {
   return routeTo({ hostname: "192.0.2.1", port: 6379 }, { aliases, listen: { hostname, port } });
 }
 
 function bindRoutes(routes: readonly Route[]): readonly ActiveRoute[] {
-  return bind(routes, TRANSPORTS);
+  return bind(routes, routeContext());
 }
 
 function closeAll(bound: readonly ActiveRoute[]): Disposable {
@@ -96,7 +95,7 @@ Deno.test("bindRoutes() says of a port that is not shared who may have it", need
   using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = taken.addr;
   const error = assertThrows(
-    () => bind([route("127.0.0.1", port)], TRANSPORTS, { reusePort: true }),
+    () => bind([route("127.0.0.1", port)], { ...routeContext(), reusePort: true }),
     BindError,
   );
   assertEquals(

@@ -1,10 +1,8 @@
 // Reaching the upstream: time limits, tries that are repeated, and clients that are held meanwhile.
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { Admission } from "../../src/forward/admission.ts";
 import { activate } from "../../src/forward/active_route.ts";
 import { Reach } from "../../src/forward/reach.ts";
-import { TRANSPORTS } from "../../src/net/transports.ts";
 import {
   discard,
   echo,
@@ -18,21 +16,17 @@ import {
 } from "../helpers/mod.ts";
 import { needs, RESETS } from "../helpers/needs.ts";
 import { connectAndReset, startSilent } from "../helpers/process.ts";
-import { routeTo } from "../helpers/routes.ts";
+import { routeContext, routeTo } from "../helpers/routes.ts";
 
 function reach(
   target: { hostname: string; port: number },
   { connectTimeoutMs = 5000, retryMs = 0 } = {},
 ): Reach {
-  const route = activate(
-    routeTo(target, { settings: { connectTimeoutMs, retryMs } }),
-    [],
-    TRANSPORTS.tcp,
-  );
-  return new Reach(route, {
-    admission: new Admission(0, [route.share]),
-    onShortage: () => {},
-  });
+  const context = routeContext();
+  // No trial goes on behind the test.
+  const settings = { connectTimeoutMs, retryMs, failTimeoutMs: 0 };
+  const route = activate(routeTo(target, { settings }), [], context);
+  return new Reach(route, { ...context, onShortage: () => {} });
 }
 
 function refusing(): { hostname: string; port: number } {
@@ -70,7 +64,7 @@ Deno.test("Reach retries until the upstream is there", async () => {
   const connecting = reach(address, { retryMs: 20_000 }).connect();
   await new Promise((resolve) => setTimeout(resolve, 50));
   await using _upstream = startUpstream(discard, address);
-  using conn = await within(connecting, "the dial");
+  using conn = (await within(connecting, "the dial")).upstream;
   assertEquals(conn.remoteAddr.port, address.port);
 });
 
@@ -100,7 +94,9 @@ Deno.test("Reach ends the last try with retryMs where tries have no limit", asyn
 Deno.test("Reach tells once why its first try failed, if another follows", async () => {
   for (const [retryMs, calls] of [[300, 1], [0, 0]] as const) {
     const told: unknown[] = [];
-    const connecting = reach(refusing(), { retryMs }).connect((error) => void told.push(error));
+    const connecting = reach(refusing(), { retryMs }).connect({
+      onFirstFailure: (error) => void told.push(error),
+    });
     await assertRejects(() => within(connecting, "the dial"), Deno.errors.ConnectionRefused);
     assertEquals(told.length, calls);
     for (const error of told) assert(error instanceof Deno.errors.ConnectionRefused, String(error));

@@ -1,15 +1,12 @@
 // One connection of the forwarder, without its listeners.
 
 import type { Address } from "../../src/base/address.ts";
-import { createLog } from "../../src/base/log.ts";
 import type { RouteSettings } from "../../src/config/options.ts";
 import { activate } from "../../src/forward/active_route.ts";
-import { Admission } from "../../src/forward/admission.ts";
 import { Connection } from "../../src/forward/connection.ts";
 import { type Reason, REASONS, type RouteCounts } from "../../src/forward/counts.ts";
 import type { Stream } from "../../src/net/stream.ts";
-import { TRANSPORTS } from "../../src/net/transports.ts";
-import { routeTo } from "./routes.ts";
+import { routeContext, routeTo } from "./routes.ts";
 
 /** A connection at work. */
 export interface Served {
@@ -29,10 +26,10 @@ export function serveClient(
   target: Address,
   settings: Partial<RouteSettings> = {},
 ): Served {
-  const route = activate(routeTo(target, { settings }), [], TRANSPORTS.tcp);
+  const context = routeContext();
+  const route = activate(routeTo(target, { settings }), [], context);
   const connection = new Connection(client, route, {
-    log: createLog({ level: "error", format: "text" }),
-    admission: new Admission(0, [route.share]),
+    ...context,
     onShortage: () => {},
     listenersAt: () => [],
   });

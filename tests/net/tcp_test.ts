@@ -102,7 +102,10 @@ Deno.test("connectTcp() connects all who want one name at once", async () => {
   const [hostname = ""] = await localhost();
   await using upstream = startEcho({ hostname });
   const { port } = upstream.address;
-  const all = Array.from({ length: 50 }, () => connectTcp({ hostname: "localhost", port }, never));
+  const all = Array.from(
+    { length: 50 },
+    () => connectTcp({ hostname: "localhost", port }, { signal: never }),
+  );
   for (const conn of await within(Promise.all(all), "all connections")) {
     assertEquals(conn.remoteAddr.port, port);
     conn[Symbol.dispose]();
@@ -112,7 +115,7 @@ Deno.test("connectTcp() connects all who want one name at once", async () => {
 Deno.test("connectTcp() tells all who want one name that it does not resolve", async () => {
   // Refused by every resolver without asking anybody: a label of 64 characters.
   const address = { hostname: "x".repeat(64), port: 1 };
-  const all = Array.from({ length: 50 }, () => connectTcp(address, never));
+  const all = Array.from({ length: 50 }, () => connectTcp(address, { signal: never }));
   for (const { status, reason } of await failures(all)) {
     assertEquals(status, "rejected");
     assertMatch(String(reason), /failed to lookup address information: Name or service not known/);
@@ -124,11 +127,11 @@ Deno.test("connectTcp() ends as soon as its signal aborts, and leaves nothing op
   await using upstream = startEcho({ hostname });
   const address = { hostname: "localhost", port: upstream.address.port };
   const over = new AbortController();
-  const all = Array.from({ length: 20 }, () => connectTcp(address, over.signal));
+  const all = Array.from({ length: 20 }, () => connectTcp(address, { signal: over.signal }));
   over.abort(new RangeError("over"));
   for (const { reason } of await failures(all)) assertEquals(String(reason), "RangeError: over");
   // The lookup that nobody waited for any more has also ended after this.
-  using _conn = await within(connectTcp(address, never), "a connection");
+  using _conn = await within(connectTcp(address, { signal: never }), "a connection");
 });
 
 /** The addresses of this machine's own name. */

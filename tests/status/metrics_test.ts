@@ -30,7 +30,11 @@ function reportOf(counts: RouteCounts, aliases: readonly string[] = ["REDIS"]): 
     version: "1.2.3",
     startedAt: 1500,
     ready: true,
-    routes: [{ route, counts: counts.report() }],
+    routes: [{
+      route,
+      targets: [{ name: "192.0.2.10:6379", isUp: true, open: 1, connections: 2 }],
+      counts: counts.report(),
+    }],
     ignored: [],
   };
 }
@@ -107,6 +111,7 @@ function labelOf(text: string, label: string): string | undefined {
 Deno.test("formatMetrics() lets no alias and no address end its label", () => {
   const report = reportOf(new RouteCounts(), [HOSTILE]);
   const routes = report.routes.map(({ route, counts }) => ({
+    targets: [{ name: HOSTILE, isUp: true, open: 0, connections: 0 }],
     route: { ...route, listen: { protocol: "tcp" as const, hostname: HOSTILE, port: 1 } },
     counts,
   }));
@@ -115,6 +120,7 @@ Deno.test("formatMetrics() lets no alias and no address end its label", () => {
     .replace("\0", "\\u{0}");
   assertEquals(labelOf(text, "route"), shown);
   assertEquals(labelOf(text, "listen"), `${shown}:1`);
+  assertEquals(labelOf(text, "target"), shown);
   assertEquals(/(?!\n)[\p{Cc}\p{Cf}\p{Zl}]/u.test(text), false);
   assertEquals(/^evil_metric/m.test(text), false);
 });

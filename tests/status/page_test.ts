@@ -24,7 +24,14 @@ function report({ aliases = ["REDIS"], ready = true } = {}): Report {
     version: "1.2.3",
     startedAt: NOW - 100_000_000,
     ready,
-    routes: [{ route, counts: { ...counts.report(), connectErrors: 7 } }],
+    routes: [{
+      route,
+      targets: [
+        { name: "192.0.2.10:6380", isUp: true, open: 1, connections: 12_300 },
+        { name: "192.0.2.11:6380", isUp: false, open: 0, connections: 45 },
+      ],
+      counts: { ...counts.report(), connectErrors: 7 },
+    }],
     ignored: [{ variable, reason: "UDP & SCTP", asked: false }],
   };
 }
@@ -44,7 +51,8 @@ Deno.test("formatPage() shows the routes, their numbers and last error, and what
   assertStringIncludes(text, "Ambassador ready version 1.2.3, up 1 d 3 h");
   assertStringIncludes(
     text,
-    "REDIS, REDIS_1 [::]:6379 192.0.2.10:6380 1 12,345 1.50 KiB 1.91 MiB 7 " +
+    "REDIS, REDIS_1 [::]:6379 192.0.2.10:6380 up , 1 open, 12,300 so far " +
+      "192.0.2.11:6380 down , 0 open, 45 so far 1 12,345 1.50 KiB 1.91 MiB 7 " +
       "connection &lt;refused&gt; 2026-11-22 18:18:59 UTC, 1 min 1 s ago",
   );
   assertStringIncludes(text, "X&lt;b&gt;_PORT_1_UDP UDP &amp; SCTP");

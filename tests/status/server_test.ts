@@ -44,7 +44,11 @@ function report({ ready = true } = {}): Report {
     version: "1.2.3",
     startedAt: 0,
     ready,
-    routes: [{ route, counts: counts.report() }],
+    routes: [{
+      route,
+      targets: [{ name: "192.0.2.10:6379", isUp: true, open: 1, connections: 2 }],
+      counts: counts.report(),
+    }],
     ignored: [],
   };
 }

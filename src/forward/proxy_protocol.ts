@@ -1,0 +1,29 @@
+// What a route's settings mean for PROXY headers: which is sent to an upstream, and what is said of
+// one that a client has to begin with. How a header is written stands in `net/proxy_header.ts`.
+
+import type { Address } from "../base/address.ts";
+import type { RouteSettings } from "../config/options.ts";
+import { formatLocalHeader, formatProxyHeader } from "../net/proxy_header.ts";
+
+/** Who is connected with whom, as far as the ambassador knows. */
+export interface Ends {
+  /** The client. */
+  readonly source: Address;
+  /** Where it has connected to. */
+  readonly destination: Address;
+}
+
+/** What tells the upstream who its client is; undefined where that is not wanted. */
+export function headerOf(
+  { sendProxy }: Pick<RouteSettings, "sendProxy">,
+  { source, destination }: Ends,
+): Uint8Array<ArrayBuffer> | undefined {
+  return sendProxy === "off" ? undefined : formatProxyHeader(sendProxy, source, destination);
+}
+
+/** The same for a connection of the ambassador's own, which has no client. */
+export function localHeaderOf(
+  { sendProxy }: Pick<RouteSettings, "sendProxy">,
+): Uint8Array<ArrayBuffer> | undefined {
+  return sendProxy === "off" ? undefined : formatLocalHeader(sendProxy);
+}

@@ -1,0 +1,163 @@
+// The targets of a route at work: which of them are down, and in what order a client gets them. One
+// that could not be reached is down until somebody reaches it; so that this costs no client anything,
+// the ambassador tries it itself. It knows nothing of clients.
+
+import { type Endpoint, formatTarget, formatTargets, isIp } from "../base/address.ts";
+import { describeError } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { pause, TimeLimit } from "../base/time.ts";
+import type { RouteSettings } from "../config/options.ts";
+import type { Transport, Transports } from "../net/transports.ts";
+import { inOrder } from "./balance.ts";
+import type { TargetReport } from "./report.ts";
+import { localHeaderOf } from "./proxy_protocol.ts";
+
+/** How much of the connect timeout a target gets, where another is left. */
+const PATIENCE = 1 / 5;
+/** What counts as the connect timeout where there is none, in milliseconds. */
+const WITHOUT_TIMEOUT_MS = 10_000;
+
+/** How long one of several targets may take to answer, in milliseconds. */
+export function patienceMs({ connectTimeoutMs }: Pick<RouteSettings, "connectTimeoutMs">): number {
+  return Math.ceil((connectTimeoutMs || WITHOUT_TIMEOUT_MS) * PATIENCE);
+}
+
+/** One target at work. */
+export class Target {
+  /** Where it is. */
+  readonly endpoint: Endpoint;
+  /** The same as text. */
+  readonly name: string;
+  /** How it is reached. */
+  readonly transport: Pick<Transport, "connect">;
+  /** Connections that it has, and those on their way to it. */
+  load = 0;
+  /** Connections that it has. */
+  open = 0;
+  /** Connections that it has had. */
+  connections = 0;
+  /** Ends the trials; there while it is down, and only then. */
+  trials: AbortController | undefined;
+
+  /** Nobody is connected yet, and nothing is known against it. */
+  constructor(endpoint: Endpoint, transport: Pick<Transport, "connect">) {
+    this.endpoint = endpoint;
+    this.name = formatTarget(endpoint);
+    this.transport = transport;
+  }
+
+  /** Counts a connection that has ended. */
+  left(): void {
+    this.open--;
+    this.load--;
+  }
+}
+
+/** What {@linkcode Targets} is made with. */
+export interface TargetsOptions {
+  /** What holds for the route. */
+  readonly settings: RouteSettings;
+  /** How each protocol connects. */
+  readonly transports: Transports;
+  /** Where to write. */
+  readonly log: Log;
+  /** The route's part of a line: `route` and `listen`. */
+  readonly fields: Readonly<Record<string, string>>;
+  /** Whether there is a descriptor to try a target with. */
+  readonly mayTry: () => boolean;
+}
+
+/** All targets of a route. */
+export class Targets implements Disposable {
+  /** In the order in which they were given. */
+  readonly all: readonly Target[];
+  /** The same as text. */
+  readonly text: string;
+  /** Whether one of them is a name. */
+  readonly isNamed: boolean;
+  readonly #options: TargetsOptions;
+  #isOver = false;
+  #turn = 0;
+
+  /** All are up until one shows that it is not; `endpoints` is at least one. */
+  constructor(endpoints: readonly Endpoint[], options: TargetsOptions) {
+    this.all = endpoints.map((one) => new Target(one, options.transports[one.protocol]));
+    this.text = formatTargets(endpoints);
+    this.isNamed = endpoints.some(({ hostname }) => !isIp(hostname));
+    this.#options = options;
+  }
+
+  /** Those that the next client gets, one after the other: the ones that are down after the others. */
+  order(): readonly Target[] {
+    if (this.all.length === 1) return this.all;
+    const { balance } = this.#options.settings;
+    const turn = this.#turn++;
+    const up = this.all.filter(({ trials }) => trials === undefined);
+    if (up.length === this.all.length) return inOrder(up, { balance, turn });
+    const down = this.all.filter(({ trials }) => trials !== undefined);
+    return [up, down].flatMap((some) => inOrder(some, { balance, turn }));
+  }
+
+  /** Counts an upstream that was reached. */
+  reached(target: Target): void {
+    target.open++;
+    target.connections++;
+    this.#isUp(target);
+  }
+
+  /** Takes note that a target could not be reached. */
+  failed(target: Target, error: unknown): void {
+    const { settings: { failTimeoutMs }, log, fields } = this.#options;
+    if (failTimeoutMs === 0 || target.trials !== undefined || this.#isOver) return;
+    target.trials = new AbortController();
+    log.warn("target_down", { ...fields, target: target.name, error: describeError(error) });
+    void this.#tryAgain(target, target.trials.signal);
+  }
+
+  /** How each fares, at this moment. */
+  report(): readonly TargetReport[] {
+    return this.all.map(({ name, trials, open, connections }) => ({
+      name,
+      isUp: trials === undefined,
+      open,
+      connections,
+    }));
+  }
+
+  /** Tries no target any more. */
+  [Symbol.dispose](): void {
+    this.#isOver = true;
+    for (const { trials } of this.all) trials?.abort();
+  }
+
+  #isUp(target: Target): void {
+    if (target.trials === undefined) return;
+    target.trials.abort();
+    target.trials = undefined;
+    this.#options.log.info("target_up", { ...this.#options.fields, target: target.name });
+  }
+
+  async #tryAgain(target: Target, signal: AbortSignal): Promise<void> {
+    const { settings, mayTry } = this.#options;
+    // As long as a client would wait, or it would be up for the ambassador alone.
+    const limitMs = this.all.length === 1 ? settings.connectTimeoutMs : patienceMs(settings);
+    for (;;) {
+      await pause(settings.failTimeoutMs, signal);
+      if (signal.aborted) return;
+      if (!mayTry()) continue;
+      using limit = new TimeLimit(limitMs, signal);
+      try {
+        const preface = localHeaderOf(settings);
+        using _upstream = await target.transport.connect(target.endpoint, {
+          signal: limit.signal,
+          preface,
+        });
+        // A client may have been faster, and a connection that came too late says nothing.
+        if (!signal.aborted) this.#isUp(target);
+        return;
+      } catch {
+        // It is as it was.
+      }
+    }
+  }
+}
