@@ -125,7 +125,7 @@ export const OPTIONS = {
     kind: BALANCE,
     default: "first",
     route: true,
-    help: "which of several targets a client gets: first, roundrobin, leastconn",
+    help: "which of several targets: first, roundrobin, leastconn",
   },
   failTimeoutMs: {
     name: "fail-timeout",
@@ -165,7 +165,7 @@ export const OPTIONS = {
     kind: SEND_PROXY,
     default: "off",
     route: true,
-    help: "tell the upstream who the client is by a PROXY header: v1 or v2",
+    help: "tell the upstream who its client is: v1 or v2 (PROXY)",
   },
   acceptProxy: {
     name: "accept-proxy",
@@ -174,7 +174,7 @@ export const OPTIONS = {
     route: true,
     list: true,
     protects: true,
-    help: "clients from here begin with a PROXY header that says who they are",
+    help: "clients from here say who they are in a PROXY header",
   },
   handshakeTimeoutMs: {
     name: "handshake-timeout",

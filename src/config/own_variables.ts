@@ -20,6 +20,7 @@ export interface Warning extends Problem {
 const START = "AMBASSADOR_";
 /** Options by their variables without the start, which says nothing about which is the nearest. */
 const KNOWN = optionsByEnd(SPECS.map(({ name }) => name));
+const PROTECTING = optionsByEnd(SPECS.filter(({ protects }) => protects).map(({ name }) => name));
 const LATER = optionsByEnd([...OPTIONS_NOT_YET, ...FLAGS_NOT_YET]);
 
 /** What Docker and Kubernetes make of a service that is itself called ambassador, or ambassador-tls. */
@@ -79,8 +80,9 @@ export function findUnknown(environment: Environment, problems: Problem[]): read
     ) {
       continue;
     }
-    const mayProtect = isTls || later !== undefined;
-    const ends = [...(mayProtect ? LATER : KNOWN).keys()];
+    const isLater = isTls || later !== undefined;
+    const mayProtect = isLater || PROTECTING.has(end);
+    const ends = [...(isLater ? LATER : KNOWN).keys()];
     const near = nearest(end, ends);
     const hint = near === undefined
       ? `the nearest is ${START}${nearest(end, ends, Infinity)}`

@@ -30,6 +30,7 @@ const FLAWS: readonly (readonly [RegExp, string])[] = [
 /** Settings that need something of their route, and what is said where it has not got it. */
 const NEEDS: readonly (readonly [keyof RouteSettings, (route: Targets) => boolean, string])[] = [
   ["balance", ({ targets }) => targets.length > 1, "the route has one target"],
+  ["failTimeoutMs", ({ targets }) => targets.length > 1, "the route has one target"],
   [
     "handshakeTimeoutMs",
     ({ settings }) => settings.acceptProxy !== Networks.NONE,

@@ -36,7 +36,9 @@ export class Target {
   open = 0;
   /** Connections that it has had. */
   connections = 0;
-  /** Ends the trials; there while it is down, and only then. */
+  /** Whether it could not be reached when it was last tried. */
+  isDown = false;
+  /** Ends the trials of one that is down. */
   trials: AbortController | undefined;
 
   /** Nobody is connected yet, and nothing is known against it. */
@@ -92,9 +94,9 @@ export class Targets implements Disposable {
     if (this.all.length === 1) return this.all;
     const { balance } = this.#options.settings;
     const turn = this.#turn++;
-    const up = this.all.filter(({ trials }) => trials === undefined);
+    const up = this.all.filter(({ isDown }) => !isDown);
     if (up.length === this.all.length) return inOrder(up, { balance, turn });
-    const down = this.all.filter(({ trials }) => trials !== undefined);
+    const down = this.all.filter(({ isDown }) => isDown);
     return [up, down].flatMap((some) => inOrder(some, { balance, turn }));
   }
 
@@ -108,7 +110,14 @@ export class Targets implements Disposable {
   /** Takes note that a target could not be reached. */
   failed(target: Target, error: unknown): void {
     const { settings: { failTimeoutMs }, log, fields } = this.#options;
-    if (failTimeoutMs === 0 || target.trials !== undefined || this.#isOver) return;
+    if (target.isDown || this.#isOver) return;
+    // Where it is the only one, every client tries it, and each failure has its line.
+    if (this.all.length === 1) {
+      target.isDown = true;
+      return;
+    }
+    if (failTimeoutMs === 0) return;
+    target.isDown = true;
     target.trials = new AbortController();
     log.warn("target_down", { ...fields, target: target.name, error: describeError(error) });
     void this.#tryAgain(target, target.trials.signal);
@@ -116,9 +125,9 @@ export class Targets implements Disposable {
 
   /** How each fares, at this moment. */
   report(): readonly TargetReport[] {
-    return this.all.map(({ name, trials, open, connections }) => ({
+    return this.all.map(({ name, isDown, open, connections }) => ({
       name,
-      isUp: trials === undefined,
+      isUp: !isDown,
       open,
       connections,
     }));
@@ -131,6 +140,8 @@ export class Targets implements Disposable {
   }
 
   #isUp(target: Target): void {
+    if (!target.isDown) return;
+    target.isDown = false;
     if (target.trials === undefined) return;
     target.trials.abort();
     target.trials = undefined;
@@ -140,7 +151,7 @@ export class Targets implements Disposable {
   async #tryAgain(target: Target, signal: AbortSignal): Promise<void> {
     const { settings, mayTry } = this.#options;
     // As long as a client would wait, or it would be up for the ambassador alone.
-    const limitMs = this.all.length === 1 ? settings.connectTimeoutMs : patienceMs(settings);
+    const limitMs = patienceMs(settings);
     for (;;) {
       await pause(settings.failTimeoutMs, signal);
       if (signal.aborted) return;

@@ -51,7 +51,11 @@ const UNKNOWN = "PROXY UNKNOWN";
 const LATIN1 = new TextDecoder("latin1");
 const ASCII = new TextEncoder();
 
-type Parsed = ProxyHeader & { readonly length: number };
+/** A header that begins some bytes. */
+export interface ParsedProxyHeader extends ProxyHeader {
+  /** How many of the bytes it takes. */
+  readonly length: number;
+}
 
 /**
  * The header that begins these bytes, and how many of them it takes; undefined as long as more are
@@ -59,7 +63,7 @@ type Parsed = ProxyHeader & { readonly length: number };
  *
  * @throws {ProxyHeaderError} if it is none, or can't become one
  */
-export function parseProxyHeader(bytes: Uint8Array): Parsed | undefined {
+export function parseProxyHeader(bytes: Uint8Array): ParsedProxyHeader | undefined {
   if (bytes.length === 0) return undefined;
   if (beginsWith(bytes, V2_SIGNATURE)) return parseV2(bytes);
   if (beginsWith(bytes, V1_SIGNATURE)) return parseV1(bytes);
@@ -74,7 +78,7 @@ function beginsWith(bytes: Uint8Array, signature: Uint8Array): boolean {
   return true;
 }
 
-function parseV1(bytes: Uint8Array): Parsed | undefined {
+function parseV1(bytes: Uint8Array): ParsedProxyHeader | undefined {
   const text = LATIN1.decode(bytes.subarray(0, MAX_V1_BYTES));
   const keyword = [TCP4, TCP6, UNKNOWN].find((one) => text.startsWith(one.slice(0, text.length)));
   if (keyword === undefined) {
@@ -117,7 +121,7 @@ function v1Port(text: string): number {
   throw new ProxyHeaderError("a port in the PROXY line is not from 0 to 65535");
 }
 
-function parseV2(bytes: Uint8Array): Parsed | undefined {
+function parseV2(bytes: Uint8Array): ParsedProxyHeader | undefined {
   const { 12: command, 13: family, 14: high, 15: low } = bytes;
   if (command !== undefined && command >> 4 !== 2) {
     throw new ProxyHeaderError("the PROXY header is binary but not of version 2");

@@ -107,7 +107,7 @@ Deno.test("readArguments() takes a protocol after the port, as Docker writes it"
     "1/tcp/tcp=a:1": "the port is not a number",
     "1=tls://a:1": "TLS is not supported yet",
     "1=udp://a:1": "UDP is not supported yet",
-    "1=a:1,b:1": "several targets are not supported yet",
+    "1=a:1,tcp://a:1": "the target a:1 stands there twice",
   };
   for (const [word, why] of Object.entries(cases)) {
     assertEquals(problems(() => parse([word])).map(({ message }) => message), [

@@ -1,4 +1,4 @@
-import { Networks } from "../../src/base/networks.ts";
+import { Networks, parseNetworks } from "../../src/base/networks.ts";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ConfigError, type Problem } from "../../src/base/errors.ts";
 import { formatTargets } from "../../src/base/address.ts";
@@ -116,15 +116,16 @@ Deno.test("parseCommand() lets nothing but --status and --timeout break healthch
     AMBASSADOR_BNID: "x",
     A_PORT_1_TCP: "x",
     B_PORT_2_TLS: "x",
+    AMBASSADOR_ALLOW: "",
   };
-  const args = ["healthcheck", "--bind", "y", "--allow", "z", "--bogus", ROUTE, "word", "check"];
+  const args = ["healthcheck", "--bind", "y", "--tls-ca", "z", "--bogus", ROUTE, "word", "check"];
   const command = parseCommand(args, environment);
   assertEquals(command.options.status?.port, 1);
   assertEquals(settings(command), [
     '"--bogus": no such option',
     "healthcheck and check: one command at a time",
     '"word": neither a command nor a route',
-    "--allow: not supported yet",
+    "--tls-ca: not supported yet",
     "healthcheck: takes no routes",
     "AMBASSADOR_BNID: no such option; did you mean AMBASSADOR_BIND?",
   ]);
@@ -152,10 +153,10 @@ Deno.test("parseCommand() takes bare targets for wait alone, and its own port th
     assertEquals(messages([...command, "1=localhost:1"]).length, 1);
   }
   assertEquals(messages(["wait", "db", ROUTE]), ['"db": neither a command nor a route']);
-  assertEquals(messages(["wait", "db:0", "udp://db:1", "a:1,b:1"]), [
+  assertEquals(messages(["wait", "db:0", "udp://db:1", "a:1,a:1"]), [
     '"db:0": the port is not from 1 to 65535',
     '"udp://db:1": UDP is not supported yet',
-    '"a:1,b:1": several targets are not supported yet',
+    '"a:1,a:1": the target a:1 stands there twice',
   ]);
 });
 
@@ -276,9 +277,20 @@ const VALUES: Readonly<Record<string, readonly [string, string, unknown, unknown
   ignore: ["b", "B, c", new Set(["B"]), new Set(["B", "C"])],
   connectTimeoutMs: ["5s", "5ms", 5000, 5],
   retryMs: ["1m", "2", 60_000, 2000],
+  balance: ["leastconn", "RoundRobin", "leastconn", "roundrobin"],
+  failTimeoutMs: ["5s", "0", 5000, 0],
   halfCloseTimeoutMs: ["1h", "0", 3_600_000, 0],
   idleTimeoutMs: ["1h", "0", 3_600_000, 0],
   maxConnections: ["1", "999999999", 1, 999_999_999],
+  allow: [
+    "10.0.0.0/8",
+    "10.0.0.0/8,::1",
+    parseNetworks("10.0.0.0/8"),
+    parseNetworks("10.0.0.0/8,::1"),
+  ],
+  sendProxy: ["v1", "V2", "v1", "v2"],
+  acceptProxy: ["::1", "::1,10.0.0.1", parseNetworks("::1"), parseNetworks("::1,10.0.0.1")],
+  handshakeTimeoutMs: ["1s", "0", 1000, 0],
   drainTimeoutMs: ["0", "20s", 0, 20_000],
   drainDelayMs: ["5s", "0s", 5000, 0],
   status: ["127.0.0.1:1", "[::1]:2", { hostname: "127.0.0.1", port: 1 }, {
@@ -306,7 +318,9 @@ Deno.test("parseCommand() takes each option from its argument, else its variable
     assertEquals(value([`--${spec.name}=${second}`], env), secondValue);
     assertEquals(value([`--${spec.name}=${first}`, `--${spec.name}`, second], LINK), secondValue);
     // Compose passes a variable on that is unset as an empty one.
-    assertEquals(value([], { ...LINK, [variableOf(spec.name)]: "" }), standard);
+    const empty = { ...LINK, [variableOf(spec.name)]: "" };
+    if (!spec.protects) assertEquals(value([], empty), standard);
+    else assertEquals(messages([], empty), [`${variableOf(spec.name)}: the value is missing`]);
     assertEquals(
       parseCommand([], env).warnings,
       key === "ignore" ? [warningOf("--ignore", "no variable has the alias B")] : [],
@@ -492,7 +506,7 @@ Deno.test("parseCommand() warns of an unknown AMBASSADOR_ variable with the near
     "AMBASSADOR_CONECT_TIMEOUT: no such option; did you mean AMBASSADOR_CONNECT_TIMEOUT?",
     "AMBASSADOR_LOGLEVEL: no such option; did you mean AMBASSADOR_LOG_LEVEL?",
     "AMBASSADOR_MAX_CONN: no such option; did you mean AMBASSADOR_MAX_CONNECTIONS?",
-    "AMBASSADOR_SERVICE: no such option; the nearest is AMBASSADOR_BIND",
+    "AMBASSADOR_SERVICE: no such option; the nearest is AMBASSADOR_BALANCE",
   ]);
   assertStringIncludes(found[0] ?? "", "AMBASSADOR_: no such option; the nearest is AMBASSADOR_");
   assertStringIncludes(found[1] ?? "", '"AMBASSADOR_\\n\\u001b": no such option; the nearest is ');

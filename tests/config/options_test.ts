@@ -9,9 +9,15 @@ Deno.test("OPTIONS has each option and default of the contract", () => {
     ["ignore", undefined],
     ["connect-timeout", "10s"],
     ["retry", "0"],
+    ["balance", "first"],
+    ["fail-timeout", "10s"],
     ["half-close-timeout", "0"],
     ["idle-timeout", "0"],
     ["max-connections", "0"],
+    ["allow", "all"],
+    ["send-proxy", "off"],
+    ["accept-proxy", "off"],
+    ["handshake-timeout", "5s"],
     ["reuse-port", "off"],
     ["drain-timeout", "8s"],
     ["drain-delay", "0"],
@@ -29,16 +35,23 @@ Deno.test("OPTIONS marks what a route may have of its own, and what adds up", ()
   assertEquals(namesOf(({ route }) => route === true), [
     "connect-timeout",
     "retry",
+    "balance",
+    "fail-timeout",
     "half-close-timeout",
     "idle-timeout",
+    "allow",
+    "send-proxy",
+    "accept-proxy",
+    "handshake-timeout",
   ]);
   assertEquals(namesOf(({ route }) => route === "both"), ["max-connections"]);
-  assertEquals(namesOf(({ list }) => list === true), ["only", "ignore"]);
+  assertEquals(namesOf(({ list }) => list === true), ["only", "ignore", "allow", "accept-proxy"]);
+  assertEquals(namesOf(({ protects }) => protects === true), ["allow", "accept-proxy"]);
 });
 
 Deno.test("OPTIONS prints back what it reads", () => {
   const texts = ["::", "127.0.0.1", "A,B", "10s", "500ms", "0", "17", "[::1]:8080", "off", "on"];
-  const more = [...texts, "debug", "json", "socat"];
+  const more = [...texts, "debug", "json", "socat", "leastconn", "v2"];
   for (const { name, kind } of SPECS) {
     const read = more.flatMap((text) => {
       try {

@@ -93,8 +93,8 @@ Deno.test("parseSettings() says what is wrong, and quotes nothing but names and 
     "--retry=hunter2": '"--retry": no such setting; the nearest is retry',
     "=hunter2": '"": no such setting; the nearest is retry',
     "drain-timeout=hunter2,hunter2":
-      '"drain-timeout": no such setting; the nearest is idle-timeout',
-    "a\nb=hunter2": '"a\\nb": no such setting; the nearest is retry',
+      '"drain-timeout": no such setting; the nearest is fail-timeout',
+    "a\nb=hunter2": '"a\\nb": no such setting; the nearest is allow',
     "tls-name=redis,retry=x": "tls-name: not supported yet; " +
       'retry "x": not a duration such as 500ms, 10s, 5m or 1h',
     "allow=10.0.0.0/8,": 'allow "10.0.0.0/8,": an address is missing',

@@ -253,8 +253,11 @@ Deno.test("readVariables() says of each bad value what is wrong with it", () => 
     "tcp://a;id:1": "not a host name",
     "tcp://\ud800:1": "not a host name",
     'tcp://a:1"': "quotation marks stand around it",
-    "tcp://a:1,tcp://b:1": "several targets are not supported yet",
-    "tcp://a:1,b:1": "several targets are not supported yet",
+    "tcp://a:1,tcp://A:1": "the target a:1 stands there twice",
+    "tcp://a:1?balance=leastconn": "balance: the route has one target",
+    "tcp://a:1?fail-timeout=1s": "fail-timeout: the route has one target",
+    "tcp://a:1?handshake-timeout=1s":
+      "handshake-timeout: no client of the route begins with a PROXY header (accept-proxy)",
     "tcp://a:1,": "the port is missing",
     "tcp://a:1,tls://b:1": "TLS is not supported yet",
   };
