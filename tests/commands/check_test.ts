@@ -144,9 +144,36 @@ Deno.test("formatCommand() prints the settings that socat has, and names what it
   }
 });
 
+Deno.test("formatCommand() prints the one network that socat knows, and says where it serves everybody", () => {
+  const lineOf = (route: string): string => {
+    const line = format(read([route]), "socat");
+    return /range=\S*?(?=[ ']|$)/.exec(line)?.[0] ?? "";
+  };
+  const cases = {
+    "1=a:1?allow=10.0.0.0/8": "range=[::ffff:10.0.0.0]/104",
+    "1=a:1?allow=10.0.0.1": "range=[::ffff:10.0.0.1]/128",
+    "1=a:1?allow=2001:db8::/32": "range=[2001:db8::]/32",
+    "127.0.0.1:1=a:1?allow=10.0.0.0/8": "range=10.0.0.0/8",
+    "127.0.0.1:1=a:1?allow=::1": "",
+    "1=a:1?allow=10.0.0.1,10.0.0.2": "",
+    "1=a:1?allow=off": "",
+    "1=a:1": "",
+  };
+  for (const [route, range] of Object.entries(cases)) assertEquals(lineOf(route), range, route);
+  const notesOf = (route: string): readonly string[] => formatCommand(read([route]), "socat").notes;
+  assertEquals(notesOf("1=a:1?allow=10.0.0.0/8"), []);
+  assertEquals(notesOf("1=a:1,b:1?allow=10.0.0.1,::1,send-proxy=v1,accept-proxy=::1"), [
+    "route 1: allow 10.0.0.1,::1: socat knows one network, of the kind that it listens on: " +
+    "the line serves everybody",
+    "route 1: send-proxy v1: socat has nothing like it",
+    "route 1: accept-proxy ::1: socat has nothing like it",
+    "route 1: socat knows one target: the line has the first",
+  ]);
+});
+
 const SOCAT_CHECK = [
   ...["check", "--format", "socat", "--drain-delay", "1s", "--bind", "192.0.2.1"],
-  "1=127.0.0.1:9?retry=1s,idle-timeout=1.5s,connect-timeout=2s,max-connections=3",
+  "1=127.0.0.1:9?retry=1s,idle-timeout=1.5s,connect-timeout=2s,max-connections=3,allow=10.0.0.0/8",
 ];
 
 Deno.test("ambassador check --format socat prints what socat lacks on stderr", async () => {

@@ -230,3 +230,65 @@ Deno.test("Admission ends nobody for want of a descriptor while others are serve
   stop.abort();
   await within(Promise.all(clients.map(({ over }) => over)), "the signal");
 });
+
+/** A handshake that began so long ago, of a client that leaves when it is told to. */
+function shakeHands(admission: Admission, share: Share, ageMs: number): { gaveWay: boolean } {
+  const handshake = {
+    sinceMs: performance.now() - ageMs,
+    gaveWay: false,
+    giveWay(): void {
+      handshake.gaveWay = true;
+      admission.handshakeEnded(share, handshake);
+      admission.left(share, false);
+    },
+  };
+  admission.accepted(share);
+  admission.handshakeBegins(share, handshake);
+  return handshake;
+}
+
+Deno.test("Admission takes the place of the oldest who has not said who it is, once it has had its time", () => {
+  for (const [max, ofRoute] of [[2, 0], [0, 2]] as const) {
+    const [admission, share] = admissionOf(max, ofRoute);
+    assert(share);
+    shakeHands(admission, share, 100);
+    assert(admission.mayAccept(share));
+    connectAll(admission, share, 1);
+    assert(!admission.mayAccept(share), "it may be about to say it");
+    const [other, one] = admissionOf(max, ofRoute);
+    assert(one);
+    const [oldest, old] = [shakeHands(other, one, 2000), shakeHands(other, one, 1000)];
+    assert(other.mayAccept(one));
+    other.makePlace(one);
+    assertEquals([oldest.gaveWay, old.gaveWay, other.open], [true, false, 1]);
+    other.makePlace(one);
+    assertEquals(old.gaveWay, false, "there was a place");
+  }
+});
+
+Deno.test("Admission takes no place of another route's handshake where the route itself is full", () => {
+  const [admission, full, other] = admissionOf(0, 1, 0);
+  assert(full && other);
+  shakeHands(admission, other, 2000);
+  connectAll(admission, full, 1);
+  assert(!admission.mayAccept(full));
+});
+
+Deno.test("Admission.untilMayAccept() sees that a handshake has had its time", async () => {
+  const [admission, share] = admissionOf(1, 0);
+  assert(share);
+  shakeHands(admission, share, 300);
+  assert(!admission.mayAccept(share));
+  await within(admission.untilMayAccept(share, never), "its time to be over", 2000);
+});
+
+Deno.test("Admission ends handshakes that have had their time before dials, while descriptors are short", async () => {
+  const [admission, share] = admissionOf(0, 0);
+  assert(share);
+  const handshakes = [2000, 1000, 100].map((ageMs) => shakeHands(admission, share, ageMs));
+  connectAll(admission, share, 20);
+  admission.noteShortage();
+  void admission.untilMayAccept(share, AbortSignal.timeout(0));
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals(handshakes.map(({ gaveWay }) => gaveWay), [true, true, false]);
+});
