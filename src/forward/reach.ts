@@ -163,11 +163,11 @@ export class Reach implements Dialler {
     }
   }
 
-  /** Tries one target; another gets its turn after `patienceMs`, if that is not Infinity. */
-  async #tryTarget(target: Target, patienceMs: number): Promise<Stream> {
+  /** Tries one target; another gets its turn after `limitMs`, if that is not Infinity. */
+  async #tryTarget(target: Target, limitMs: number): Promise<Stream> {
     const { share } = this.#route;
     const { admission } = this.#options;
-    const hasNext = patienceMs !== Infinity;
+    const hasNext = limitMs !== Infinity;
     let shortage: unknown;
     let mustWait = false;
     for (;;) {
@@ -179,7 +179,7 @@ export class Reach implements Dialler {
       }
       const { signal } = this.#try;
       using _patience = hasNext
-        ? startDeadline(patienceMs, () => this.#abandon(timeoutError(patienceMs)))
+        ? startDeadline(limitMs, () => this.#abandon(timeoutError(limitMs)))
         : null;
       try {
         return await this.#dial(target, signal);
@@ -189,7 +189,9 @@ export class Reach implements Dialler {
         // Not after a shortage: nothing has come free, and those who wait would find the same.
         if (gaveWay || shortage === undefined) admission.wake();
         if (!gaveWay && shortage === undefined) {
-          if (this.#isToBlame(error)) this.#route.targets.failed(target, error);
+          if (this.#isToBlame(error)) {
+            this.#route.targets.failed(target, { error, sinceMs: this.sinceMs });
+          }
           throw error;
         }
         // It has had its time, as much as there was.

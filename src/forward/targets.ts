@@ -36,6 +36,8 @@ export class Target {
   open = 0;
   /** Connections that it has had. */
   connections = 0;
+  /** When it was last reached, as `performance.now()` tells it. */
+  reachedMs = -Infinity;
   /** Whether it could not be reached when it was last tried. */
   isDown = false;
   /** Ends the trials of one that is down. */
@@ -104,13 +106,15 @@ export class Targets implements Disposable {
   reached(target: Target): void {
     target.open++;
     target.connections++;
+    target.reachedMs = performance.now();
     this.#isUp(target);
   }
 
-  /** Takes note that a target could not be reached. */
-  failed(target: Target, error: unknown): void {
+  /** Takes note that a target could not be reached by a dial that began then. */
+  failed(target: Target, { error, sinceMs }: { error: unknown; sinceMs: number }): void {
     const { settings: { failTimeoutMs }, log, fields } = this.#options;
-    if (target.isDown || this.#isOver) return;
+    // One that others have reached since is there, and has more to do than it can.
+    if (target.isDown || this.#isOver || target.reachedMs > sinceMs) return;
     // Where it is the only one, every client tries it, and each failure has its line.
     if (this.all.length === 1) {
       target.isDown = true;
