@@ -43,7 +43,7 @@ export class Connection implements Watched, Handshake {
   readonly #route: ActiveRoute;
   readonly #context: ConnectionContext;
   /** When the client came, as `performance.now()` tells it. */
-  readonly sinceMs = performance.now();
+  readonly sinceMs: number = performance.now();
   /** Whether the client has still to say who it is. */
   isHandshaking = false;
   /** Who is announced, if somebody is. */

@@ -37,7 +37,7 @@ export class Target {
   /** Connections that it has had. */
   connections = 0;
   /** When it was last reached, as `performance.now()` tells it. */
-  reachedMs = -Infinity;
+  reachedMs: number = -Infinity;
   /** Whether it could not be reached when it was last tried. */
   isDown = false;
   /** Ends the trials of one that is down. */
