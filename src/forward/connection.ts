@@ -135,6 +135,8 @@ export class Connection implements Watched, Handshake {
 
   /** Makes way for another client, since there is no place for both. */
   giveWay(): void {
+    // Before it has ended, so that one place is not given to many.
+    this.#context.admission.handshakeEnded(this.#route.share, this);
     this.#refuseHeader("no PROXY header yet, and another client needs the place");
   }
 
