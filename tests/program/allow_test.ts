@@ -186,7 +186,7 @@ Deno.test("--allow logs refusals as JSON too", async () => {
     assertEquals(Object.keys(told).slice(0, fields.length), fields);
     assertEquals(Object.keys(told)[fields.length], index === 0 ? undefined : "count");
     assertEquals([told.level, told.event, told.listen, told.target], [
-      "warn",
+      "WARN",
       "not_allowed",
       `127.0.0.1:${port}`,
       "127.0.0.1:1",
