@@ -23,7 +23,16 @@ export const FEW_PORTS = "echo 40000 40007 > /proc/sys/net/ipv4/ip_local_port_ra
 
 /** What starts the program where this file stands for /etc/resolv.conf; for root, with `unshare`. */
 export function withResolver(file: string): string[] {
-  const script = 'mount --bind "$0" /etc/resolv.conf; exec "$@"';
+  return withMounted(file, "/etc/resolv.conf");
+}
+
+/** What starts the program where this file stands for /etc/hosts; for root, with `unshare`. */
+export function withHosts(file: string): string[] {
+  return withMounted(file, "/etc/hosts");
+}
+
+function withMounted(file: string, place: string): string[] {
+  const script = `mount --bind "$0" ${place}; exec "$@"`;
   return [programPath("unshare"), "--mount", "sh", "-c", script, file, ...programCommand()];
 }
 
