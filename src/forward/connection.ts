@@ -67,9 +67,8 @@ export class Connection implements Watched, Handshake {
   async serve(): Promise<void> {
     this.#accepted();
     try {
-      if (this.#comesRound()) return;
       if (this.#isAnnounced() && !await this.#readHeader()) return;
-      if (!this.#isAllowed()) return;
+      if (this.#comesRound() || !this.#isAllowed()) return;
       const upstream = await this.#reachTarget();
       if (upstream === undefined || this.#leadsBack(upstream)) return;
       await this.#relay(upstream);
@@ -92,7 +91,7 @@ export class Connection implements Watched, Handshake {
     const { admission, log } = this.#context;
     admission.accepted(share);
     counts.opened(this.traffic);
-    if (log.debugs) log.debug("connection_opened", this.#fields());
+    if (log.debugs && !this.#isAnnounced()) log.debug("connection_opened", this.#fields());
   }
 
   /** Refuses a client that is most likely a connection of the ambassador itself, going round. */
@@ -112,7 +111,7 @@ export class Connection implements Watched, Handshake {
   /** Reads the header; whether the client can be served on. */
   async #readHeader(): Promise<boolean> {
     const { handshakeTimeoutMs } = this.settings;
-    const { admission } = this.#context;
+    const { admission, log } = this.#context;
     using _limit = handshakeTimeoutMs === 0 ? null : startDeadline(handshakeTimeoutMs, () => {
       this.#refuseHeader(`no PROXY header within ${formatDuration(handshakeTimeoutMs)}`);
     });
@@ -129,6 +128,8 @@ export class Connection implements Watched, Handshake {
     } finally {
       this.isHandshaking = false;
       admission.handshakeEnded(this.#route.share, this);
+      // Not before: now it is known who has come.
+      if (log.debugs) log.debug("connection_opened", this.#fields());
     }
     return this.#reason === undefined;
   }

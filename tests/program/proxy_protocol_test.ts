@@ -358,6 +358,7 @@ for (const [name, header, who] of HEADERS) {
       assertEquals(await readText(client), "");
       const end = new RegExp(`connection_closed .* client=${expected} bytes_up=5 .*=finished`);
       await ambassador.program.line(end);
+      await ambassador.program.line(new RegExp(`connection_opened .* client=${expected}$`, "m"));
     }
   });
 }
