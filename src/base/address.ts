@@ -147,5 +147,5 @@ export function isLoopback(hostname: string): boolean {
 
 /** IPv4 in its usual form where a dual-stack socket shows it as IPv6 (`::ffff:192.0.2.1`). */
 export function unmapped(hostname: string): string {
-  return /^::ffff:\d/.test(hostname) ? hostname.slice("::ffff:".length) : hostname;
+  return /^::ffff:\d+\./.test(hostname) ? hostname.slice("::ffff:".length) : hostname;
 }

@@ -36,9 +36,9 @@ export interface Log {
   error(event: string, fields?: Fields): void;
   /**
    * What clients can repeat: the first line at once, then at most one a second with a `count`, but
-   * every one at debug. Two failures with the same event, `route` and `error` are the same failure.
+   * every one at debug. Two with the same event, `route`, `target` and `error` are the same.
    */
-  repeated(level: "warn" | "error", event: string, fields: Fields): void;
+  repeated(level: "info" | "warn" | "error", event: string, fields: Fields): void;
 }
 
 /** Options for {@linkcode createLog}. */
@@ -99,7 +99,7 @@ export function createLog({ level, format, write }: CreateLogOptions): Log {
     error: (event, fields = {}) => void logger.error(event, fields),
     repeated(level, event, fields): void {
       const tell = (count?: number): void => void logger[level](event, { ...fields, count });
-      const kind = [event, fields["route"], fields["error"]].join(" ");
+      const kind = [event, fields["route"], fields["target"], fields["error"]].join(" ");
       const known = bursts.get(kind);
       if (known !== undefined) {
         known.count++;

@@ -38,8 +38,11 @@ export function quoteInput(text: string): string {
     return `${start}(not shown)`;
   }
   const at = text.lastIndexOf("@");
+  const question = text.indexOf("?");
   const scheme = /^(?:tcp|tls|udp):\/\//i.exec(text.slice(start.length))?.[0] ?? "";
   const shown = at < 0 ? text : `${start}${scheme}***${text.slice(at)}`;
+  // Behind a ? the @ may be part of a setting, or the ? before it part of a password.
+  if (at > question && question >= 0) return quote(`${start}${scheme}***`);
   return quote(shown.replace(/\?.*/s, "?…"));
 }
 

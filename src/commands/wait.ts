@@ -51,8 +51,12 @@ export async function waitForUpstreams(
     readonly onTry?: (tried: AwaitedUpstream, all: readonly AwaitedUpstream[]) => void;
   },
 ): Promise<readonly AwaitedUpstream[]> {
-  const different = new Map(routes.map((route) => [formatTargets(route.targets), route]));
-  const awaited = [...different].map(([target, route]) => ({
+  // A target is asked once, in each of the ways in which routes speak to it.
+  const different = new Map(routes.map((route) => {
+    const target = formatTargets(route.targets);
+    return [`${target} ${route.settings.sendProxy}`, { target, route }];
+  }));
+  const awaited = [...different.values()].map(({ target, route }) => ({
     route,
     upstream: { target, accepts: false, error: undefined } as AwaitedUpstream,
   }));

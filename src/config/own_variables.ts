@@ -63,7 +63,7 @@ export function findUnknown(environment: Environment, problems: Problem[]): read
   const findLink = prefixFinder(aliases.filter((alias) => alias !== "AMBASSADOR"));
   const warnings: Warning[] = [];
   for (const name of names) {
-    const end = name.slice(name.indexOf("_") + 1);
+    const end = name.slice(name.indexOf("_") + 1).toUpperCase();
     const later = LATER.get(end);
     const isTls = end.startsWith("TLS");
     if (!name.startsWith(START)) {
@@ -75,7 +75,7 @@ export function findUnknown(environment: Environment, problems: Problem[]): read
       if (isRefused) problems.push({ message: `${name}: ${NOT_YET}` });
       continue;
     } else if (
-      KNOWN.has(end) || OWN_SERVICE.test(name) ||
+      KNOWN.has(name.slice(START.length)) || OWN_SERVICE.test(name) ||
       (!isTls && findLink(name.toUpperCase(), "_") !== undefined)
     ) {
       continue;

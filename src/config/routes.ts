@@ -120,12 +120,22 @@ function wantedTwice(claims: readonly Claim[]): Problem {
   const port = claims[0]?.listen.port;
   const wanted = claims.map(({ source, text }) => `${source} (${text})`).join(", ");
   const variables = claims.filter(({ alias }) => alias !== undefined);
-  const [one, two] = new Set(variables.map(({ text }) => text.replace(/^[^=]*=|\?.*$/g, "")));
   return {
     message: `port ${port}: one address is wanted more than once: ${wanted}`,
-    hint: one === undefined || two === undefined
+    hint: new Set(variables.map(({ text }) => text)).size < 2
       ? "give each a port or an address of its own"
-      : "choose with --only or --ignore, or set the wrong variable to an empty value; as several " +
-        `targets of one route they are ${variables[0]?.source}=tcp://${one},tcp://${two}`,
+      : "choose with --only or --ignore, or set the wrong variable to an empty value" +
+        asOneRoute(variables),
   };
+}
+
+/** How variables are written as several targets of one; nothing where their settings differ. */
+function asOneRoute(variables: readonly Claim[]): string {
+  const values = variables.map(({ text }) => text.slice(text.indexOf("=") + 1).split("?"));
+  const [settings, ...others] = new Set(values.map(([, own = ""]) => own));
+  if (others.length > 0) return "";
+  const targets = new Set(values.flatMap(([list = ""]) => list.split(",")));
+  const value = [...targets].map((target) => `tcp://${target}`).join(",");
+  const own = settings ? `?${settings}` : "";
+  return `; as several targets of one route they are ${variables[0]?.source}=${value}${own}`;
 }

@@ -118,7 +118,8 @@ export class Admission {
     // Somebody has to be served, however few descriptors there are.
     if (this.#open === 0 || !this.#remembersShortage()) return true;
     const free = this.#free();
-    return free >= PER_CONNECTION && share.held < free;
+    // Who has not said who it is gives way by itself, and must not keep others out until then.
+    return free >= PER_CONNECTION && share.held - share.handshakes.size < free;
   }
 
   /** Whether there is no place for a client of a route, and none that another would give up. */

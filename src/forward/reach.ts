@@ -144,10 +144,10 @@ export class Reach implements Dialler {
       this.#try.abort(timeoutError(connectTimeoutMs));
     });
     const order = targets.order();
-    const failures: string[] = [];
+    const failures = new Map<Target, string>();
     for (let index = 0;; index++) {
       const target = order[index];
-      if (target === undefined) throw new Error(some(failures, ", "));
+      if (target === undefined) throw this.#unreachable(failures);
       const isLast = index === order.length - 1;
       target.load++;
       try {
@@ -157,10 +157,16 @@ export class Reach implements Dialler {
       } catch (error) {
         target.load--;
         if (order.length === 1 || this.#isCancelled || isResetOnConnect(error)) throw error;
-        failures.push(`${target.name} (${describeError(error)})`);
-        if (this.#try.signal.aborted) throw new Error(some(failures, ", "));
+        failures.set(target, `${target.name} (${describeError(error)})`);
+        if (this.#try.signal.aborted) throw this.#unreachable(failures);
       }
     }
+  }
+
+  /** In the order of the route, whatever that of the client was: the same failures read the same. */
+  #unreachable(failures: ReadonlyMap<Target, string>): Error {
+    const { all } = this.#route.targets;
+    return new Error(some(all.flatMap((target) => failures.get(target) ?? []), ", "));
   }
 
   /** Tries one target; another gets its turn after `limitMs`, if that is not Infinity. */

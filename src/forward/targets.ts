@@ -40,7 +40,7 @@ export class Target {
   reachedMs: number = -Infinity;
   /** Whether it could not be reached when it was last tried. */
   isDown = false;
-  /** Ends the trials of one that is down. */
+  /** Ends the trials of one that is down; there while clients get it only after the others. */
   trials: AbortController | undefined;
 
   /** Nobody is connected yet, and nothing is known against it. */
@@ -96,9 +96,9 @@ export class Targets implements Disposable {
     if (this.all.length === 1) return this.all;
     const { balance } = this.#options.settings;
     const turn = this.#turn++;
-    const up = this.all.filter(({ isDown }) => !isDown);
+    const up = this.all.filter(({ trials }) => trials === undefined);
     if (up.length === this.all.length) return inOrder(up, { balance, turn });
-    const down = this.all.filter(({ isDown }) => isDown);
+    const down = this.all.filter(({ trials }) => trials !== undefined);
     return [up, down].flatMap((some) => inOrder(some, { balance, turn }));
   }
 
@@ -106,7 +106,6 @@ export class Targets implements Disposable {
   reached(target: Target): void {
     target.open++;
     target.connections++;
-    target.reachedMs = performance.now();
     this.#isUp(target);
   }
 
@@ -115,15 +114,13 @@ export class Targets implements Disposable {
     const { settings: { failTimeoutMs }, log, fields } = this.#options;
     // One that others have reached since is there, and has more to do than it can.
     if (target.isDown || this.#isOver || target.reachedMs > sinceMs) return;
-    // Where it is the only one, every client tries it, and each failure has its line.
-    if (this.all.length === 1) {
-      target.isDown = true;
-      return;
-    }
-    if (failTimeoutMs === 0) return;
     target.isDown = true;
+    // Where it is the only one, every client tries it, and each failure has its line.
+    if (this.all.length === 1) return;
+    const line = { ...fields, target: target.name, error: describeError(error) };
+    log.repeated("warn", "target_down", line);
+    if (failTimeoutMs === 0) return;
     target.trials = new AbortController();
-    log.warn("target_down", { ...fields, target: target.name, error: describeError(error) });
     void this.#tryAgain(target, target.trials.signal);
   }
 
@@ -144,12 +141,14 @@ export class Targets implements Disposable {
   }
 
   #isUp(target: Target): void {
+    target.reachedMs = performance.now();
     if (!target.isDown) return;
     target.isDown = false;
-    if (target.trials === undefined) return;
-    target.trials.abort();
+    target.trials?.abort();
     target.trials = undefined;
-    this.#options.log.info("target_up", { ...this.#options.fields, target: target.name });
+    if (this.all.length === 1) return;
+    const { log, fields } = this.#options;
+    log.repeated("info", "target_up", { ...fields, target: target.name });
   }
 
   async #tryAgain(target: Target, signal: AbortSignal): Promise<void> {

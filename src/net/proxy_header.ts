@@ -84,6 +84,9 @@ function parseV1(bytes: Uint8Array): ParsedProxyHeader | undefined {
   if (keyword === undefined) {
     throw new ProxyHeaderError("the PROXY line is not of TCP4, TCP6 or UNKNOWN");
   }
+  if (keyword === UNKNOWN && !/^[ \r]?$/.test(text.charAt(UNKNOWN.length))) {
+    throw new ProxyHeaderError("the PROXY line is not of TCP4, TCP6 or UNKNOWN");
+  }
   const end = text.indexOf("\r\n");
   if (end < 0) {
     if (text.length === MAX_V1_BYTES) {

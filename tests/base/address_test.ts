@@ -189,6 +189,7 @@ Deno.test("isUnspecified() and isLoopback() see through every spelling", () => {
 
 Deno.test("unmapped() shows IPv4 as IPv4", () => {
   assertEquals(unmapped("::ffff:192.0.2.1"), "192.0.2.1");
+  assertEquals(unmapped("::ffff:1"), "::ffff:1");
   assertEquals(unmapped("2001:db8::7"), "2001:db8::7");
   assertEquals(unmapped("192.0.2.1"), "192.0.2.1");
 });

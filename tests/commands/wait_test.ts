@@ -21,6 +21,15 @@ function routesTo(...targets: readonly { hostname: string; port: number }[]): Ro
   return targets.map((target) => routeTo(target));
 }
 
+Deno.test("waitForUpstreams() asks a target in each of the ways in which routes speak to it", async () => {
+  await using upstream = startEcho();
+  const ways = ["off", "v1", "v2", "v2"] as const;
+  const routes = ways.map((sendProxy) => routeTo(upstream.address, { settings: { sendProxy } }));
+  const upstreams = await within(waitForUpstreams(routes, LIMITS), "the upstream");
+  assertEquals(upstreams.map(({ accepts }) => accepts), [true, true, true]);
+  await until(() => upstream.clients === 3, "all three ways");
+});
+
 function patientRoute(target: { hostname: string; port: number }, connectTimeoutMs: number): Route {
   return routeTo(target, { settings: { connectTimeoutMs } });
 }

@@ -79,13 +79,19 @@ Deno.test("findUnknown() knows its options behind something that is nearly AMBAS
       AMBASADOR_BIND: "x",
       ambassador_DRAIN_DELAY: "x",
       AMBASADOR_ALLOW: "x",
+      ambassador_allow: "x",
+      AMBASSADOR_Accept_Proxy: "x",
       AMBASADOR_OTHER: "x",
       BIND: "x",
       ADO_STATUS: "x",
       EMBASSY_LOG_LEVEL: "x",
     }),
     {
-      problems: ["AMBASADOR_ALLOW: no such option; did you mean AMBASSADOR_ALLOW?"],
+      problems: [
+        "AMBASADOR_ALLOW: no such option; did you mean AMBASSADOR_ALLOW?",
+        "AMBASSADOR_Accept_Proxy: no such option; did you mean AMBASSADOR_ACCEPT_PROXY?",
+        "ambassador_allow: no such option; did you mean AMBASSADOR_ALLOW?",
+      ],
       warnings: [
         "AMBASADOR_BIND: no such option; did you mean AMBASSADOR_BIND?",
         "ambassador_DRAIN_DELAY: no such option; did you mean AMBASSADOR_DRAIN_DELAY?",

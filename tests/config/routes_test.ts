@@ -59,6 +59,24 @@ Deno.test("mergeRoutes() names every variable that claims one listen port for an
   assert(hint.endsWith(" A_PORT_6379_TCP=tcp://a:1,tcp://c:1"), hint);
 });
 
+Deno.test("mergeRoutes() shows how to write several targets of one only where nothing is lost", () => {
+  const hintOf = (one: string, other: string): string => {
+    const [problem] = problems(() => parse({ A_PORT_1_TCP: one, B_PORT_1_TCP: other }));
+    return /A_PORT_1_TCP=.*/.exec(problem?.hint ?? "")?.[0] ?? "";
+  };
+  assertEquals(
+    hintOf("tcp://a:1,b:1", "tcp://b:1,c:1"),
+    "A_PORT_1_TCP=tcp://a:1,tcp://b:1,tcp://c:1",
+  );
+  const allow = "?allow=10.0.0.0/8";
+  assertEquals(
+    hintOf(`tcp://a:1${allow}`, `tcp://b:1${allow}`),
+    `A_PORT_1_TCP=tcp://a:1,tcp://b:1${allow}`,
+  );
+  assertEquals(hintOf(`tcp://a:1${allow}`, "tcp://b:1"), "");
+  assertEquals(hintOf(`tcp://a:1${allow}`, "tcp://b:1?allow=192.0.2.1"), "");
+});
+
 Deno.test("mergeRoutes() sees the conflict of two spellings of one name", () => {
   assertEquals(messages(() => parse({ a_PORT_1_TCP: "tcp://b:1", A_PORT_1_TCP: "tcp://c:1" })), [
     "port 1: one address is wanted more than once: A_PORT_1_TCP ([::]:1=c:1), " +

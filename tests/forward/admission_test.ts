@@ -292,3 +292,11 @@ Deno.test("Admission ends handshakes that have had their time before dials, whil
   await new Promise((resolve) => setTimeout(resolve, 5));
   assertEquals(handshakes.map(({ gaveWay }) => gaveWay), [true, true, false]);
 });
+
+Deno.test("Admission lets clients in beside many who have not said who they are, while descriptors are short", () => {
+  const [admission, share] = admissionOf(0, 0);
+  assert(share);
+  for (let count = 0; count < 56; count++) shakeHands(admission, share, 2000);
+  admission.noteShortage();
+  assert(admission.mayAccept(share));
+});

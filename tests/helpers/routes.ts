@@ -9,9 +9,9 @@ import { TRANSPORTS } from "../../src/net/transports.ts";
 import type { Route } from "../../src/config/routes.ts";
 import { DEFAULT_SETTINGS } from "../../src/config/settings.ts";
 
-/** What a route is put to work with, where nothing is short and only errors are logged. */
+/** What a route is put to work with, where nothing is short and nobody reads the log. */
 export function routeContext(): RouteContext {
-  const log = createLog({ level: "error", format: "text" });
+  const log = createLog({ level: "debug", format: "text", write: () => {} });
   return { transports: TRANSPORTS, log, admission: new Admission(0, []) };
 }
 

@@ -129,6 +129,7 @@ const INVALID: readonly [Uint8Array<ArrayBuffer>, number, RegExp][] = [
   [ascii("PROXY TCP5"), 10, /not of TCP4, TCP6 or UNKNOWN$/],
   [ascii("PROXY \r\n"), 7, /not of TCP4, TCP6 or UNKNOWN$/],
   [ascii("PROXY TCP4\r\n"), 11, /not of TCP4, TCP6 or UNKNOWN$/],
+  [ascii("PROXY UNKNOWNX\r\n"), 14, /not of TCP4, TCP6 or UNKNOWN$/],
   [ascii("PROXY TCP4 1.2.3.4\n"), 19, /a character that does not belong/],
   [ascii("PROXY TCP4 1.2.3.4\r "), 20, /a character that does not belong/],
   [ascii("PROXY TCP6 fe80::1%eth0"), 19, /a character that does not belong/],
