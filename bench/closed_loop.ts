@@ -1,9 +1,10 @@
 // A load generator of its own process: many connections that each ask, wait for the answer and ask
-// again, and how evenly they are served. It talks to the system's sockets itself (epoll, by FFI): a
-// generator that serves its own sockets unevenly could not tell. Linux. Its arguments are
+// again, and how evenly they are served. It talks to the system's sockets itself: a generator that
+// serves its own sockets unevenly could not tell. Its arguments are
 // `HOST PORT CONNECTIONS SECONDS [QUIET [PID,…]]`; it says "opened" on stderr, then JSON on stdout.
 
 import { cpuSeconds } from "./process.ts";
+import { ADDRESS_BYTES, addressOf, Epoll, LINUX, openLibc } from "./sockets.ts";
 import { quantile } from "./stats.ts";
 
 /** What was found. */
@@ -22,23 +23,8 @@ export interface ClosedLoopFigures {
   readonly cpuMicros: number;
 }
 
-const LIBRARY = {
-  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
-  connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
-  send: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
-  recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
-  setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
-  epoll_create1: { parameters: ["i32"], result: "i32" },
-  epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
-  epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
-} as const satisfies Deno.ForeignLibraryInterface;
-
-const [AF_INET, SOCK_STREAM, EPOLL_CTL_ADD, EPOLLIN] = [2, 1, 1, 1];
-const [MSG_DONTWAIT, MSG_NOSIGNAL, IPPROTO_TCP, TCP_NODELAY] = [0x40, 0x4000, 6, 1];
-const [SOL_SOCKET, SO_LINGER, SO_SNDTIMEO] = [1, 13, 21];
-const MAX_EVENTS = 512;
-/** `struct epoll_event` is packed on this architecture alone. */
-const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4;
+const { AF_INET, SOCK_STREAM, EPOLLIN, MSG_DONTWAIT, MSG_NOSIGNAL } = LINUX;
+const { IPPROTO_TCP, TCP_NODELAY, SOL_SOCKET, SO_LINGER, SO_SNDTIMEO } = LINUX;
 /** Few enough for socat's listen queue of 5. */
 const CONNECTS_AT_ONCE = 4;
 /** How long a connect and the first answers may take. */
@@ -68,10 +54,10 @@ interface ClosedLoopOptions {
 }
 
 function closedLoop(options: ClosedLoopOptions): ClosedLoopFigures {
-  const { symbols: libc } = openLibc();
+  const libc = openLibc();
   const { connections, quiet, seconds, processes } = options;
-  const epoll = libc.epoll_create1(0);
-  const events = new Int32Array(MAX_EVENTS * EVENT_WORDS);
+  const address = addressOf(options.hostname, options.port);
+  const epoll = new Epoll(libc);
   const answer = new Uint8Array(4096);
   const total = connections + quiet;
   const descriptors: number[] = [];
@@ -91,13 +77,10 @@ function closedLoop(options: ClosedLoopOptions): ClosedLoopFigures {
     // Closed by a reset, or thousands of ports would stay in use for a minute (TIME_WAIT).
     libc.setsockopt(descriptor, SOL_SOCKET, SO_LINGER, Int32Array.of(1, 0), 8);
     libc.setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, Int32Array.of(1), 4);
-    if (libc.connect(descriptor, addressOf(options), 16) !== 0) {
+    if (libc.connect(descriptor, address, ADDRESS_BYTES) !== 0) {
       throw new Error(`connection ${index} of ${total} could not be opened`);
     }
-    const event = new Int32Array(EVENT_WORDS);
-    event[0] = EPOLLIN;
-    event[EVENT_WORDS - 2] = index;
-    libc.epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, event);
+    epoll.add(descriptor, { data: index, flags: EPOLLIN });
     descriptors.push(descriptor);
   }
 
@@ -110,16 +93,13 @@ function closedLoop(options: ClosedLoopOptions): ClosedLoopFigures {
 
   /** Waits for answers once and calls back for each that is whole; how many sockets had something. */
   function wait(limitMs: number, onAnswer: (index: number) => void): number {
-    const count = libc.epoll_wait(epoll, events, MAX_EVENTS, limitMs);
-    for (let at = 0; at < count; at++) {
-      const index = events[at * EVENT_WORDS + EVENT_WORDS - 2] ?? 0;
+    return epoll.wait(limitMs, ({ data: index }) => {
       const size = BigInt(answer.length);
       const got = Number(libc.recv(descriptors[index] ?? -1, answer, size, MSG_DONTWAIT));
       if (got <= 0) throw new Error(`connection ${index} was closed`);
       missing[index] = (missing[index] ?? 0) - got;
       if (missing[index] === 0) onAnswer(index);
-    }
-    return count;
+    });
   }
 
   /** All ask, wait and ask again; the milliseconds that this took. */
@@ -168,15 +148,6 @@ function closedLoop(options: ClosedLoopOptions): ClosedLoopFigures {
     leastShare: quantile([...counts], 0) / Math.max(1, quantile([...counts], 0.5)),
     cpuMicros: cpu * 1e6 / timesMs.length,
   };
-}
-
-function openLibc(): Deno.DynamicLibrary<typeof LIBRARY> {
-  return Deno.dlopen("libc.so.6", LIBRARY);
-}
-
-function addressOf({ hostname, port }: ClosedLoopOptions): Uint8Array<ArrayBuffer> {
-  const parts = hostname.split(".").map(Number);
-  return Uint8Array.of(AF_INET, 0, port >> 8, port & 255, ...parts, 0, 0, 0, 0, 0, 0, 0, 0);
 }
 
 if (import.meta.main) {
