@@ -3,6 +3,7 @@
 import { pause } from "../src/base/time.ts";
 import { pathOf } from "../build/sources.ts";
 import type { ClosedLoopFigures } from "./closed_loop.ts";
+import type { OpenLoopFigures, OpenLoopOptions } from "./open_loop.ts";
 import { cpuSeconds, memoryBytes, output, start } from "./process.ts";
 import type { Services } from "./services.ts";
 import type { Forwarder } from "./setup.ts";
@@ -76,11 +77,11 @@ export async function busy<T>(
   { connections, quiet = 0, seconds }: { connections: number; quiet?: number; seconds: number },
   beside: () => Promise<T>,
 ): Promise<[ClosedLoopFigures, T]> {
-  await using generator = start([
-    ...[Deno.execPath(), "run", "-q", "-A", "--no-config", pathOf("bench/closed_loop.ts")],
-    ...["127.0.0.1", redisPort, connections, seconds, quiet].map(String),
+  const command = generatorCommand("closed_loop", [
+    ...["127.0.0.1", redisPort, connections, seconds, quiet],
     processes.map(({ pid }) => pid).join(),
-  ], ["stdout", "stderr"]);
+  ]);
+  await using generator = start(command, ["stdout", "stderr"]);
   const found = new Response(generator.child.stdout).text();
   const notes = generator.child.stderr.pipeThrough(new TextDecoderStream()).values();
   const { value: note } = await notes.next();
@@ -88,6 +89,25 @@ export async function busy<T>(
   const [text, result] = await Promise.all([found, beside()]);
   if (text === "") throw new Error(`the load generator: ${(await notes.next()).value?.trim()}`);
   return [JSON.parse(text, (_, value) => value ?? NaN), result];
+}
+
+/** What becomes of clients who come at a rate and ask once, by a route to whatever answers PINGs. */
+export async function arrivals(
+  port: number,
+  { source, rate, seconds, processes = [], announced }: OpenLoopOptions,
+): Promise<OpenLoopFigures> {
+  const text = await output(generatorCommand("open_loop", [
+    ...["127.0.0.1", port, source, rate, seconds],
+    processes.map(({ pid }) => pid).join(),
+    ...announced === undefined ? [] : [announced],
+  ]));
+  return JSON.parse(text, (_, value) => value ?? NaN);
+}
+
+/** A generator of this folder that runs as a process of its own. */
+function generatorCommand(name: string, args: readonly (string | number)[]): string[] {
+  const deno = [Deno.execPath(), "run", "-q", "-A", "--no-config"];
+  return [...deno, pathOf(`bench/${name}.ts`), ...args.map(String)];
 }
 
 /** Nothing, for {@linkcode busy}. */

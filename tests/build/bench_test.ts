@@ -4,6 +4,8 @@ import type { ClosedLoopFigures } from "../../bench/closed_loop.ts";
 import { connectionsFor, openFilesOf } from "../../bench/descriptors.ts";
 import { parseRequests } from "../../bench/loads.ts";
 import type { Measure } from "../../bench/measures.ts";
+import type { OpenLoopFigures } from "../../bench/open_loop.ts";
+import { startPong } from "../../bench/pong.ts";
 import { formatJson, formatMeasures, formatRows, rowsOf } from "../../bench/report.ts";
 import { formatNumber, formatRatio, median, quantile, ratio } from "../../bench/stats.ts";
 import { formatTable } from "../../bench/table.ts";
@@ -156,12 +158,13 @@ Deno.test("openFilesOf() reads the limit in force", () => {
   assertEquals(openFilesOf(limits), 1024);
 });
 
-/** Runs the load generator with up to so many descriptors. */
-async function closedLoop(
+/** Runs a load generator with up to so many descriptors. */
+async function generator(
+  name: string,
   args: readonly (string | number)[],
   { descriptors = 1000 }: { descriptors?: number } = {},
 ): Promise<{ code: number; out: string; err: string }> {
-  const deno = [Deno.execPath(), "run", "-q", "-A", "--no-config", pathOf("bench/closed_loop.ts")];
+  const deno = [Deno.execPath(), "run", "-q", "-A", "--no-config", pathOf(`bench/${name}.ts`)];
   const command = new Deno.Command("sh", {
     args: ["-c", `ulimit -n ${descriptors} && exec "$@"`, "sh", ...deno, ...args.map(String)],
     stdin: "null",
@@ -169,6 +172,13 @@ async function closedLoop(
   const { code, stdout, stderr } = await within(command.output(), "the generator to end", 60_000);
   const decoder = new TextDecoder();
   return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
+}
+
+function closedLoop(
+  args: readonly (string | number)[],
+  options?: { descriptors: number },
+): ReturnType<typeof generator> {
+  return generator("closed_loop", args, options);
 }
 
 const ANSWER = "+PONG\r\n";
@@ -240,6 +250,105 @@ Deno.test("closed_loop says that descriptors have run out", needs(LINUX), async 
   assertEquals([code, out], [1, ""]);
   assertMatch(err, /^no descriptor is left for connection \d+ of 100 \(ulimit -n\)\n$/);
 });
+
+/** Clients of the load generator that come at a rate. */
+async function openLoop(...args: (string | number)[]): Promise<OpenLoopFigures> {
+  const { code, out, err } = await generator("open_loop", args);
+  assertEquals([code, err], [0, ""]);
+  return JSON.parse(out);
+}
+
+Deno.test(
+  "open_loop brings clients at a rate from an address, each of whom asks once",
+  needs(LINUX),
+  async () => {
+    const sources = new Set<string>();
+    await using server = startUpstream(async (conn) => {
+      sources.add(conn.remoteAddr.hostname);
+      await answerAll(conn);
+    });
+    const { port } = server.address;
+    const figures = await openLoop("127.0.0.1", port, "127.0.0.2", 200, 0.5, Deno.pid);
+    assertEquals([...sources], ["127.0.0.2"]);
+    assertEquals(server.errors, []);
+    assert(server.clients >= 100 && server.clients < 110, `${server.clients}`);
+    assert(figures.answeredPerSecond > 180 && figures.answeredPerSecond < 220);
+    assertEquals(figures.refusedPerSecond, 0);
+    assert(figures.p99Ms > 0 && figures.p99Ms < 1000, `${figures.p99Ms}`);
+    assert(figures.cpuMicros > 0 && figures.cpuMicros < 1e5, `${figures.cpuMicros}`);
+  },
+);
+
+Deno.test("open_loop counts those who get no answer", needs(LINUX), async () => {
+  let clients = 0;
+  await using server = startUpstream(async (conn) => {
+    const fate = clients++ % 4;
+    // Closed with its question unread, which resets it.
+    if (fate === 0) return;
+    await conn.read(new Uint8Array(6));
+    if (fate === 1) return;
+    await writeAll(conn, fate === 2 ? "-ERR\r\n" : ANSWER);
+    await discard(conn);
+  });
+  const { port } = server.address;
+  const { answeredPerSecond, refusedPerSecond } = await openLoop(
+    ...["127.0.0.1", port, "127.0.0.1", 400, 0.5],
+  );
+  assert(refusedPerSecond > 270 && refusedPerSecond < 330, `${refusedPerSecond}`);
+  assert(answeredPerSecond > 90 && answeredPerSecond < 110, `${answeredPerSecond}`);
+});
+
+Deno.test(
+  "open_loop waits for nobody, and a late answer counts as late",
+  needs(LINUX),
+  async () => {
+    const { promise: asked, resolve: onAsked } = Promise.withResolvers<void>();
+    let clients = 0;
+    await using server = startUpstream(async (conn) => {
+      await conn.read(new Uint8Array(6));
+      // The first is answered when the fiftieth has come.
+      if (++clients === 50) onAsked();
+      await asked;
+      await writeAll(conn, ANSWER);
+      await discard(conn);
+    });
+    const { port } = server.address;
+    const { answeredPerSecond, p99Ms } = await openLoop(
+      ...["127.0.0.1", port, "127.0.0.1", 100, 1],
+    );
+    assert(answeredPerSecond > 90 && p99Ms > 350 && p99Ms < 1000, `${p99Ms}`);
+  },
+);
+
+Deno.test("open_loop fails in one line where it can't connect", needs(LINUX), async () => {
+  const nobody = freePort();
+  for (
+    const [source, message] of [
+      ["127.0.0.1", "a connection could not be opened (error 111)"],
+      ["192.0.2.1", "192.0.2.1 is not an address of this machine"],
+    ] as const
+  ) {
+    const { code, out, err } = await generator("open_loop", ["127.0.0.1", nobody, source, 1, 0.1]);
+    assertEquals([code, out, err], [1, "", `${message}\n`]);
+  }
+});
+
+Deno.test(
+  "startPong() answers those behind a PROXY header or those without, as it is told",
+  needs(LINUX),
+  async () => {
+    for (const behindHeader of [true, false]) {
+      using server = startPong({ behindHeader });
+      for (const announced of [[], ["192.0.2.1"]]) {
+        const { answeredPerSecond, refusedPerSecond } = await openLoop(
+          ...["127.0.0.1", server.port, "127.0.0.1", 100, 0.2, "", ...announced],
+        );
+        const isFit = announced.length > 0 === behindHeader;
+        assertEquals([answeredPerSecond > 0, refusedPerSecond > 0], [isFit, !isFit]);
+      }
+    }
+  },
+);
 
 Deno.test("formatJson() holds every round", () => {
   const { figures } = JSON.parse(formatJson(someResults()));
@@ -334,7 +443,10 @@ Deno.test("the bench says what is wrong with its arguments", needs(...BENCH), as
       [["--only", ""], '--only "": names nothing'],
       [["--fast"], "'--fast'"],
       [["--json", "foo"], "'foo'"],
-      [["--growth", "--only", "stream"], '"stream": not one of busy, memory, routes, beside'],
+      [
+        ["--growth", "--only", "stream"],
+        '"stream": not one of busy, memory, routes, beside',
+      ],
       [["--growth", "--peers", "socat"], '"socat": not one of '],
       [["--growth", "--status"], "--growth: stands without --status"],
     ] as const
