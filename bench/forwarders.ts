@@ -23,11 +23,21 @@ export interface ForwarderSpec {
   readonly name: string;
   /** Whether it is an ambassador, with its log, its status page and the options for these. */
   readonly isAmbassador: boolean;
-  /** The command lines; files that they need are written into the folder. */
+  /** The command lines. */
   commands(
     routes: readonly BenchRoute[],
-    { folder, options }: { folder: string; options: readonly string[] },
+    options: CommandOptions,
   ): readonly (readonly string[])[];
+}
+
+/** Options for {@linkcode ForwarderSpec.commands}. */
+export interface CommandOptions {
+  /** Where files are written that they need. */
+  readonly folder: string;
+  /** Arguments of an ambassador. */
+  readonly options: readonly string[];
+  /** The address of the only clients that are served; of socat's, all are. */
+  readonly allow?: string | undefined;
 }
 
 /** The listen queue that Deno and nginx ask for by themselves. */
@@ -40,8 +50,9 @@ export function ambassador(path?: string): ForwarderSpec {
   return {
     name: "ambassador",
     isAmbassador: true,
-    commands: (routes, { options }) => [[
+    commands: (routes, { options, allow }) => [[
       ...program,
+      ...allow === undefined ? [] : [`--allow=${allow}`],
       ...options,
       ...routes.map(({ listenPort, hostname, port }) =>
         `127.0.0.1:${listenPort}=${hostname}:${port}`
@@ -63,10 +74,10 @@ export function scrapedAmbassador(executable?: string): ForwarderSpec & Disposab
   return {
     name: "with status",
     isAmbassador: true,
-    commands: (routes, { folder, options }) => {
+    commands: (routes, { options, ...others }) => {
       const address = `127.0.0.1:${freePort()}`;
       addresses.add(address);
-      return commands(routes, { folder, options: [...options, `--status=${address}`] });
+      return commands(routes, { ...others, options: [...options, `--status=${address}`] });
     },
     [Symbol.dispose]: () => clearInterval(timer),
   };
@@ -123,11 +134,14 @@ function haproxy(path: string, oneWorker: boolean): ForwarderSpec {
   return {
     name: "HAProxy",
     isAmbassador: false,
-    commands: (routes, { folder }) => {
+    commands: (routes, { folder, allow }) => {
       const file = `${folder}/haproxy.cfg`;
+      const rule = allow === undefined
+        ? ""
+        : `\n  tcp-request connection reject if !{ src ${allow} }`;
       const listens = routes.map(({ listenPort, hostname, port }) => `
 listen route${listenPort}
-  bind 127.0.0.1:${listenPort} backlog ${BACKLOG}
+  bind 127.0.0.1:${listenPort} backlog ${BACKLOG}${rule}
   server upstream ${hostname}:${port}
 `);
       Deno.writeTextFileSync(
@@ -150,11 +164,12 @@ function nginx(path: string, oneWorker: boolean): ForwarderSpec {
   return {
     name: "nginx",
     isAmbassador: false,
-    commands: (routes, { folder }) => {
+    commands: (routes, { folder, allow }) => {
       const file = `${folder}/nginx.conf`;
+      const rule = allow === undefined ? "" : `allow ${allow}; deny all; `;
       const module = nginxStreamModule();
       const servers = routes.map(({ listenPort, hostname, port }) =>
-        `  server { listen 127.0.0.1:${listenPort} backlog=${BACKLOG}; proxy_pass ${hostname}:${port}; }\n`
+        `  server { listen 127.0.0.1:${listenPort} backlog=${BACKLOG}; ${rule}proxy_pass ${hostname}:${port}; }\n`
       );
       Deno.writeTextFileSync(
         file,

@@ -3,17 +3,19 @@
 
 import { parseOptions } from "../build/arguments.ts";
 import { BESIDE } from "./beside.ts";
+import { EDGE } from "./edge.ts";
 import { ambassador, findPeers, type ForwarderSpec, scrapedAmbassador } from "./forwarders.ts";
 import { GROWTH } from "./growth.ts";
 import { type Measure, MEASURES, type MeasureTable } from "./measures.ts";
 import { killAll } from "./process.ts";
+import { REFUSED } from "./refused.ts";
 import { formatCharts, formatJson, formatMeasures, formatRows, rowsOf } from "./report.ts";
 import { type Results, runRounds } from "./rounds.ts";
 import { startServices } from "./services.ts";
 import { candidate } from "./setup.ts";
 
 /** The tables of `--growth`. */
-const TABLES: readonly MeasureTable[] = [...GROWTH, BESIDE];
+const TABLES: readonly MeasureTable[] = [...GROWTH, BESIDE, REFUSED, EDGE];
 
 const USAGE = `deno task bench [OPTIONS]
 

@@ -50,10 +50,11 @@ export function formatMeasures(
       index === 0 ? measure.name : "",
       name,
       ...medians.map((value, column) => {
-        const before = first && results.get(first)?.get(name)?.[column];
+        const before = median((first && results.get(first)?.get(name)?.[column]) ?? []);
         const figure = measure.figures[column];
-        if (!againstFirst || measure === first || !before || !figure) return formatNumber(value);
-        const times = ratio(value, median(before), figure.better);
+        const isCompared = againstFirst && measure !== first && !Number.isNaN(before);
+        if (!isCompared || !figure) return formatNumber(value);
+        const times = ratio(value, before, figure.better);
         return `${formatNumber(value)} (${formatRatio(times)})`;
       }),
     ]);

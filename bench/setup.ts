@@ -14,14 +14,20 @@ export interface Forwarder extends AsyncDisposable {
   readonly iperfPort: number;
   /** Leads to the server that sends without end. */
   readonly senderPort: number;
+  /** Lead where {@linkcode LaunchOptions.targets} says. */
+  readonly targetPorts: readonly number[];
   /** Where the status page of an ambassador is, if it was asked for. */
   readonly statusPort: number;
 }
 
-/** Options for {@linkcode Candidate.launch}. All but the routes are for an ambassador alone. */
+/** Options for {@linkcode Candidate.launch}. All but the first two are for an ambassador alone. */
 export interface LaunchOptions {
-  /** How many lead to Redis. Default: 1. */
+  /** How many routes lead to Redis. Default: 1. */
   readonly routes?: number;
+  /** The address of the only clients that are served. Default: all are. */
+  readonly allow?: string;
+  /** What stands behind the listener of one more route each: `127.0.0.1:80?allow=192.0.2.0/24`. */
+  readonly targets?: readonly string[];
   /** With a status page. */
   readonly status?: boolean;
   /** With a line for each connection on a stderr that somebody reads, or that nobody does. */
@@ -49,10 +55,12 @@ export function candidate(
   const own = `${folder}/${index}`;
   Deno.mkdirSync(own, { recursive: true });
   async function launch(
-    { routes: count = 1, status, log }: LaunchOptions = {},
+    { routes: count = 1, allow, targets = [], status, log }: LaunchOptions = {},
   ): Promise<Forwarder> {
     // The ambassador binds its routes in the order of their ports, the others as they are given.
-    const [iperfPort = 0, senderPort = 0, statusPort = 0, ...redisPorts] = freePorts(count + 3);
+    const ports = freePorts(count + targets.length + 3);
+    const [iperfPort = 0, senderPort = 0, statusPort = 0, ...others] = ports;
+    const [targetPorts, redisPorts] = [others.slice(0, -count), others.slice(-count)];
     const routes = [
       { listenPort: iperfPort, hostname: "127.0.0.1", port: services.iperfPort },
       { listenPort: senderPort, hostname: "127.0.0.1", port: services.senderPort },
@@ -61,9 +69,10 @@ export function candidate(
     const options = [
       ...status ? [`--status=127.0.0.1:${statusPort}`] : [],
       ...log === undefined ? [] : ["--log-level=debug"],
+      ...targets.map((target, index) => `127.0.0.1:${targetPorts[index]}=${target}`),
     ];
     await using stack = new AsyncDisposableStack();
-    const processes = spec.commands(routes, { folder: own, options }).map((command) =>
+    const processes = spec.commands(routes, { folder: own, options, allow }).map((command) =>
       stack.use(start(command, log === undefined ? [] : ["stderr"]))
     );
     if (log === "read") {
@@ -74,7 +83,7 @@ export function candidate(
     await untilAccepting(redisPort);
     const kept = stack.move();
     return {
-      ...{ processes, redisPort, iperfPort, senderPort, statusPort },
+      ...{ processes, redisPort, iperfPort, senderPort, targetPorts, statusPort },
       [Symbol.asyncDispose]: () => kept.disposeAsync(),
     };
   }

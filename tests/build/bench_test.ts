@@ -144,6 +144,17 @@ Deno.test("formatMeasures() has a row for each measure and candidate, without wh
   assertEquals(against, "| beside | ambassador | 4.00 (0.50×) |");
 });
 
+Deno.test("formatMeasures() compares nothing with a first row that was not measured", () => {
+  const figures = [{ title: "late", better: "less" as const }];
+  const some = (name: string): Measure => ({ name, figures, run: () => Promise.resolve([]) });
+  const results = new Map([
+    [some("alone"), new Map([["ambassador", [[NaN]]]])],
+    [some("beside"), new Map([["ambassador", [[4]]]])],
+  ]);
+  const table = formatMeasures(results, { name: "some", againstFirst: true });
+  assertEquals(table.split("\n").slice(2), ["| beside | ambassador | 4.00 |"]);
+});
+
 Deno.test("connectionsFor() leaves two descriptors for each connection, and some to the forwarder", () => {
   assertEquals(connectionsFor(0, 20_000), 9950);
   assertEquals(connectionsFor(5000, 20_000), 7450);
@@ -432,6 +443,19 @@ Deno.test({
   assertEquals(out.match(/^\| .+ \| ambassador \|/gm)?.length, 4 + 7, err);
 });
 
+Deno.test({
+  name: "the bench knows strangers from those who are served, and headers where they belong",
+  ...needs(...BENCH),
+}, async () => {
+  const few = ["--growth", "--rounds", "1", "--effort", "0.02", "--peers", ""];
+  const { code, out, err } = await bench(...few, "--only", "refused,edge");
+  assertEquals(code, 0, err);
+  // A row in which clients did not get what is their due is left out.
+  for (const row of ["alone", "10,000 strangers/s", "a new connection"]) {
+    assertMatch(out, new RegExp(`^\\| ${row} +\\| ambassador \\| `, "m"), err);
+  }
+});
+
 Deno.test("the bench says what is wrong with its arguments", needs(...BENCH), async () => {
   for (
     const [args, message] of [
@@ -445,7 +469,7 @@ Deno.test("the bench says what is wrong with its arguments", needs(...BENCH), as
       [["--json", "foo"], "'foo'"],
       [
         ["--growth", "--only", "stream"],
-        '"stream": not one of busy, memory, routes, beside',
+        '"stream": not one of busy, memory, routes, beside, refused, edge',
       ],
       [["--growth", "--peers", "socat"], '"socat": not one of '],
       [["--growth", "--status"], "--growth: stands without --status"],
