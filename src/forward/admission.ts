@@ -118,8 +118,7 @@ export class Admission {
     // Somebody has to be served, however few descriptors there are.
     if (this.#open === 0 || !this.#remembersShortage()) return true;
     const free = this.#free();
-    // Who has not said who it is gives way by itself, and must not keep others out until then.
-    return free >= PER_CONNECTION && share.held - share.handshakes.size < free;
+    return free >= PER_CONNECTION && share.held < free;
   }
 
   /** Whether there is no place for a client of a route, and none that another would give up. */
@@ -223,7 +222,8 @@ export class Admission {
   }
 
   /**
-   * Takes descriptors back from dials that hold more than their share and have had their time. If that
+   * Takes descriptors back from handshakes and dials that have had their time, where their route holds
+   * more than its share. If that
    * is not enough for one more client, the youngest who wait for such a target go; and if nobody is
    * served at all, since clients hold every descriptor and none has an upstream, the youngest of all.
    */
@@ -234,16 +234,21 @@ export class Admission {
     this.#nextLookMs = nowMs + ROOM_EVERY_MS;
     const beganBeforeMs = nowMs - PATIENCE_MS;
     let free = this.#free();
-    for (const handshake of this.#handshakes) {
-      if (free >= PER_CONNECTION || handshake.sinceMs > beganBeforeMs) break;
-      handshake.giveWay();
-      free++;
-    }
+    let open = this.#open;
     let held = 0;
     const waiting: Dialler[] = [];
     const hopeless: Dialler[] = [];
     for (const share of this.#shares) {
-      held += share.held;
+      let heldHere = share.held;
+      const isOver = free < PER_CONNECTION || heldHere >= free;
+      for (const handshake of share.handshakes) {
+        if (!isOver || handshake.sinceMs > beganBeforeMs) break;
+        handshake.giveWay();
+        heldHere--;
+        open--;
+        free++;
+      }
+      held += heldHere;
       waiting.push(...share.waiting);
       if (share.isSilent) hopeless.push(...share.waiting);
       let dials = share.dials.size;
@@ -259,7 +264,7 @@ export class Admission {
       hopeless.pop()?.giveUp();
       free++;
     }
-    if (free < PER_CONNECTION && held === this.#open && waiting.length === held && held > 1) {
+    if (free < PER_CONNECTION && held === open && waiting.length === held && held > 1) {
       waiting.pop()?.giveUp();
     }
   }

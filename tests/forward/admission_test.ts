@@ -293,10 +293,14 @@ Deno.test("Admission ends handshakes that have had their time before dials, whil
   assertEquals(handshakes.map(({ gaveWay }) => gaveWay), [true, true, false]);
 });
 
-Deno.test("Admission lets clients in beside many who have not said who they are, while descriptors are short", () => {
-  const [admission, share] = admissionOf(0, 0);
-  assert(share);
+Deno.test("Admission ends the handshakes of a route that holds more than its share, while descriptors are short", () => {
+  const [admission, share, other] = admissionOf(0, 0, 0);
+  assert(share && other);
   for (let count = 0; count < 56; count++) shakeHands(admission, share, 2000);
-  admission.noteShortage();
   assert(admission.mayAccept(share));
+  admission.noteShortage();
+  assert(admission.mayAccept(share), "those that have had their time make room");
+  for (let count = 0; count < 24; count++) shakeHands(admission, share, 100);
+  assert(!admission.mayAccept(share), "these have not had theirs");
+  assert(admission.mayAccept(other));
 });
