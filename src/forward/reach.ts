@@ -152,7 +152,7 @@ export class Reach implements Dialler {
       target.load++;
       try {
         const upstream = await this.#tryTarget(target, isLast ? Infinity : patienceMs(settings));
-        targets.reached(target);
+        targets.reached(target, this.sinceMs);
         return { upstream, target };
       } catch (error) {
         target.load--;

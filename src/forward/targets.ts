@@ -38,6 +38,8 @@ export class Target {
   connections = 0;
   /** When it was last reached, as `performance.now()` tells it. */
   reachedMs: number = -Infinity;
+  /** When it has last turned out to be down. */
+  downMs: number = -Infinity;
   /** Whether it could not be reached when it was last tried. */
   isDown = false;
   /** Ends the trials of one that is down; there while clients get it only after the others. */
@@ -102,11 +104,12 @@ export class Targets implements Disposable {
     return [up, down].flatMap((some) => inOrder(some, { balance, turn }));
   }
 
-  /** Counts an upstream that was reached. */
-  reached(target: Target): void {
+  /** Counts an upstream that was reached by a dial that began then. */
+  reached(target: Target, sinceMs: number): void {
     target.open++;
     target.connections++;
-    this.#isUp(target);
+    // The system may have connected it, and told of it late, before the target died.
+    if (sinceMs > target.downMs) this.#isUp(target);
   }
 
   /** Takes note that a target could not be reached by a dial that began then. */
@@ -115,6 +118,7 @@ export class Targets implements Disposable {
     // One that others have reached since is there, and has more to do than it can.
     if (target.isDown || this.#isOver || target.reachedMs > sinceMs) return;
     target.isDown = true;
+    target.downMs = performance.now();
     // Where it is the only one, every client tries it, and each failure has its line.
     if (this.all.length === 1) return;
     const line = { ...fields, target: target.name, error: describeError(error) };

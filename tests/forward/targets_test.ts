@@ -50,9 +50,10 @@ function fail({ targets }: Tried, index: number, sinceMs = performance.now()): v
   if (target !== undefined) targets.failed(target, { error: REFUSED, sinceMs });
 }
 
-function reach({ targets }: Tried, index: number): void {
+/** Says that a dial that began then, or now, has reached its target. */
+function reach({ targets }: Tried, index: number, sinceMs = Infinity): void {
   const target = targets.all[index];
-  if (target !== undefined) targets.reached(target);
+  if (target !== undefined) targets.reached(target, sinceMs);
 }
 
 function statesOf({ targets }: Tried): boolean[] {
@@ -80,6 +81,15 @@ Deno.test("Targets believes no dial that began before the target was last reache
   reach(tried, 0);
   fail(tried, 0, sinceMs);
   assertEquals([orderOf(tried), tried.lines.length], ["1,2", 0]);
+});
+
+Deno.test("Targets takes none for up because of a dial that began before it was down", () => {
+  using tried = targetsOf(2);
+  const sinceMs = performance.now() - 1;
+  fail(tried, 0);
+  reach(tried, 0, sinceMs);
+  assertEquals([orderOf(tried), statesOf(tried)], ["2,1", [false, true]]);
+  assertEquals(tried.targets.report().map(({ open }) => open), [1, 0]);
 });
 
 Deno.test("Targets keeps the order with failTimeoutMs 0, and shows all the same who is down", () => {
