@@ -14,7 +14,7 @@ import {
 import { Networks } from "../base/networks.ts";
 import { NOT_YET, PROTOCOLS_NOT_YET } from "./not_yet.ts";
 import { OPTIONS, type RouteSettings } from "./options.ts";
-import { parseSettings } from "./settings.ts";
+import { DEFAULT_SETTINGS, parseSettings } from "./settings.ts";
 
 /** For each way to listen, how its targets may be reached; the first unless said. */
 const TARGET_PROTOCOLS: Readonly<Record<Protocol, readonly Protocol[]>> = { tcp: ["tcp"] };
@@ -87,11 +87,14 @@ export function parseTargets(
   }
   const own = question < 0 ? {} : parseSettings(text.slice(question + 1));
   const route = { targets, settings: { ...settings, ...own } };
-  for (const [key, has, reason] of NEEDS) {
+  const idle = NEEDS.filter(([, has]) => !has(route));
+  for (const [key, , reason] of idle) {
     // Without an effect it would only look like one.
-    if (key in own && !has(route)) throw new SyntaxError(`${OPTIONS[key].name}: ${reason}`);
+    if (key in own) throw new SyntaxError(`${OPTIONS[key].name}: ${reason}`);
   }
-  return route;
+  // What an option says without an effect here is not shown either.
+  const unset = idle.map(([key]) => [key, DEFAULT_SETTINGS[key]]);
+  return { targets, settings: { ...route.settings, ...Object.fromEntries(unset) } };
 }
 
 /**

@@ -6,7 +6,7 @@ import { type Command, parseCommand } from "../../src/config/command_line.ts";
 import { FLAGS_NOT_YET, OPTIONS_NOT_YET } from "../../src/config/not_yet.ts";
 import { COMMANDS, OPTIONS, type OptionSpec, SPECS, variableOf } from "../../src/config/options.ts";
 import { warningOf } from "../../src/config/own_variables.ts";
-import { DEFAULT_SETTINGS } from "../../src/config/settings.ts";
+import { DEFAULT_SETTINGS, formatSettings } from "../../src/config/settings.ts";
 import type { Environment } from "../../src/config/variables.ts";
 import "../helpers/mod.ts";
 import { LINUX, needs } from "../helpers/needs.ts";
@@ -326,6 +326,20 @@ Deno.test("parseCommand() takes each option from its argument, else its variable
       key === "ignore" ? [warningOf("--ignore", "no variable has the alias B")] : [],
     );
   }
+});
+
+Deno.test("parseCommand() gives a route of an option only what acts on it", () => {
+  const args = ["--balance=leastconn", "--fail-timeout=1s", "--handshake-timeout=2s"];
+  const settingsOfRoute = (route: string): string => {
+    const [only] = parseCommand([...args, route], {}).routes;
+    return only === undefined ? "" : formatSettings(only.settings);
+  };
+  assertEquals(settingsOfRoute("1=a:1"), "");
+  assertEquals(settingsOfRoute("1=a:1,b:1"), "balance=leastconn,fail-timeout=1s");
+  assertEquals(
+    settingsOfRoute("1=a:1?accept-proxy=10.0.0.1"),
+    "accept-proxy=10.0.0.1,handshake-timeout=2s",
+  );
 });
 
 Deno.test("parseCommand() names the argument or the variable whose value is wrong", () => {
