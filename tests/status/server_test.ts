@@ -478,7 +478,8 @@ Deno.test({
     mostBytes = Math.max(mostBytes, memoryOf(program.pid) - memory);
     return descriptorsOf(program.pid) <= descriptors;
   }, "all have been answered or cut off");
-  assert(mostBytes < 64 * 1024 * 1024, `${mostBytes} bytes`);
+  // 52 to 85 million, depending on when V8 collects; a page held for each would be 384.
+  assert(mostBytes < 128 * 1024 * 1024, `${mostBytes} bytes`);
   assertMatch(await scrape(status), / 200 OK\r\n/);
 });
 
