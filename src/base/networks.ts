@@ -52,6 +52,7 @@ export class Networks {
    */
   has(address: string): boolean {
     if (this === Networks.ALL) return true;
+    if (this === Networks.NONE) return false;
     const key = keyOf(address);
     if (key === undefined) return false;
     let low = 0;

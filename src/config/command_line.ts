@@ -229,7 +229,9 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
         problems.push({ message: `${source}: the value is missing`, hint });
       } else if (text === UNREADABLE) {
         problems.push({ message: `${source}: the value is not UTF-8` });
-      } else return [key, spec.kind.parse(text)];
+      } else {
+        return [key, spec.kind.parse(text)];
+      }
     } catch (error) {
       problems.push({ message: `${source} ${quoteInput(text)}: ${reasonOf(error)}` });
     }

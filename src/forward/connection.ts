@@ -5,7 +5,6 @@ import { type Address, formatAddress, unmapped } from "../base/address.ts";
 import { formatDuration } from "../base/duration.ts";
 import { describeError, isResetOnConnect } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { Networks } from "../base/networks.ts";
 import { startDeadline } from "../base/time.ts";
 import type { RouteSettings } from "../config/options.ts";
 import { type ProxyHeader, ProxyHeaderError, readProxyHeader } from "../net/proxy_header.ts";
@@ -104,8 +103,7 @@ export class Connection implements Watched, Handshake {
 
   /** Whether the client has to begin with a PROXY header. */
   #isAnnounced(): boolean {
-    const { acceptProxy } = this.settings;
-    return acceptProxy !== Networks.NONE && acceptProxy.has(this.client.remoteAddr.hostname);
+    return this.settings.acceptProxy.has(this.client.remoteAddr.hostname);
   }
 
   /** Reads the header; whether the client can be served on. */

@@ -1,5 +1,5 @@
-// What a route's settings mean for PROXY headers: which is sent to an upstream, and what is said of
-// one that a client has to begin with. How a header is written stands in `net/proxy_header.ts`.
+// Which PROXY header a route's settings send to an upstream. How it is written stands in
+// `net/proxy_header.ts`.
 
 import type { Address } from "../base/address.ts";
 import type { RouteSettings } from "../config/options.ts";

@@ -81,10 +81,9 @@ function beginsWith(bytes: Uint8Array, signature: Uint8Array): boolean {
 function parseV1(bytes: Uint8Array): ParsedProxyHeader | undefined {
   const text = LATIN1.decode(bytes.subarray(0, MAX_V1_BYTES));
   const keyword = [TCP4, TCP6, UNKNOWN].find((one) => text.startsWith(one.slice(0, text.length)));
-  if (keyword === undefined) {
-    throw new ProxyHeaderError("the PROXY line is not of TCP4, TCP6 or UNKNOWN");
-  }
-  if (keyword === UNKNOWN && !/^[ \r]?$/.test(text.charAt(UNKNOWN.length))) {
+  // Unlike that of the others, the word ends with the line or with a space.
+  const isWord = keyword !== UNKNOWN || /^[ \r]?$/.test(text.charAt(UNKNOWN.length));
+  if (keyword === undefined || !isWord) {
     throw new ProxyHeaderError("the PROXY line is not of TCP4, TCP6 or UNKNOWN");
   }
   const end = text.indexOf("\r\n");

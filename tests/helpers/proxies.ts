@@ -3,6 +3,7 @@
 // written by hand, clients from another address, and the connection that they make.
 
 import net from "node:net";
+import type { ProxyVersion } from "../../src/config/options.ts";
 import { nginxStreamModule } from "../../bench/programs.ts";
 import {
   freePort,
@@ -26,9 +27,6 @@ export interface Peer extends AsyncDisposable {
   /** All that it has logged. */
   readonly log: string;
 }
-
-/** A version of the protocol. */
-export type Version = "v1" | "v2";
 
 /** What makes HAProxy send each version. */
 const HAPROXY_SENDS = { v1: "send-proxy", v2: "send-proxy-v2" } as const;
@@ -57,7 +55,7 @@ export async function startTeller(name: PeerName): Promise<Peer> {
 export async function startSender(
   name: PeerName,
   to: number,
-  version: Version = "v1",
+  version: ProxyVersion = "v1",
 ): Promise<Peer> {
   const port = freePort();
   if (name === "haproxy") {

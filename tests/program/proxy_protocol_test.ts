@@ -2,6 +2,7 @@
 // other ambassadors, and clients that write their headers by hand, rightly and wrongly.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { PROXY_VERSIONS } from "../../src/config/options.ts";
 import { formatAddress } from "../../src/base/address.ts";
 import {
   concat,
@@ -32,11 +33,9 @@ import {
   startSender,
   startTeller,
   untilClosed,
-  type Version,
   visitFrom,
 } from "../helpers/proxies.ts";
 
-const VERSIONS: readonly Version[] = ["v1", "v2"];
 const PEERS: readonly PeerName[] = ["nginx", "haproxy"];
 const FROM_HERE = "--accept-proxy=127.0.0.0/8";
 /** What `ANNOUNCED_V2` says, in version 1, and what `askWho` hears of it. */
@@ -104,7 +103,7 @@ async function assertEchoes(conn: Deno.Conn, text = "ping"): Promise<void> {
   assertEquals(await readExactly(conn, text.length), text);
 }
 
-for (const version of VERSIONS) {
+for (const version of PROXY_VERSIONS) {
   for (const peer of PEERS) {
     Deno.test({
       name: `send-proxy=${version} tells ${peer} who the client is`,
@@ -371,7 +370,7 @@ Deno.test({
   await using ambassador = await startAmbassador(upstream.address.port, {
     args: [FROM_HERE, "--allow=127.0.0.1"],
   });
-  for (const version of VERSIONS) {
+  for (const version of PROXY_VERSIONS) {
     await using sender = await startSender("haproxy", ambassador.port, version);
     const { port } = sender;
     assertEquals((await visitFrom("127.0.0.1", { port, text: "ping" })).text, "ping");

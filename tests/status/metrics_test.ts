@@ -17,8 +17,9 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { serveClient } from "../helpers/connections.ts";
-import { LINUX, needs, programPath, RESETS } from "../helpers/needs.ts";
+import { LINUX, needs, RESETS } from "../helpers/needs.ts";
 import { connectAndReset } from "../helpers/process.ts";
+import { checkMetrics } from "../helpers/promtool.ts";
 import { routeTo } from "../helpers/routes.ts";
 
 function reportOf(counts: RouteCounts, aliases: readonly string[] = ["REDIS"]): Report {
@@ -133,18 +134,8 @@ Deno.test("formatMetrics() passes promtool without a remark", needs("promtool"),
     routes: [],
   }];
   for (const report of reports) {
-    const child = new Deno.Command(programPath("promtool"), {
-      args: ["check", "metrics"],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const writer = child.stdin.getWriter();
-    await writer.write(new TextEncoder().encode([...formatMetrics(report)].join("")));
-    await writer.close();
-    const { code, stdout, stderr } = await within(child.output(), "promtool");
-    const remarks = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
-    assertEquals({ code, remarks }, { code: 0, remarks: "" });
+    const text = [...formatMetrics(report)].join("");
+    assertEquals(await checkMetrics(text), { code: 0, remarks: "" });
   }
 });
 
