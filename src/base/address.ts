@@ -10,7 +10,7 @@ export interface Address {
 }
 
 /** How bytes travel between two addresses. */
-export type Protocol = "tcp";
+export type Protocol = "tcp" | "tls";
 
 /** An address and how it is spoken to. */
 export interface Endpoint extends Address {
@@ -114,19 +114,27 @@ export function formatAddress(address: Address): string {
   return `${formatHost(address.hostname)}:${address.port}`;
 }
 
-/** Where a route listens, as it is written: `[::]:6379`. TCP goes without saying. */
+/** Where a route listens, as it is written: `[::]:6379`, `[::]:6380/tls`. TCP goes without saying. */
 export function formatListen(listen: Endpoint): string {
-  return formatAddress(listen);
+  return `${formatAddress(listen)}${listen.protocol === "tcp" ? "" : `/${listen.protocol}`}`;
 }
 
-/** A target as it is written: `192.0.2.1:6379`. TCP goes without saying. */
+/** A target as it is written: `192.0.2.1:6379`, `tls://redis:6380`. TCP goes without saying. */
 export function formatTarget(target: Endpoint): string {
-  return formatAddress(target);
+  return target.protocol === "tcp" ? formatAddress(target) : formatUrl(target);
 }
 
-/** The targets of a route as they are written: `192.0.2.1:6379`, several joined by commas. */
+/**
+ * The targets of a route as they are written: `192.0.2.1:6379`, several joined by commas. Where not all
+ * are TCP each has its scheme: one that is left out is that of the one before.
+ */
 export function formatTargets(targets: readonly Endpoint[]): string {
-  return targets.map(formatTarget).join(",");
+  const isPlain = targets.every(({ protocol }) => protocol === "tcp");
+  return targets.map(isPlain ? formatAddress : formatUrl).join(",");
+}
+
+function formatUrl(target: Endpoint): string {
+  return `${target.protocol}://${formatAddress(target)}`;
 }
 
 /** The host as it stands before a colon: IPv6 in brackets. */

@@ -27,11 +27,22 @@ export function escapeInvisible(json: string): string {
 }
 
 /**
- * Input that is wrong, quoted without what may be a secret in it: what stands before an @, what stands
- * after a ?, and any URL but the three that a target may be. Another URL was meant for something else,
- * and may hold a password anywhere.
+ * Whether a text may be, or hold, PEM, base64 of it, or a line of either: no name has so many letters of
+ * both cases in one piece.
+ */
+export function looksLikeKey(text: string): boolean {
+  if (text.includes("-----")) return true;
+  const runs = text.match(/[A-Za-z0-9+/=]{32,}/g) ?? [];
+  return runs.some((run) => /[a-z]/.test(run) && /[A-Z]/.test(run));
+}
+
+/**
+ * Input that is wrong, quoted without what may be a secret in it: a key, what stands before an @, what
+ * stands after a ?, and any URL but the three that a target may be. Another URL was meant for something
+ * else, and may hold a password anywhere.
  */
 export function quoteInput(text: string): string {
+  if (looksLikeKey(text)) return "(not shown)";
   // Anything looser than a port would show the part of a password that stands before a `=` in it.
   const start = /^(?:\d{1,5}=)?/.exec(text)?.[0] ?? "";
   if (text.replace(/(?<![\w+.-])(?:tcp|tls|udp):\/\//gi, "").includes("://")) {

@@ -5,6 +5,7 @@ import {
   type Address,
   formatAddress,
   formatHost,
+  formatListen,
   formatTargets,
   isIpv4,
   isIpv6,
@@ -78,7 +79,7 @@ function formatTable({ routes, ignored }: Printed, colour: boolean): string {
     );
   const rows = routes.map((route) => [
     route.aliases.map(plain).join(",") || "-",
-    formatAddress(route.listen),
+    formatListen(route.listen),
     formatTargets(route.targets),
     formatSettings(route.settings) || "-",
   ]);

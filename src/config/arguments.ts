@@ -24,15 +24,15 @@ export function readArguments(
     const equals = isRoute(word) ? word.indexOf("=") : -1;
     try {
       const listen = equals < 0 ? undefined : parseListen(word.slice(0, equals), bind);
-      const own = listens ? listen : undefined;
       const target = word.slice(equals + 1);
-      const targets = parseTargets(target, { listen: own, settings, needsScheme: false });
+      const targets = parseTargets(target, { listen, listens, settings, needsScheme: false });
       if (listen === undefined) bare.push(targets);
       else candidates.push({ source: `argument ${quoteInput(word)}`, listen, ...targets });
     } catch (error) {
       problems.push({
         message: `${quoteInput(word)}: ${reasonOf(error)}`,
-        hint: "a route is written PORT=HOST:PORT, ADDRESS:PORT=HOST:PORT or [v6]:PORT=HOST:PORT",
+        hint: "a route is written PORT=HOST:PORT, ADDRESS:PORT=HOST:PORT or [v6]:PORT=HOST:PORT; " +
+          "with TLS, PORT/tls=… or …=tls://HOST:PORT",
       });
     }
   }

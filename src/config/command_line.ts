@@ -12,6 +12,7 @@ import {
   OPTIONS,
   type Options,
   type OptionSpec,
+  quoteValue,
   SPECS,
   variableOf,
 } from "./options.ts";
@@ -122,10 +123,12 @@ function parseLine(args: readonly string[]): Line {
     faults.push({ message: `${commands.join(" and ")}: one command at a time` });
   }
   const routes: string[] = [];
+  // Where a shell has cut PEM into words, none of them is shown.
+  const isShown = !args.some((word) => word.includes("-----"));
   for (const word of words.filter((word) => !isCommand(word))) {
     // What listens nowhere needs no more than the address that it connects to.
     if (isRoute(word) || (name === "wait" && word.includes(":"))) routes.push(word);
-    else faults.push(unknownWord(word));
+    else faults.push(unknownWord(word, isShown));
   }
   for (const option of [...OPTIONS_NOT_YET, ...FLAGS_NOT_YET]) {
     if (textsOf(values, option).some((text) => text !== "false")) {
@@ -166,7 +169,7 @@ function readable(args: readonly string[], faults: Problem[]): string[] {
     const alone = ALONE.get(name);
     if (isBare && alone !== undefined) {
       result.push(`${argument}=${alone}`);
-    } else if (isBare && /^(?:-\d|$)/.test(args[index + 1] ?? "x")) {
+    } else if (isBare && /^(?:-\d|-----|$)/.test(args[index + 1] ?? "x")) {
       result.push(`${argument}=${args[++index]}`);
     } else if (isOption && !KNOWN.includes(name)) {
       faults.push(unknownOption(argument));
@@ -195,11 +198,11 @@ function isCommand(word: string): word is typeof COMMANDS[number] {
   return COMMANDS.some((command) => command === word);
 }
 
-function unknownWord(word: string): Problem {
-  const near = nearest(word, COMMANDS);
+function unknownWord(word: string, isShown: boolean): Problem {
+  const near = isShown ? nearest(word, COMMANDS) : undefined;
   const example = "a route is written LISTEN=TARGET, for example 6379=redis:6379";
   return {
-    message: `${quoteInput(word)}: neither a command nor a route`,
+    message: `${isShown ? quoteInput(word) : "(not shown)"}: neither a command nor a route`,
     hint: near ? `did you mean ${near}?` : example,
   };
 }
@@ -225,15 +228,16 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
     const text = texts.join(",");
     try {
       if (texts.includes("")) {
-        const hint = spec.protects ? `leave it out, or say ${spec.default}` : undefined;
+        const hint = spec.protects &&
+          `leave it out${spec.default ? `, or say ${spec.default}` : ""}`;
         problems.push({ message: `${source}: the value is missing`, hint });
       } else if (text === UNREADABLE) {
         problems.push({ message: `${source}: the value is not UTF-8` });
       } else {
-        return [key, spec.kind.parse(text)];
+        return [key, spec.kind.parse(text, source)];
       }
     } catch (error) {
-      problems.push({ message: `${source} ${quoteInput(text)}: ${reasonOf(error)}` });
+      problems.push({ message: `${source} ${quoteValue(spec, text)}: ${reasonOf(error)}` });
     }
     return [key, fallback];
   });

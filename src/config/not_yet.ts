@@ -6,18 +6,15 @@
 export const NOT_YET = "not supported yet";
 
 /** Options with a value, and settings of the same names. */
-export const OPTIONS_NOT_YET: readonly string[] = (
-  "routes rewire-timeout udp-timeout max-sessions tls-cert tls-key tls-ca tls-client-ca tls-client " +
-  "tls-allow tls-name starttls"
-).split(" ");
+export const OPTIONS_NOT_YET: readonly string[] = [
+  "routes",
+  "rewire-timeout",
+  "udp-timeout",
+  "max-sessions",
+];
 
 /** Options without a value. */
 export const FLAGS_NOT_YET: readonly string[] = ["probe"];
 
 /** Ways to listen, and to reach a target. */
-export const PROTOCOLS_NOT_YET: readonly string[] = ["tls", "udp"];
-
-/** Whether a variable of this option is refused also where it is empty: unset, it would open something. */
-export function opensWhereEmpty(option: string): boolean {
-  return option.startsWith("tls-");
-}
+export const PROTOCOLS_NOT_YET: readonly string[] = ["udp"];

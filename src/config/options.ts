@@ -5,7 +5,10 @@
 import { type Address, formatAddress, isIp, parseAddress, parseHost } from "../base/address.ts";
 import { formatDuration, parseDuration } from "../base/duration.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../base/log.ts";
+import { type NamePatterns, parseNamePatterns } from "../base/name_patterns.ts";
 import { type Networks, parseNetworks } from "../base/networks.ts";
+import { looksLikeKey, quoteInput } from "../base/text.ts";
+import { formatPem, parsePem, type PemSource, quotePath } from "./pem.ts";
 
 /** The commands that are named by a word. */
 export const COMMANDS = ["check", "wait", "healthcheck"] as const;
@@ -27,14 +30,27 @@ export const PROXY_VERSIONS = ["v1", "v2"] as const;
 /** One of {@linkcode PROXY_VERSIONS}. */
 export type ProxyVersion = typeof PROXY_VERSIONS[number];
 
+/** Which clients of TLS listeners need a certificate. */
+export const TLS_CLIENTS = ["required", "none"] as const;
+/** One of {@linkcode TLS_CLIENTS}. */
+export type TlsClient = typeof TLS_CLIENTS[number];
+
+/** Protocols in whose words an upstream is asked for TLS first. */
+export const STARTTLS_PROTOCOLS = ["postgres"] as const;
+/** One of {@linkcode STARTTLS_PROTOCOLS}. */
+export type StarttlsProtocol = typeof STARTTLS_PROTOCOLS[number];
+
 /** A kind of value, between its text and the program. */
 export interface Kind<T> {
   /** The placeholder in the help. */
   readonly placeholder: string;
   /** The value where the option stands alone. One that has this takes another behind a `=` only. */
   readonly alone?: string;
-  /** Text to value; throws SyntaxError or RangeError with the reason. */
-  parse(text: string): T;
+  /**
+   * Text to value; throws SyntaxError or RangeError with the reason. Where the text stands, `--tls-key`
+   * or `AMBASSADOR_TLS_KEY`, matters to few kinds.
+   */
+  parse(text: string, source?: string): T;
   /** A text that `parse` reads back as the same value. */
   format(value: T): string;
 }
@@ -72,6 +88,17 @@ const COUNT: Kind<number> = { placeholder: "COUNT", parse: parseCount, format: S
 const BIND: Kind<string> = { placeholder: "ADDRESS", parse: parseBind, format: String };
 const BALANCE = choice("ORDER", BALANCES);
 const SEND_PROXY = choice("VERSION", ["off", ...PROXY_VERSIONS] as const);
+const PEM: Kind<PemSource> = { placeholder: "FILE", parse: parsePem, format: formatPem };
+const TLS_CLIENT = choice(TLS_CLIENTS.join("|"), TLS_CLIENTS);
+/** Names of clients. */
+const NAMES: Kind<NamePatterns> = {
+  placeholder: "NAME[,...]",
+  parse: parseNamePatterns,
+  format: String,
+};
+/** The name of an upstream: that of a host, or an IP address. */
+const TLS_NAME: Kind<string> = { placeholder: "NAME", parse: parseTlsName, format: String };
+const STARTTLS = choice("PROTOCOL", ["off", ...STARTTLS_PROTOCOLS] as const);
 const LEVEL = choice("LEVEL", LOG_LEVELS);
 const LOG_FORMAT = choice("FORMAT", LOG_FORMATS);
 const REUSE_PORT: Kind<boolean> = {
@@ -113,7 +140,7 @@ export const OPTIONS = {
     kind: TIME,
     default: "10s",
     route: true,
-    help: "limit for resolving and connecting to a target",
+    help: "limit for connecting to a target, its TLS handshake included",
   },
   retryMs: {
     name: "retry",
@@ -181,7 +208,56 @@ export const OPTIONS = {
     kind: TIME,
     default: "5s",
     route: true,
-    help: "how long a client may take for its PROXY header",
+    help: "limit for a client's TLS handshake and PROXY header",
+  },
+  tlsCert: {
+    name: "tls-cert",
+    kind: PEM,
+    protects: true,
+    help: "its own certificate, to both sides: PEM, the chain after it",
+  },
+  tlsKey: { name: "tls-key", kind: PEM, protects: true, help: "the key of --tls-cert: PEM" },
+  tlsCa: {
+    name: "tls-ca",
+    kind: PEM,
+    protects: true,
+    help: "whom it trusts, and nobody else: PEM [upstreams: public roots]",
+  },
+  tlsClientCa: {
+    name: "tls-client-ca",
+    kind: PEM,
+    protects: true,
+    help: "whom it trusts as clients of TLS listeners [--tls-ca]",
+  },
+  tlsClient: {
+    name: "tls-client",
+    kind: TLS_CLIENT,
+    default: "required",
+    protects: true,
+    help: "whether clients of TLS need a certificate",
+  },
+  tlsAllow: {
+    name: "tls-allow",
+    kind: NAMES,
+    default: "all",
+    route: true,
+    list: true,
+    protects: true,
+    help: "only clients with one of these DNS names or URIs",
+  },
+  tlsName: {
+    name: "tls-name",
+    kind: TLS_NAME,
+    route: true,
+    protects: true,
+    help: "the name that the upstream's certificate must have [the host]",
+  },
+  starttls: {
+    name: "starttls",
+    kind: STARTTLS,
+    default: "off",
+    route: true,
+    help: "ask the upstream for TLS in the words of postgres first",
   },
   reusePort: {
     name: "reuse-port",
@@ -247,6 +323,14 @@ export function variableOf(option: string): string {
   return `AMBASSADOR_${option.toUpperCase().replaceAll("-", "_")}`;
 }
 
+/**
+ * The value of an option as an error shows it. Of TLS it may be a key that stands in the wrong place:
+ * only what can be nothing but a path is shown.
+ */
+export function quoteValue({ name }: Pick<OptionSpec, "name">, text: string): string {
+  return name.startsWith("tls-") ? quotePath(text) : quoteInput(text);
+}
+
 function parseBind(text: string): string {
   // Unlike in HOST:PORT nothing follows, so IPv6 may stand without brackets as it does in `::`.
   const hostname = parseHost(text.includes(":") && !text.startsWith("[") ? `[${text}]` : text);
@@ -269,6 +353,13 @@ export function parseReusePort(text: string, system: string): boolean {
   return isOn;
 }
 
+function parseTlsName(text: string): string {
+  // Nothing follows, so IPv6 may stand without brackets.
+  const name = parseHost(text.includes(":") && !text.startsWith("[") ? `[${text}]` : text);
+  if (name.includes("%")) throw new SyntaxError("no certificate names a zone");
+  return name.replace(/\.$/, "");
+}
+
 function parseStatus(text: string): Address | undefined {
   if (text.toLowerCase() === "off") return undefined;
   const address = parseAddress(text);
@@ -277,8 +368,9 @@ function parseStatus(text: string): Address | undefined {
 }
 
 function parseAliases(text: string): ReadonlySet<string> {
-  // An alias that no variable has is shown: a URL that got here may hold a password.
+  // An alias that no variable has is shown: a URL that got here may hold a password, and worse is a key.
   if (text.includes("://")) throw new SyntaxError("a URL, not an alias");
+  if (looksLikeKey(text)) throw new SyntaxError("not an alias");
   const aliases = text.split(",").map((alias) => alias.trim().toUpperCase());
   if (aliases.includes("")) throw new SyntaxError("an alias is missing");
   return new Set(aliases);

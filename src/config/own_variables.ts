@@ -3,7 +3,7 @@
 
 import type { Problem } from "../base/errors.ts";
 import { nearest, plain, prefixFinder } from "../base/text.ts";
-import { FLAGS_NOT_YET, NOT_YET, opensWhereEmpty, OPTIONS_NOT_YET } from "./not_yet.ts";
+import { FLAGS_NOT_YET, NOT_YET, OPTIONS_NOT_YET } from "./not_yet.ts";
 import { SPECS, variableOf } from "./options.ts";
 import { aliasOf, type Environment } from "./variables.ts";
 
@@ -21,6 +21,7 @@ const START = "AMBASSADOR_";
 /** Options by their variables without the start, which says nothing about which is the nearest. */
 const KNOWN = optionsByEnd(SPECS.map(({ name }) => name));
 const PROTECTING = optionsByEnd(SPECS.filter(({ protects }) => protects).map(({ name }) => name));
+const TLS = optionsByEnd(SPECS.map(({ name }) => name).filter((name) => name.startsWith("tls-")));
 const LATER = optionsByEnd([...OPTIONS_NOT_YET, ...FLAGS_NOT_YET]);
 
 /** What Docker and Kubernetes make of a service that is itself called ambassador, or ambassador-tls. */
@@ -71,8 +72,7 @@ export function findUnknown(environment: Environment, problems: Problem[]): read
       const start = name.slice(0, name.indexOf("_")).toUpperCase();
       if (start.length < 8 || nearest(start, ["AMBASSADOR"], 3) === undefined) continue;
     } else if (later !== undefined) {
-      const isRefused = environment[name] !== "" || opensWhereEmpty(later);
-      if (isRefused) problems.push({ message: `${name}: ${NOT_YET}` });
+      if (environment[name] !== "") problems.push({ message: `${name}: ${NOT_YET}` });
       continue;
     } else if (
       KNOWN.has(name.slice(START.length)) || OWN_SERVICE.test(name) ||
@@ -80,9 +80,9 @@ export function findUnknown(environment: Environment, problems: Problem[]): read
     ) {
       continue;
     }
-    const isLater = isTls || later !== undefined;
-    const mayProtect = isLater || PROTECTING.has(end);
-    const ends = [...(isLater ? LATER : KNOWN).keys()];
+    const isLater = later !== undefined;
+    const mayProtect = isLater || isTls || PROTECTING.has(end);
+    const ends = [...(isLater ? LATER : isTls ? TLS : KNOWN).keys()];
     const near = nearest(end, ends);
     const hint = near === undefined
       ? `the nearest is ${START}${nearest(end, ends, Infinity)}`

@@ -4,6 +4,7 @@
 import {
   type Endpoint,
   formatAddress,
+  formatListen,
   formatTargets,
   isIpv4,
   isUnspecified,
@@ -91,10 +92,10 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** `[::]:6379=192.0.2.1:6379?idle-timeout=5m` */
+/** `[::]:6379=192.0.2.1:6379?idle-timeout=5m`, `[::]:6380/tls=…` */
 function formatCandidate({ listen, targets, settings }: Omit<Route, "aliases">): string {
   const own = formatSettings(settings);
-  return `${formatAddress(listen)}=${formatTargets(targets)}${own === "" ? "" : `?${own}`}`;
+  return `${formatListen(listen)}=${formatTargets(targets)}${own === "" ? "" : `?${own}`}`;
 }
 
 /** Those of one port that can't listen beside another. */

@@ -2,9 +2,15 @@
 // table of options. It knows nothing of routes but what a setting means.
 
 import { reasonOf } from "../base/errors.ts";
-import { nearest, quote, quoteInput, some } from "../base/text.ts";
+import { nearest, quoteInput, some } from "../base/text.ts";
 import { NOT_YET, OPTIONS_NOT_YET } from "./not_yet.ts";
-import { OPTIONS, type Options, type OptionSpec, type RouteSettings } from "./options.ts";
+import {
+  OPTIONS,
+  type Options,
+  type OptionSpec,
+  quoteValue,
+  type RouteSettings,
+} from "./options.ts";
 
 const ALL: readonly [string, OptionSpec][] = Object.entries(OPTIONS);
 const ROWS = ALL.filter(([, spec]) => spec.route !== undefined) as readonly [
@@ -16,12 +22,12 @@ const NAMES = [...ROW_BY_NAME.keys()];
 
 /** What holds where nothing is said. */
 export const DEFAULT_SETTINGS: RouteSettings = settingsFrom(([, spec]) =>
-  spec.kind.parse(spec.default ?? "")
+  spec.default === undefined ? undefined : spec.kind.parse(spec.default)
 );
 
 /** The same as text, by name. */
 const DEFAULT_TEXTS = new Map(
-  ROWS.map(([key, { name, kind }]) => [name, kind.format(DEFAULT_SETTINGS[key])]),
+  ROWS.map(([key, spec]) => [spec.name, formatValue(spec, DEFAULT_SETTINGS[key])]),
 );
 
 /** The settings of a route that says nothing of its own. */
@@ -63,7 +69,7 @@ export function parseSettings(text: string): Partial<RouteSettings> {
       try {
         own[key] = spec.kind.parse(value);
       } catch (error) {
-        reasons.push(`${name} ${quoteInput(value)}: ${reasonOf(error)}`);
+        reasons.push(`${name} ${quoteValue(spec, value)}: ${reasonOf(error)}`);
       }
     }
   }
@@ -73,7 +79,7 @@ export function parseSettings(text: string): Partial<RouteSettings> {
 
 /** Those that differ from the defaults, as text by name, in the order of the options. */
 export function changedSettings(settings: RouteSettings): Readonly<Record<string, string>> {
-  const texts = ROWS.map(([key, { name, kind }]) => [name, kind.format(settings[key])] as const);
+  const texts = ROWS.map(([key, spec]) => [spec.name, formatValue(spec, settings[key])] as const);
   return Object.fromEntries(texts.filter(([name, text]) => text !== DEFAULT_TEXTS.get(name)));
 }
 
@@ -82,11 +88,16 @@ export function formatSettings(settings: RouteSettings): string {
   return Object.entries(changedSettings(settings)).map((pair) => pair.join("=")).join(",");
 }
 
+/** The text of a value; of none, an empty one. */
+function formatValue({ kind }: OptionSpec, value: unknown): string {
+  return value === undefined ? "" : kind.format(value);
+}
+
 function settingsFrom(value: (row: typeof ROWS[number]) => unknown): RouteSettings {
   return Object.fromEntries(ROWS.map((row) => [row[0], value(row)])) as unknown as RouteSettings;
 }
 
 function unknownSetting(name: string): string {
   if (OPTIONS_NOT_YET.includes(name)) return `${name}: ${NOT_YET}`;
-  return `${quote(name)}: no such setting; the nearest is ${nearest(name, NAMES, Infinity)}`;
+  return `${quoteInput(name)}: no such setting; the nearest is ${nearest(name, NAMES, Infinity)}`;
 }

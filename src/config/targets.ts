@@ -4,7 +4,7 @@
 import {
   type Address,
   type Endpoint,
-  formatTarget,
+  formatAddress,
   isIp,
   isLoopback,
   isUnspecified,
@@ -17,7 +17,10 @@ import { OPTIONS, type RouteSettings } from "./options.ts";
 import { DEFAULT_SETTINGS, parseSettings } from "./settings.ts";
 
 /** For each way to listen, how its targets may be reached; the first unless said. */
-const TARGET_PROTOCOLS: Readonly<Record<Protocol, readonly Protocol[]>> = { tcp: ["tcp"] };
+const TARGET_PROTOCOLS: Readonly<Record<Protocol, readonly Protocol[]>> = {
+  tcp: ["tcp", "tls"],
+  tls: ["tcp", "tls"],
+};
 
 /** What no target has, with the words for it. */
 const FLAWS: readonly (readonly [RegExp, string])[] = [
@@ -28,15 +31,26 @@ const FLAWS: readonly (readonly [RegExp, string])[] = [
 ];
 
 /** Settings that need something of their route, and what is said where it has not got it. */
-const NEEDS: readonly (readonly [keyof RouteSettings, (route: Targets) => boolean, string])[] = [
+const NEEDS: readonly (readonly [
+  keyof RouteSettings,
+  (route: Targets & { readonly listen: Endpoint | undefined }) => boolean,
+  string,
+])[] = [
   ["balance", ({ targets }) => targets.length > 1, "the route has one target"],
   ["failTimeoutMs", ({ targets }) => targets.length > 1, "the route has one target"],
   [
     "handshakeTimeoutMs",
-    ({ settings }) => settings.acceptProxy !== Networks.NONE,
-    "no client of the route begins with a PROXY header (accept-proxy)",
+    ({ listen, settings }) => listen?.protocol === "tls" || settings.acceptProxy !== Networks.NONE,
+    "its clients begin with neither TLS nor a PROXY header (accept-proxy)",
   ],
+  ["tlsAllow", ({ listen }) => listen?.protocol === "tls", "the route does not listen by TLS"],
+  ["tlsName", reachesByTls, "no target of the route is a tls:// one"],
+  ["starttls", reachesByTls, "no target of the route is a tls:// one"],
 ];
+
+function reachesByTls({ targets }: Pick<Targets, "targets">): boolean {
+  return targets.some(({ protocol }) => protocol === "tls");
+}
 
 /** Where a route leads. */
 export interface Targets {
@@ -49,15 +63,17 @@ export interface Targets {
 /**
  * Reads targets and the settings after them.
  *
- * @param options `listen` is where the route listens, undefined where nothing does, so that no target
- *   can be the route; `settings` is what holds where the text says nothing.
+ * @param options `listen` is where the route listens, undefined where the targets are no route's;
+ *   `listens` is whether anything will, so that a target may be the route itself; `settings` is what
+ *   holds where the text says nothing.
  * @throws {SyntaxError} if it is none, or does not fit the listener
  * @throws {RangeError} if a number is out of range
  */
 export function parseTargets(
   text: string,
-  { listen, settings, needsScheme }: {
+  { listen, listens, settings, needsScheme }: {
     readonly listen: Endpoint | undefined;
+    readonly listens: boolean;
     readonly settings: RouteSettings;
     readonly needsScheme: boolean;
   },
@@ -75,18 +91,21 @@ export function parseTargets(
       const names = allowed.map((protocol) => `${protocol}://`).join(" and ");
       if (scheme === undefined) throw new SyntaxError(`only ${names} can be forwarded`);
     }
-    if (scheme === undefined) throw new SyntaxError("the value does not begin with tcp://");
+    if (scheme === undefined) {
+      throw new SyntaxError("the value does not begin with tcp:// or tls://");
+    }
     const address = parts?.[2] ?? piece;
     if (/[/#]/.test(address)) throw new SyntaxError("something follows the port");
     return { protocol: scheme, ...parseAddress(address) };
   });
-  const [twice] = targets.map(formatTarget).filter((text, at, all) => all.indexOf(text) < at);
+  // One port does not speak both TCP and TLS.
+  const [twice] = targets.map(formatAddress).filter((text, at, all) => all.indexOf(text) < at);
   if (twice !== undefined) throw new SyntaxError(`the target ${twice} stands there twice`);
-  if (listen !== undefined && targets.some((target) => isItself(listen, target))) {
+  if (listen !== undefined && listens && targets.some((target) => isItself(listen, target))) {
     throw new SyntaxError("the target is the route itself");
   }
   const own = question < 0 ? {} : parseSettings(text.slice(question + 1));
-  const route = { targets, settings: { ...settings, ...own } };
+  const route = { listen, targets, settings: { ...settings, ...own } };
   const idle = NEEDS.filter(([, has]) => !has(route));
   for (const [key, , reason] of idle) {
     // Without an effect it would only look like one.
@@ -98,7 +117,7 @@ export function parseTargets(
 }
 
 /**
- * A way to listen, in any case: `tcp`.
+ * A way to listen, in any case: `tcp` or `tls`.
  *
  * @throws {SyntaxError} if there is none of that name
  */
@@ -118,7 +137,7 @@ function findProtocol(allowed: readonly Protocol[], text: string): Protocol | un
   return allowed.find((protocol) => protocol === name);
 }
 
-/** Whether a target is its route's own listener. */
+/** Whether a target is its route's own listener, whose socket is one whether or not it speaks TLS. */
 function isItself(listen: Address, target: Address): boolean {
   if (listen.port !== target.port) return false;
   const local = isLoopback(target.hostname) || isUnspecified(target.hostname);

@@ -63,8 +63,7 @@ export function readVariables(
     try {
       const { bind: hostname, settings, listens } = options;
       const listen = { protocol: parseProtocol(name.protocol), hostname, port: parsePort(port) };
-      const own = listens ? listen : undefined;
-      const targets = parseTargets(value, { listen: own, settings, needsScheme: true });
+      const targets = parseTargets(value, { listen, listens, settings, needsScheme: true });
       candidates.push({ source: plain(variable), alias, listen, ...targets });
     } catch (error) {
       // Only a value that begins like a target is safe to show.

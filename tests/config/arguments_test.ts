@@ -77,9 +77,9 @@ Deno.test("readArguments() says of each bad argument what is wrong with it, all 
   );
 });
 
-Deno.test("readArguments() shows nothing of a target that is no tcp:// one", () => {
+Deno.test("readArguments() shows nothing of a target that is neither a tcp:// nor a tls:// one", () => {
   const [problem] = problems(() => parse(["1=http://a:1/hunter2"], { bind: "::" }));
-  assertEquals(problem?.message, "1=(not shown): only tcp:// can be forwarded");
+  assertEquals(problem?.message, "1=(not shown): only tcp:// and tls:// can be forwarded");
 });
 
 Deno.test("readArguments() shows nothing of what stands before an @", () => {

@@ -1,3 +1,4 @@
+import { NamePatterns } from "../../src/base/name_patterns.ts";
 import { Networks, parseNetworks } from "../../src/base/networks.ts";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ConfigError, type Problem } from "../../src/base/errors.ts";
@@ -46,6 +47,14 @@ Deno.test("parseCommand() forwards what the environment says where nothing is as
     sendProxy: "off",
     acceptProxy: Networks.NONE,
     handshakeTimeoutMs: 5000,
+    tlsCert: undefined,
+    tlsKey: undefined,
+    tlsCa: undefined,
+    tlsClientCa: undefined,
+    tlsClient: "required",
+    tlsAllow: NamePatterns.ANY,
+    tlsName: undefined,
+    starttls: "off",
     reusePort: false,
     drainTimeoutMs: 8000,
     drainDelayMs: 0,
@@ -118,14 +127,25 @@ Deno.test("parseCommand() lets nothing but --status and --timeout break healthch
     B_PORT_2_TLS: "x",
     AMBASSADOR_ALLOW: "",
   };
-  const args = ["healthcheck", "--bind", "y", "--tls-ca", "z", "--bogus", ROUTE, "word", "check"];
+  const args = [
+    "healthcheck",
+    "--bind",
+    "y",
+    "--tls-ca",
+    "z",
+    "--udp-timeout=1s",
+    "--bogus",
+    ROUTE,
+    "word",
+    "check",
+  ];
   const command = parseCommand(args, environment);
   assertEquals(command.options.status?.port, 1);
   assertEquals(settings(command), [
     '"--bogus": no such option',
     "healthcheck and check: one command at a time",
     '"word": neither a command nor a route',
-    "--tls-ca: not supported yet",
+    "--udp-timeout: not supported yet",
     "healthcheck: takes no routes",
     "AMBASSADOR_BNID: no such option; did you mean AMBASSADOR_BIND?",
   ]);
@@ -464,7 +484,7 @@ Deno.test("parseCommand() reports the problems of arguments, options and routes 
     '"nonsense": neither a command nor a route',
     '--bind "x": not an IP address',
     'AMBASSADOR_RETRY "x": not a duration such as 500ms, 10s, 5m or 1h',
-    "A_PORT_1_TCP=(not shown): the value does not begin with tcp://",
+    "A_PORT_1_TCP=(not shown): the value does not begin with tcp:// or tls://",
     'B_PORT_2_TCP="tcp://b": the port is missing',
   ]);
   assertEquals(messages(["1=", "2=x"]).length, 2);
@@ -622,7 +642,7 @@ Deno.test("parseCommand() shows no secret of an option's value, and little of a 
     "(not shown): neither a command nor a route",
   ]);
   assertEquals(messages([`7=${url.replace("u:hunter2@", "")}`]), [
-    "7=(not shown): only tcp:// can be forwarded",
+    "7=(not shown): only tcp:// and tls:// can be forwarded",
   ]);
   for (const argument of [`--redis-url=${url}`, `--${url}`, `-${url}`, "--u:hunter2@h", url]) {
     assert(!JSON.stringify(problems([ROUTE, argument])).includes("hunter2"), argument);

@@ -18,6 +18,14 @@ Deno.test("OPTIONS has each option and default of the contract", () => {
     ["send-proxy", "off"],
     ["accept-proxy", "off"],
     ["handshake-timeout", "5s"],
+    ["tls-cert", undefined],
+    ["tls-key", undefined],
+    ["tls-ca", undefined],
+    ["tls-client-ca", undefined],
+    ["tls-client", "required"],
+    ["tls-allow", "all"],
+    ["tls-name", undefined],
+    ["starttls", "off"],
     ["reuse-port", "off"],
     ["drain-timeout", "8s"],
     ["drain-delay", "0"],
@@ -43,15 +51,45 @@ Deno.test("OPTIONS marks what a route may have of its own, and what adds up", ()
     "send-proxy",
     "accept-proxy",
     "handshake-timeout",
+    "tls-allow",
+    "tls-name",
+    "starttls",
   ]);
   assertEquals(namesOf(({ route }) => route === "both"), ["max-connections"]);
-  assertEquals(namesOf(({ list }) => list === true), ["only", "ignore", "allow", "accept-proxy"]);
-  assertEquals(namesOf(({ protects }) => protects === true), ["allow", "accept-proxy"]);
+  assertEquals(namesOf(({ list }) => list === true), [
+    "only",
+    "ignore",
+    "allow",
+    "accept-proxy",
+    "tls-allow",
+  ]);
+  assertEquals(namesOf(({ protects }) => protects === true), [
+    "allow",
+    "accept-proxy",
+    "tls-cert",
+    "tls-key",
+    "tls-ca",
+    "tls-client-ca",
+    "tls-client",
+    "tls-allow",
+    "tls-name",
+  ]);
 });
 
 Deno.test("OPTIONS prints back what it reads", () => {
   const texts = ["::", "127.0.0.1", "A,B", "10s", "500ms", "0", "17", "[::1]:8080", "off", "on"];
-  const more = [...texts, "debug", "json", "socat", "leastconn", "v2"];
+  const more = [
+    ...texts,
+    "debug",
+    "json",
+    "socat",
+    "leastconn",
+    "v2",
+    "./x",
+    "none",
+    "postgres",
+    "*.a,b://c",
+  ];
   for (const { name, kind } of SPECS) {
     const read = more.flatMap((text) => {
       try {

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { parseCommand } from "../../src/config/command_line.ts";
+import { NamePatterns } from "../../src/base/name_patterns.ts";
 import { Networks } from "../../src/base/networks.ts";
 import { BALANCES, type RouteSettings, SPECS } from "../../src/config/options.ts";
 import {
@@ -26,6 +27,12 @@ function valueOf(placeholder: string, random: Random): string {
       return random.pick(BALANCES);
     case "VERSION":
       return random.pick(["off", "v1", "v2"]);
+    case "NAME[,...]":
+      return random.pick(["all", "redis", "*.example.com,spiffe://example.com/web"]);
+    case "NAME":
+      return random.pick(["redis", "192.0.2.1", "2001:db8::1"]);
+    case "PROTOCOL":
+      return random.pick(["off", "postgres"]);
     default:
       return String(random.below(1000));
   }
@@ -48,6 +55,9 @@ Deno.test("DEFAULT_SETTINGS are those of the contract", () => {
     sendProxy: "off",
     acceptProxy: Networks.NONE,
     handshakeTimeoutMs: 5000,
+    tlsAllow: NamePatterns.ANY,
+    tlsName: undefined,
+    starttls: "off",
   });
 });
 
@@ -95,12 +105,15 @@ Deno.test("parseSettings() says what is wrong, and quotes nothing but names and 
     "drain-timeout=hunter2,hunter2":
       '"drain-timeout": no such setting; the nearest is fail-timeout',
     "a\nb=hunter2": '"a\\nb": no such setting; the nearest is allow',
-    "tls-name=redis,retry=x": "tls-name: not supported yet; " +
+    "udp-timeout=1s,retry=x": "udp-timeout: not supported yet; " +
       'retry "x": not a duration such as 500ms, 10s, 5m or 1h',
     "allow=10.0.0.0/8,": 'allow "10.0.0.0/8,": an address is missing',
     "allow=10.0.0.0/8,allow=all":
       'allow "10.0.0.0/8,all": "all" stands alone, without addresses beside it',
     "send-proxy=v3": 'send-proxy "v3": not one of off, v1, v2',
+    "tls-name=hunter2*": "tls-name (not shown): not a host name",
+    "starttls=mysql": 'starttls "mysql": not one of off, postgres',
+    "tls-cert=hunter2": '"tls-cert": no such setting; the nearest is tls-name',
     "__proto__=hunter2": '"__proto__": no such setting; the nearest is retry',
   };
   for (const [text, why] of Object.entries(cases)) assertEquals(refusal(text), why, text);

@@ -257,9 +257,9 @@ Deno.test("readVariables() says of each bad value what is wrong with it", () => 
     "tcp://a:1?balance=leastconn": "balance: the route has one target",
     "tcp://a:1?fail-timeout=1s": "fail-timeout: the route has one target",
     "tcp://a:1?handshake-timeout=1s":
-      "handshake-timeout: no client of the route begins with a PROXY header (accept-proxy)",
+      "handshake-timeout: its clients begin with neither TLS nor a PROXY header (accept-proxy)",
     "tcp://a:1,": "the port is missing",
-    "tcp://a:1,tls://b:1": "TLS is not supported yet",
+    "tcp://a:1,udp://b:1": "UDP is not supported yet",
   };
   for (const [value, why] of Object.entries(cases)) {
     const [message = "", ...more] = messages({ A_PORT_6379_TCP: value });
@@ -322,7 +322,7 @@ Deno.test("readVariables() reports everything that is wrong in one run", () => {
   });
   assertEquals(found, [
     'A_PORT_0_TCP="tcp://a:1": the port is not from 1 to 65535',
-    "B_PORT_1_TCP=(not shown): the value does not begin with tcp://",
+    "B_PORT_1_TCP=(not shown): the value does not begin with tcp:// or tls://",
     'C_PORT_2_TCP="tcp://c": the port is missing',
     'F_PORT_4_TCP="tcp://localhost:4": the target is the route itself',
     "port 3: one address is wanted more than once: D_PORT_3_TCP ([::]:3=d:1), " +
@@ -537,8 +537,8 @@ Deno.test("readVariables() says what a value is that is shown to nobody", () => 
     "unix:/run/x.sock": "Unix sockets are not offered",
     "/run/x.sock": "Unix sockets are not offered",
     "./x.sock": "Unix sockets are not offered",
-    "192.0.2.1:6379": "the value does not begin with tcp://",
-    "http://a:1": "only tcp:// can be forwarded",
+    "192.0.2.1:6379": "the value does not begin with tcp:// or tls://",
+    "http://a:1": "only tcp:// and tls:// can be forwarded",
   };
   for (const [value, why] of Object.entries(cases)) {
     assertEquals(messages({ A_PORT_1_TCP: value }), [`A_PORT_1_TCP=(not shown): ${why}`]);
