@@ -20,6 +20,7 @@ import { findUnknown, UNREADABLE, type Warning, warningOf } from "./own_variable
 import { type Ignored, mergeRoutes, type Route, routeName } from "./routes.ts";
 import { settingsOf } from "./settings.ts";
 import type { Targets } from "./targets.ts";
+import { checkTls, findTlsWarnings } from "./tls_rules.ts";
 import { aliasOf, type Environment, readVariables } from "./variables.ts";
 
 /** What the program was asked to do. */
@@ -48,11 +49,11 @@ export function parseCommand(args: readonly string[], environment: Environment):
   const line = parseLine(args);
   const nothing = { routes: [], bare: [], ignored: [], warnings: [] };
   if (line.shown !== undefined) {
-    return { ...nothing, name: line.shown, options: readOptions(line, {}, []) };
+    return { ...nothing, name: line.shown, options: readOptions(line, {}, []).options };
   }
   const { name } = line;
   const problems: Problem[] = [];
-  const options = readOptions(line, environment, problems);
+  const { options, sources } = readOptions(line, environment, problems);
   if (name === "healthcheck") {
     // A container must not be restarted for anything that its health check has no use for.
     const faults = line.faults.map((fault): Warning => ({
@@ -67,23 +68,31 @@ export function parseCommand(args: readonly string[], environment: Environment):
   }
   problems.unshift(...line.faults);
   const warnings = [...findUnknown(environment, problems)];
-  const reading = { ...options, settings: settingsOf(options), listens: name !== "wait", problems };
+  const listens = name !== "wait";
+  const reading = { ...options, settings: settingsOf(options), listens, problems };
   const isReplaced = line.routes.length > 0;
   const before = problems.length;
   const variables = readVariables(environment, { ...reading, isReplaced });
   const isEmpty = !isReplaced && variables.candidates.length === 0 && problems.length === before;
   const { candidates, bare } = readArguments(line.routes, reading);
+  const isRead = problems.length === before;
   if (!isReplaced) warnings.push(...missingAliases(environment, options));
   const routes = mergeRoutes(isReplaced ? candidates : variables.candidates, {
-    status: options.status && name !== "wait" ? { protocol: "tcp", ...options.status } : undefined,
+    status: options.status && listens ? { protocol: "tcp", ...options.status } : undefined,
     problems,
   });
+  // A route that can't be read may be the one that an option is for.
+  if (isRead && routes.length + bare.length > 0) {
+    problems.push(...checkTls({ routes, bare, listens, options, sources }));
+  }
   const { ignored } = variables;
   // On its own this does not stop `check`: it still has to print what is ignored, and why.
   if (isEmpty && (name !== "check" || problems.length > 0)) {
     problems.push(noRoute({ ignored, options }));
   }
-  if (name !== "wait") warnings.push(...findTrusting(routes));
+  if (listens) {
+    warnings.push(...findTrusting(routes), ...findTlsWarnings({ routes, options }));
+  }
   // A setting without effect, such as a misspelt one, may be the cause of the rest.
   if (problems.length > 0) throw new ConfigError([...problems, ...warnings]);
   return { name, options, routes, bare, ignored, warnings };
@@ -211,8 +220,15 @@ function isReadBy({ commands }: OptionSpec, name: CommandName): boolean {
   return commands === undefined ? name !== "healthcheck" : commands.includes(name);
 }
 
+/** Options, and where each was said that was: `--bind` or `AMBASSADOR_BIND`, by its name. */
+interface ReadValues {
+  readonly options: Options;
+  readonly sources: ReadonlyMap<string, string>;
+}
+
 /** Each option from its argument, else its variable, else its default. */
-function readOptions(line: Line, environment: Environment, problems: Problem[]): Options {
+function readOptions(line: Line, environment: Environment, problems: Problem[]): ReadValues {
+  const sources = new Map<string, string>();
   const rows: readonly [string, OptionSpec][] = Object.entries(OPTIONS);
   const entries = rows.map(([key, spec]) => {
     const fallback = spec.default === undefined ? undefined : spec.kind.parse(spec.default);
@@ -225,6 +241,7 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
       ? [`--${spec.name}`, given]
       : [variableOf(spec.name), [variable]];
     if (texts.length === 0) return [key, fallback];
+    sources.set(spec.name, source);
     const text = texts.join(",");
     try {
       if (texts.includes("")) {
@@ -241,15 +258,15 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
     }
     return [key, fallback];
   });
-  return Object.fromEntries(entries) as Options;
+  return { options: Object.fromEntries(entries) as Options, sources };
 }
 
 /** Says that there is nothing to forward, what was looked for, and what was found instead. */
 export function noRoute({ ignored, options }: Pick<Command, "ignored" | "options">): Problem {
   const { only } = options;
   const looked = only === undefined
-    ? "<ALIAS>_PORT_<port>_TCP"
-    : some([...only].map((alias) => `${plain(alias)}_PORT_<port>_TCP`), " or ");
+    ? "<ALIAS>_PORT_<port>_TCP (or _TLS)"
+    : some([...only].map((alias) => `${plain(alias)}_PORT_<port>_TCP`), " or ") + " (or _TLS)";
   const left = some(ignored.map(({ variable, reason }) => `${plain(variable)}, ${reason}`), "; ");
   const found = ignored.length === 0
     ? `is named ${looked}`

@@ -121,8 +121,14 @@ function wantedTwice(claims: readonly Claim[]): Problem {
   const port = claims[0]?.listen.port;
   const wanted = claims.map(({ source, text }) => `${source} (${text})`).join(", ");
   const variables = claims.filter(({ alias }) => alias !== undefined);
+  const message = `port ${port}: one address is wanted more than once: ${wanted}`;
+  const twin = variables.find(({ alias, listen }) =>
+    listen.protocol === "tcp" &&
+    variables.some((other) => other.alias === alias && other.listen.protocol === "tls")
+  );
+  if (twin !== undefined) return { message, hint: serviceLinkHint(twin.source) };
   return {
-    message: `port ${port}: one address is wanted more than once: ${wanted}`,
+    message,
     hint: new Set(variables.map(({ text }) => text)).size < 2
       ? "give each a port or an address of its own"
       : "choose with --only or --ignore, or set the wrong variable to an empty value" +
@@ -130,13 +136,22 @@ function wantedTwice(claims: readonly Claim[]): Problem {
   };
 }
 
-/** How variables are written as several targets of one; nothing where their settings differ. */
+/** The way out where a variable for TCP stands beside the one for TLS that somebody has set. */
+export function serviceLinkHint(variable: string): string {
+  return `Kubernetes makes ${variable} by itself: set enableServiceLinks: false in the pod`;
+}
+
+/** How variables are written as several targets of one; nothing where anything else differs. */
 function asOneRoute(variables: readonly Claim[]): string {
-  const values = variables.map(({ text }) => text.slice(text.indexOf("=") + 1).split("?"));
-  const [settings, ...others] = new Set(values.map(([, own = ""]) => own));
+  if (new Set(variables.map(({ listen }) => listen.protocol)).size > 1) return "";
+  const parts = variables.map(({ text }) => /^[^=]*=([^?]*)(.*)$/s.exec(text) ?? []);
+  const [settings = "", ...others] = new Set(parts.map(([, , own]) => own));
   if (others.length > 0) return "";
-  const targets = new Set(values.flatMap(([list = ""]) => list.split(",")));
-  const value = [...targets].map((target) => `tcp://${target}`).join(",");
-  const own = settings ? `?${settings}` : "";
-  return `; as several targets of one route they are ${variables[0]?.source}=${value}${own}`;
+  const targets = new Set(
+    parts.flatMap(([, list = ""]) => list.split(",")).map((target) =>
+      target.includes("://") ? target : `tcp://${target}`
+    ),
+  );
+  const value = [...targets].join(",") + settings;
+  return `; as several targets of one route they are ${variables[0]?.source}=${value}`;
 }

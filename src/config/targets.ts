@@ -48,7 +48,8 @@ const NEEDS: readonly (readonly [
   ["starttls", reachesByTls, "no target of the route is a tls:// one"],
 ];
 
-function reachesByTls({ targets }: Pick<Targets, "targets">): boolean {
+/** Whether any of its targets is reached by TLS. */
+export function reachesByTls({ targets }: Pick<Targets, "targets">): boolean {
   return targets.some(({ protocol }) => protocol === "tls");
 }
 

@@ -7,7 +7,7 @@ import { type Problem, reasonOf } from "../base/errors.ts";
 import { plain, prefixFinder, quoteInput } from "../base/text.ts";
 import { NOT_YET } from "./not_yet.ts";
 import type { Options, RouteSettings } from "./options.ts";
-import type { Candidate, Ignored } from "./routes.ts";
+import { type Candidate, type Ignored, serviceLinkHint } from "./routes.ts";
 import { parseProtocol, parseTargets } from "./targets.ts";
 
 /** The environment as an object, as `Deno.env.toObject()` gives it. */
@@ -72,8 +72,9 @@ export function readVariables(
       options.problems.push({
         message: `${plain(variable)}=${shown}: ${reasonOf(error)}`,
         hint: twin !== variable && environment[twin] !== undefined
-          ? `Kubernetes makes ${plain(twin)} by itself: set enableServiceLinks: false in the pod`
-          : "a route is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT; an empty value switches it off",
+          ? serviceLinkHint(plain(twin))
+          : "a route is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT, with TLS ALIAS_PORT_6380_TLS=… " +
+            "or …=tls://HOST:PORT; an empty value switches it off",
       });
     }
   }
