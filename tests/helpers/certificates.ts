@@ -108,12 +108,12 @@ export function selfSigned(ca: Ca, options: IssueOptions = {}): Promise<Issued> 
   return make(ca.directory, options);
 }
 
-/** Writes the key once more, encrypted; gives the path. */
+/** Writes the key once more, encrypted with the password `x`; gives the path. */
 export async function encryptKey(
   issued: Issued,
   options: { readonly traditional?: boolean } = {},
 ): Promise<string> {
-  const path = `${issued.keyPath}.encrypted`;
+  const path = `${issued.keyPath}.${options.traditional ? "traditional" : "encrypted"}`;
   const form = options.traditional ? ["-traditional"] : [];
   await openssl(
     "pkey",
