@@ -1,30 +1,15 @@
-// `check`: prints the routes and what is ignored, as a table, as JSON or as socat command lines. It
-// opens nothing, and the same routes always print the same.
+// `check`: prints the routes and what is ignored, as a table, as JSON or as socat command lines
+// (`socat.ts`). It opens nothing, and the same routes always print the same.
 
-import {
-  type Address,
-  formatAddress,
-  formatHost,
-  formatListen,
-  formatTargets,
-  isIpv4,
-  isIpv6,
-  isUnspecified,
-} from "../base/address.ts";
+import { formatListen, formatTargets } from "../base/address.ts";
 import { ConfigError } from "../base/errors.ts";
 import { complain } from "../base/stdio.ts";
 import { escapeInvisible, plain } from "../base/text.ts";
 import { type Command, noRoute } from "../config/command_line.ts";
-import {
-  type CheckFormat,
-  OPTIONS,
-  type Options,
-  type OptionSpec,
-  type RouteSettings,
-} from "../config/options.ts";
-import { type Route, routeName } from "../config/routes.ts";
+import type { CheckFormat } from "../config/options.ts";
 import { changedSettings, formatSettings } from "../config/settings.ts";
 import { type CommandContext, print } from "./command.ts";
+import { formatSocat, socatNotes } from "./socat.ts";
 
 /**
  * Prints what would be forwarded.
@@ -119,89 +104,4 @@ function formatJson({ routes, ignored }: Printed): string {
     ignored: ignored.map(({ variable, reason }) => ({ variable, reason })),
   };
   return escapeInvisible(JSON.stringify(shown, null, 2));
-}
-
-/** How long socat keeps a connection that is half closed, in seconds: three years, as if for ever. */
-const SOCAT_HALF_CLOSE_SECONDS = 100_000_000;
-
-function formatSocat(
-  { listen, targets: [target], settings }: Route,
-  { reusePort }: Pick<Options, "reusePort">,
-): string {
-  if (target === undefined) return "";
-  const { connectTimeoutMs, retryMs, halfCloseTimeoutMs, idleTimeoutMs, maxConnections } = settings;
-  const hasLimit = "connect-timeout" in changedSettings(settings);
-  const both = "nodelay,keepalive";
-  const range = socatRange(listen, settings);
-  const from = [
-    `${socatProtocol(listen.hostname)}-LISTEN:${listen.port}`,
-    ...(listen.hostname === "::" ? ["ipv6only=0"] : []),
-    ...(isUnspecified(listen.hostname) ? [] : [`bind=${formatHost(listen.hostname)}`]),
-    `fork,reuseaddr,${both}`,
-    ...(range === undefined ? [] : [`range=${range}`]),
-    ...(reusePort ? ["reuseport"] : []),
-    ...(maxConnections > 0 ? [`max-children=${maxConnections}`] : []),
-  ].join(",");
-  const to = [
-    `${socatProtocol(target.hostname)}:${formatAddress(target)},${both}`,
-    // The default goes without saying: socat's own is how long the system tries, two minutes.
-    ...(hasLimit && connectTimeoutMs > 0 ? [`connect-timeout=${connectTimeoutMs / 1000}`] : []),
-    ...(retryMs > 0 ? [`retry=${Math.ceil(retryMs / 1000)},interval=1`] : []),
-  ].join(",");
-  const halfClose = halfCloseTimeoutMs > 0 ? halfCloseTimeoutMs / 1000 : SOCAT_HALF_CLOSE_SECONDS;
-  const idle = idleTimeoutMs > 0 ? ` -T ${idleTimeoutMs / 1000}` : "";
-  // Brackets mean something to a shell. Nothing else in an address does.
-  const words = [from, to].map((word) => word.includes("[") ? `'${word}'` : word);
-  return `socat -t ${halfClose}${idle} ${words.join(" ")}`;
-}
-
-/** Options that hold for all routes together, where each socat is a program of its own. */
-const NOT_IN_SOCAT = ["maxConnections", "drainTimeoutMs", "drainDelayMs", "status"] as const;
-
-/** The same of settings of a route; socat knows neither a second target nor a PROXY header. */
-const NOT_IN_ONE_SOCAT = ["send-proxy", "accept-proxy", "handshake-timeout"] as const;
-
-function socatNotes({ routes, options }: Printed): readonly string[] {
-  const ofAll = NOT_IN_SOCAT.flatMap((key) => {
-    const { name, kind, default: standard }: OptionSpec = OPTIONS[key];
-    const text = kind.format(options[key]);
-    return text === standard ? [] : [`--${name} ${text}: socat has nothing like it`];
-  });
-  return [...ofAll, ...routes.flatMap(socatNotesOf)];
-}
-
-function socatNotesOf(route: Route): readonly string[] {
-  const { listen, targets, settings } = route;
-  const name = `route ${routeName(route, plain)}`;
-  const changed = changedSettings(settings);
-  const notes = NOT_IN_ONE_SOCAT.filter((one) => one in changed).map((one) =>
-    `${name}: ${one} ${changed[one]}: socat has nothing like it`
-  );
-  if ("allow" in changed && socatRange(listen, settings) === undefined) {
-    const line =
-      `${name}: allow ${changed["allow"]}: socat knows one network, of the kind that it ` +
-      "listens on: the line serves everybody";
-    notes.unshift(line);
-  }
-  if (targets.length > 1) notes.push(`${name}: socat knows one target: the line has the first`);
-  return notes;
-}
-
-/** The one network that socat lets in; undefined if it can't be said. */
-function socatRange(
-  { hostname }: Address,
-  { allow }: Pick<RouteSettings, "allow">,
-): string | undefined {
-  const network = /^([^,/]*[.:][^,/]*)(?:\/(\d+))?$/.exec(String(allow));
-  if (network === null) return undefined;
-  const [, address = "", prefix] = network;
-  const isListenIpv6 = isIpv6(hostname);
-  if (isIpv6(address)) return isListenIpv6 ? `[${address}]/${prefix ?? 128}` : undefined;
-  const bits = Number(prefix ?? 32);
-  return isListenIpv6 ? `[::ffff:${address}]/${bits + 96}` : `${address}/${bits}`;
-}
-
-function socatProtocol(hostname: string): string {
-  if (isIpv4(hostname)) return "TCP4";
-  return isIpv6(hostname) ? "TCP6" : "TCP";
 }

@@ -20,7 +20,7 @@ import { findUnknown, UNREADABLE, type Warning, warningOf } from "./own_variable
 import { type Ignored, mergeRoutes, type Route, routeName } from "./routes.ts";
 import { settingsOf } from "./settings.ts";
 import type { Targets } from "./targets.ts";
-import { checkTls, findTlsWarnings } from "./tls_rules.ts";
+import { checkTls, findTlsWarnings, type TlsUse } from "./tls_rules.ts";
 import { aliasOf, type Environment, readVariables } from "./variables.ts";
 
 /** What the program was asked to do. */
@@ -220,11 +220,8 @@ function isReadBy({ commands }: OptionSpec, name: CommandName): boolean {
   return commands === undefined ? name !== "healthcheck" : commands.includes(name);
 }
 
-/** Options, and where each was said that was: `--bind` or `AMBASSADOR_BIND`, by its name. */
-interface ReadValues {
-  readonly options: Options;
-  readonly sources: ReadonlyMap<string, string>;
-}
+/** Options, and where each was said that was. */
+type ReadValues = Pick<TlsUse, "options" | "sources">;
 
 /** Each option from its argument, else its variable, else its default. */
 function readOptions(line: Line, environment: Environment, problems: Problem[]): ReadValues {
@@ -241,7 +238,7 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
       ? [`--${spec.name}`, given]
       : [variableOf(spec.name), [variable]];
     if (texts.length === 0) return [key, fallback];
-    sources.set(spec.name, source);
+    sources.set(spec.name, texts.includes("") ? "" : source);
     const text = texts.join(",");
     try {
       if (texts.includes("")) {

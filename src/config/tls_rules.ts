@@ -18,7 +18,7 @@ export interface TlsUse {
   readonly listens: boolean;
   /** Every option. */
   readonly options: Options;
-  /** Where each option was said that was: `tls-key` → `AMBASSADOR_TLS_KEY`. */
+  /** Where each option was said that was: `tls-key` → `AMBASSADOR_TLS_KEY`, or "" if without a value. */
   readonly sources: ReadonlyMap<string, string>;
 }
 
@@ -37,7 +37,7 @@ export function checkTls(use: TlsUse): readonly Problem[] {
 /** What is given and does nothing. */
 function findIdle({ routes, bare, listens, sources }: TlsUse): Problem[] {
   const given = (names: readonly string[]): string[] =>
-    names.flatMap((name) => sources.get(name) ?? []).filter((source) =>
+    names.flatMap((name) => sources.get(name) || []).filter((source) =>
       // One environment is set for all commands of a container, and `wait` may want less than it says.
       listens || source.startsWith("--")
     );
@@ -67,8 +67,8 @@ function findIdle({ routes, bare, listens, sources }: TlsUse): Problem[] {
 function findUnpaired({ routes, bare, listens, sources }: TlsUse): Problem[] {
   const isUsed = [...routes, ...bare].some(reachesByTls) || (listens && routes.some(listensByTls));
   const [cert, key] = [sources.get("tls-cert"), sources.get("tls-key")];
-  const alone = cert ?? key;
-  if (!isUsed || alone === undefined || (cert !== undefined && key !== undefined)) return [];
+  const alone = cert || key;
+  if (!isUsed || !alone || (cert !== undefined && key !== undefined)) return [];
   const missing = cert === undefined ? "--tls-cert" : "--tls-key";
   const hint = "a certificate and its key are given together";
   return [{ message: `${alone}: ${missing} is missing`, hint }];

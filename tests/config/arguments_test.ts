@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { formatAddress, formatTargets } from "../../src/base/address.ts";
+import { formatListen, formatTargets } from "../../src/base/address.ts";
 import { ConfigError, type Problem } from "../../src/base/errors.ts";
 import { readArguments } from "../../src/config/arguments.ts";
 import { type Route, routeName } from "../../src/config/routes.ts";
@@ -14,7 +14,7 @@ function problems(act: () => unknown): readonly Problem[] {
 /** Routes as one line each. */
 function show(routes: readonly Route[]): string[] {
   return routes.map((route) =>
-    `${routeName(route)} ${formatAddress(route.listen)} ${formatTargets(route.targets)}`
+    `${routeName(route)} ${formatListen(route.listen)} ${formatTargets(route.targets)}`
   );
 }
 
@@ -98,16 +98,23 @@ Deno.test("readArguments() takes a protocol after the port, as Docker writes it"
     "2 [::1]:2 a:2",
     "3 127.0.0.1:3 a:3",
   ]);
+  assertEquals(show(parse(["1/tls=a:1", "[::1]:2/TLS=TLS://a:2,b:2", "3=tls://a:3,tcp://b:3"])), [
+    "1 [::]:1/tls a:1",
+    "2 [::1]:2/tls tls://a:2,tls://b:2",
+    "3 [::]:3 tls://a:3,tcp://b:3",
+  ]);
   const cases = {
-    "1/tls=a:1": "TLS is not supported yet",
     "1/udp=a:1": "UDP is not supported yet",
-    "1/sctp=a:1": "the protocol is not tcp",
-    "1/=a:1": "the protocol is not tcp",
+    "1/sctp=a:1": "the protocol is not tcp or tls",
+    "1/=a:1": "the protocol is not tcp or tls",
     "/tcp=a:1": "the port is not a number",
     "1/tcp/tcp=a:1": "the port is not a number",
-    "1=tls://a:1": "TLS is not supported yet",
     "1=udp://a:1": "UDP is not supported yet",
     "1=a:1,tcp://a:1": "the target a:1 stands there twice",
+    "1=a:1,tls://a:1": "the target a:1 stands there twice",
+    "1/tls=localhost:1": "the target is the route itself",
+    "1/tls=tls://[::]:1": "the target is the route itself",
+    "1/tls/tls=a:1": "the port is not a number",
   };
   for (const [word, why] of Object.entries(cases)) {
     assertEquals(problems(() => parse([word])).map(({ message }) => message), [

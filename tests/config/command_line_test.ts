@@ -325,7 +325,7 @@ Deno.test("parseCommand() takes each option from its argument, else its variable
   const rows: readonly [string, OptionSpec][] = Object.entries(OPTIONS);
   const shared = rows.filter(([, { commands, kind }]) =>
     (commands?.includes("forward") ?? true) && kind.alone === undefined
-  );
+  ).filter(([key]) => !/^(?:tls|starttls)/.test(key));
   assertEquals(Object.keys(VALUES), shared.map(([key]) => key));
   for (const [key, spec] of shared as [keyof typeof OPTIONS, OptionSpec][]) {
     const [first = "", second = "", firstValue, secondValue] = VALUES[key] ?? [];
@@ -601,17 +601,17 @@ Deno.test("parseCommand() says what it looked for where there is no route", () =
   assertEquals(more, []);
   assertEquals(
     problem?.message,
-    "nothing to forward: no variable is named <ALIAS>_PORT_<port>_TCP",
+    "nothing to forward: no variable is named <ALIAS>_PORT_<port>_TCP (or _TLS)",
   );
   assertStringIncludes(problem?.hint ?? "", "REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379");
   assertStringIncludes(problem?.hint ?? "", "Docker 29 and later set no link variables");
   assertEquals(messages(["--only", "redis,db"]), [
-    "nothing to forward: no variable is named REDIS_PORT_<port>_TCP or DB_PORT_<port>_TCP",
+    "nothing to forward: no variable is named REDIS_PORT_<port>_TCP or DB_PORT_<port>_TCP (or _TLS)",
     "--only: no variable has the alias REDIS",
     "--only: no variable has the alias DB",
   ]);
   assertEquals(messages(["wait"], { KUBERNETES_PORT_443_TCP: "tcp://192.0.2.1:443" }), [
-    "nothing to forward: no variable named <ALIAS>_PORT_<port>_TCP is left (1 ignored: " +
+    "nothing to forward: no variable named <ALIAS>_PORT_<port>_TCP (or _TLS) is left (1 ignored: " +
     "KUBERNETES_PORT_443_TCP, the Kubernetes API is left out unless --only names it)",
   ]);
 });
@@ -624,7 +624,7 @@ Deno.test("parseCommand() lets check show what is ignored where no route is left
   const found = messages(["check", "bogus"], environment);
   assertEquals(found, [
     '"bogus": neither a command nor a route',
-    "nothing to forward: no variable named <ALIAS>_PORT_<port>_TCP is left (2 ignored: " +
+    "nothing to forward: no variable named <ALIAS>_PORT_<port>_TCP (or _TLS) is left (2 ignored: " +
     "A_PORT_1_TCP, switched off by its empty value; B_PORT_2_UDP, UDP is not supported yet)",
   ]);
 });

@@ -77,6 +77,19 @@ Deno.test("mergeRoutes() shows how to write several targets of one only where no
   assertEquals(hintOf(`tcp://a:1${allow}`, "tcp://b:1?allow=192.0.2.1"), "");
 });
 
+Deno.test("mergeRoutes() writes several targets with their schemes, and never TLS and TCP as one", () => {
+  const hintOf = (variables: Readonly<Record<string, string>>): string =>
+    problems(() => parse(variables))[0]?.hint ?? "";
+  const tls = { A_PORT_1_TLS: "tcp://a:1,tls://b:1", B_PORT_1_TLS: "tls://b:1,c:1" };
+  assert(hintOf(tls).endsWith(" A_PORT_1_TLS=tcp://a:1,tls://b:1,tls://c:1"), hintOf(tls));
+  const both = hintOf({ A_PORT_1_TLS: "tcp://a:1", B_PORT_1_TCP: "tcp://b:1" });
+  assert(both.endsWith("to an empty value"), both);
+  assertEquals(messages(() => parse({ A_PORT_1_TLS: "tcp://a:1", B_PORT_1_TCP: "tcp://a:1" })), [
+    "port 1: one address is wanted more than once: A_PORT_1_TLS ([::]:1/tls=a:1), " +
+    "B_PORT_1_TCP ([::]:1=a:1)",
+  ]);
+});
+
 Deno.test("mergeRoutes() sees the conflict of two spellings of one name", () => {
   assertEquals(messages(() => parse({ a_PORT_1_TCP: "tcp://b:1", A_PORT_1_TCP: "tcp://c:1" })), [
     "port 1: one address is wanted more than once: A_PORT_1_TCP ([::]:1=c:1), " +

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { formatAddress, formatTargets } from "../../src/base/address.ts";
+import { formatAddress, formatListen, formatTargets } from "../../src/base/address.ts";
 import { ConfigError, type Problem } from "../../src/base/errors.ts";
 import { plain } from "../../src/base/text.ts";
 import { formatCommand } from "../../src/commands/check.ts";
@@ -438,24 +438,31 @@ Deno.test("readVariables() reads back every route that is printed as a variable"
     const environment = Object.fromEntries(
       Array.from({ length: 1 + random.below(20) }, (_, index) => {
         const name = `${random.pick(["R", "my-svc", "é", "A_ENV_B"])}${index}_PORT_`;
-        const target = `tcp://${random.pick(hosts)()}:${1 + random.below(65535)}`;
+        const targets = Array.from(
+          { length: 1 + random.below(3) },
+          (_, at) =>
+            `${random.pick(["tcp", "tls"])}://${random.pick(hosts)()}:${
+              1 + 3 * at + random.below(3)
+            }`,
+        );
         // One port for each variable: a chance conflict is another test.
-        return [`${name}${1 + index * 3000 + random.below(3000)}_TCP`, target];
+        const port = 1 + index * 3000 + random.below(3000);
+        return [`${name}${port}_${random.pick(["TCP", "TLS"])}`, targets.join(",")];
       }),
     );
     const { routes } = parse(environment);
     const printed = Object.fromEntries(
       routes.flatMap(({ aliases, listen, targets }) =>
         aliases.map((alias) => [
-          `${alias}_PORT_${listen.port}_TCP`,
-          `tcp://${formatTargets(targets)}`,
+          `${alias}_PORT_${listen.port}_${listen.protocol}`,
+          formatTargets(targets).replace(/^(?!\w+:\/\/)/, "tcp://"),
         ])
       ),
     );
     assertEquals(parse(printed).routes, routes);
     assertEquals(routes.length, Object.keys(environment).length);
     const asArguments = routes.map(({ listen, targets }) =>
-      `${formatAddress(listen)}=${formatTargets(targets)}`
+      `${formatListen(listen)}=${formatTargets(targets)}`
     );
     assertEquals(
       routesOfArguments(asArguments, { bind: "127.0.0.1" }),
@@ -545,32 +552,37 @@ Deno.test("readVariables() says what a value is that is shown to nobody", () => 
   }
 });
 
-Deno.test("readVariables() refuses what is to be encrypted, and never forwards it as it is", () => {
+Deno.test("readVariables() listens as the name says, and connects as the value says", () => {
+  const { routes } = parse({
+    A_PORT_1_TLS: "tcp://a:1",
+    B_PORT_2_tls: "tls://b:2",
+    C_PORT_3_TCP: "TLS://c:3,d:3,tcp://e:3,f:3",
+  });
   assertEquals(
-    messages({
-      A_PORT_1_TLS: "tcp://a:1",
-      B_PORT_2_tls: "tls://b:2",
-      C_PORT_3_TCP: "TLS://c:3",
-      D_PORT_4_TCP: "udp://d:4",
-    }),
+    routes.map(({ listen, targets }) => `${formatListen(listen)} ${formatTargets(targets)}`),
     [
-      'A_PORT_1_TLS="tcp://a:1": TLS is not supported yet',
-      'B_PORT_2_tls="tls://b:2": TLS is not supported yet',
-      'C_PORT_3_TCP="TLS://c:3": TLS is not supported yet',
-      'D_PORT_4_TCP="udp://d:4": UDP is not supported yet',
+      "[::]:1/tls a:1",
+      "[::]:2/tls tls://b:2",
+      "[::]:3 tls://c:3,tls://d:3,tcp://e:3,tcp://f:3",
     ],
   );
+  assertEquals(messages({ D_PORT_4_TCP: "udp://d:4", E_PORT_5_TLS: "udp://e:5" }), [
+    'D_PORT_4_TCP="udp://d:4": UDP is not supported yet',
+    'E_PORT_5_TLS="udp://e:5": UDP is not supported yet',
+  ]);
   const { ignored } = parse({ A_PORT_1_TLS: "", B_PORT_2_TLS: "x" }, { ignore: new Set(["B"]) });
   assertEquals(ignored.map(({ asked }) => asked), [true, true]);
 });
 
 Deno.test("readVariables() says where Kubernetes makes a plain twin of an encrypted route", () => {
-  const environment = { REDIS_PORT_6380_TLS: "tcp://a:1", REDIS_PORT_6380_TCP: "tcp://b:1" };
-  const [problem, ...more] = problems(() => parse(environment));
-  assertEquals(more, []);
-  assertStringIncludes(problem?.hint ?? "", "REDIS_PORT_6380_TCP by itself");
-  assertStringIncludes(problem?.hint ?? "", "enableServiceLinks: false");
-  const [alone] = problems(() => parse({ REDIS_PORT_6380_TLS: "tcp://a:1" }));
+  for (const value of ["tcp://a:1", "tls://a", "hunter2"]) {
+    const environment = { REDIS_PORT_6380_TLS: value, REDIS_PORT_6380_TCP: "tcp://b:1" };
+    const [problem, ...more] = problems(() => parse(environment));
+    assertEquals(more, []);
+    assertStringIncludes(problem?.hint ?? "", "REDIS_PORT_6380_TCP by itself");
+    assertStringIncludes(problem?.hint ?? "", "enableServiceLinks: false");
+  }
+  const [alone] = problems(() => parse({ REDIS_PORT_6380_TLS: "tcp://a" }));
   assert(!alone?.hint?.includes("enableServiceLinks"));
 });
 

@@ -109,6 +109,10 @@ const SETTINGS = [
   "idel-timeout=secret@5m",
   "half-close-timeout=2s&retry=1",
   "bind=::1",
+  "tls-allow=*.example.com,spiffe://a/b",
+  "tls-name=redis",
+  "starttls=postgres",
+  "handshake-timeout=1s",
   "5m",
   "=",
   "",
@@ -146,12 +150,16 @@ function value(random: Random): string {
     () => random.pick(HOSTS),
     () => `${random.pick(ALIASES)},${random.pick(ALIASES)}`,
     () => random.pick(["debug", "JSON", "socat", "off", "on", "true"]),
+    () => random.pick(["/run/key", "./x, y", "a,*.b", "none", "postgres", "-----BEGIN X-----"]),
     () => String(random.below(100_000)),
   ])();
 }
 
 function environment(random: Random): Record<string, string> {
   const variables: Record<string, string> = Object.create(null);
+  if (random.below(2) > 0) {
+    for (const name of ["CERT", "KEY", "CA"]) variables[`AMBASSADOR_TLS_${name}`] = `/${name}`;
+  }
   for (let count = random.below(5); count > 0; count--) {
     const name = random.below(3) > 0
       ? `${random.pick(ALIASES)}_PORT_${random.pick(PORTS)}_${random.pick(PROTOCOLS)}`
@@ -231,10 +239,16 @@ function checkProblems(error: ConfigError): void {
 
 /** A route as an argument that says all of it. */
 function written({ listen, targets, settings }: Route): string {
-  const [address = "", ...more] = targets.map((target) => `tcp://${formatAddress(target)}`);
+  const list = targets.map((target) => `${target.protocol}://${formatAddress(target)}`).join(",");
   const own = formatSettings(settings);
-  const list = [address, ...more].join(",");
-  return `${formatAddress(listen)}/tcp=${list}${own === "" ? "" : `?${own}`}`;
+  return `${formatAddress(listen)}/${listen.protocol}=${list}${own === "" ? "" : `?${own}`}`;
+}
+
+/** What listening by TLS needs, as the command says it. */
+function tlsArguments({ routes, options: { tlsClient } }: Command): readonly string[] {
+  if (!routes.some(({ listen }) => listen.protocol === "tls")) return [];
+  const own = ["--tls-cert=c", "--tls-key=k", `--tls-client=${tlsClient}`];
+  return tlsClient === "none" ? own : [...own, "--tls-ca=ca"];
 }
 
 function checkCommand(command: Command): void {
@@ -248,7 +262,8 @@ function checkCommand(command: Command): void {
   assert(name === "wait" || bare.length === 0);
   if (routes.length === 0) return;
   // What `wait` takes need not be able to start.
-  const again = parseCommand([name === "wait" ? "wait" : "check", ...routes.map(written)], {});
+  const start = name === "wait" ? ["wait"] : ["check", ...tlsArguments(command)];
+  const again = parseCommand([...start, ...routes.map(written)], {});
   assertEquals(again.routes, routes.map((route) => ({ ...route, aliases: [] })));
 }
 

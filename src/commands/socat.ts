@@ -1,0 +1,169 @@
+// A route as the command line of socat that does the same, and what such a line can't say. Its words
+// are those of socat 1.7.4; it is never run here.
+
+import {
+  type Address,
+  formatAddress,
+  formatHost,
+  isIpv4,
+  isIpv6,
+  isUnspecified,
+} from "../base/address.ts";
+import { plain } from "../base/text.ts";
+import type { Command } from "../config/command_line.ts";
+import { OPTIONS, type Options, type OptionSpec, type RouteSettings } from "../config/options.ts";
+import type { PemSource } from "../config/pem.ts";
+import { type Route, routeName } from "../config/routes.ts";
+import { changedSettings } from "../config/settings.ts";
+
+/** How long socat keeps a connection that is half closed, in seconds: three years, as if for ever. */
+const SOCAT_HALF_CLOSE_SECONDS = 100_000_000;
+
+/** What both ends of every line have. */
+const BOTH = "nodelay,keepalive";
+
+/** The command line, ready for a shell. */
+export function formatSocat(route: Route, options: Options): string {
+  const { targets: [target], settings } = route;
+  if (target === undefined) return "";
+  const { connectTimeoutMs, retryMs, halfCloseTimeoutMs, idleTimeoutMs } = settings;
+  const hasLimit = "connect-timeout" in changedSettings(settings);
+  const to = [
+    target.protocol === "tls"
+      ? `OPENSSL:${formatAddress(target)}${socatFamily(target)}`
+      : `${socatProtocol(target)}:${formatAddress(target)}`,
+    BOTH,
+    // The default goes without saying: socat's own is how long the system tries, two minutes.
+    ...(hasLimit && connectTimeoutMs > 0 ? [`connect-timeout=${connectTimeoutMs / 1000}`] : []),
+    ...(retryMs > 0 ? [`retry=${Math.ceil(retryMs / 1000)},interval=1`] : []),
+    ...(target.protocol === "tls" ? connectByTls(settings, options) : []),
+  ];
+  const halfClose = halfCloseTimeoutMs > 0 ? halfCloseTimeoutMs / 1000 : SOCAT_HALF_CLOSE_SECONDS;
+  const idle = idleTimeoutMs > 0 ? ` -T ${idleTimeoutMs / 1000}` : "";
+  const words = [formatListener(route, options), to].map((parts) => shellWord(parts.join(",")));
+  return `socat -t ${halfClose}${idle} ${words.join(" ")}`;
+}
+
+function formatListener({ listen, settings }: Route, options: Options): readonly string[] {
+  const isTls = listen.protocol === "tls";
+  const range = socatRange(listen, settings);
+  return [
+    isTls
+      ? `OPENSSL-LISTEN:${listen.port}${socatFamily(listen)}`
+      : `${socatProtocol(listen)}-LISTEN:${listen.port}`,
+    ...(listen.hostname === "::" ? ["ipv6only=0"] : []),
+    ...(isUnspecified(listen.hostname) ? [] : [`bind=${formatHost(listen.hostname)}`]),
+    `fork,reuseaddr,${BOTH}`,
+    ...(range === undefined ? [] : [`range=${range}`]),
+    ...(options.reusePort ? ["reuseport"] : []),
+    ...(settings.maxConnections > 0 ? [`max-children=${settings.maxConnections}`] : []),
+    ...(isTls ? listenByTls(options) : []),
+  ];
+}
+
+function listenByTls({ tlsCert, tlsKey, tlsCa, tlsClientCa, tlsClient }: Options): string[] {
+  const own = [...fileOption("cert", tlsCert), ...fileOption("key", tlsKey)];
+  if (tlsClient === "none") return [...own, "verify=0"];
+  return [...own, ...fileOption("cafile", tlsClientCa ?? tlsCa), "verify=1"];
+}
+
+function connectByTls(
+  { tlsName }: RouteSettings,
+  { tlsCert, tlsKey, tlsCa }: Options,
+): readonly string[] {
+  return [
+    ...fileOption("cert", tlsCert),
+    ...fileOption("key", tlsKey),
+    ...fileOption("cafile", tlsCa),
+    "verify=1",
+    // It is asked for by SNI too.
+    ...(tlsName === undefined ? [] : [`commonname=${tlsName}`]),
+  ];
+}
+
+/** An option that names a file; nothing where there is none. */
+function fileOption(name: string, source: PemSource | undefined): string[] {
+  if (source === undefined || !("path" in source)) return [];
+  return [`${name}=${source.path.replace(/[^\w./@+-]/gu, "\\$&")}`];
+}
+
+/** The word as a shell reads it back. */
+function shellWord(word: string): string {
+  // A backslash stands before whatever else means something to it.
+  return /[[\\]/.test(word) ? `'${word.replaceAll("'", `'\\''`)}'` : word;
+}
+
+/** Options that hold for all routes together, where each socat is a program of its own. */
+const NOT_IN_SOCAT = ["maxConnections", "drainTimeoutMs", "drainDelayMs", "status"] as const;
+
+/** The same of settings of a route; socat knows neither a second target nor a PROXY header. */
+const NOT_IN_ONE_SOCAT = ["send-proxy", "accept-proxy", "handshake-timeout", "starttls"] as const;
+
+/** What the lines of these routes can't say, a line each. */
+export function socatNotes(
+  { routes, options }: Pick<Command, "routes" | "options">,
+): readonly string[] {
+  const ofAll = NOT_IN_SOCAT.flatMap((key) => {
+    const { name, kind, default: standard }: OptionSpec = OPTIONS[key];
+    const text = kind.format(options[key]);
+    return text === standard ? [] : [`--${name} ${text}: socat has nothing like it`];
+  });
+  const { tlsCert, tlsKey, tlsCa, tlsClientCa } = options;
+  const inVariables = [tlsCert, tlsKey, tlsCa, tlsClientCa].flatMap((source) =>
+    source !== undefined && "pem" in source
+      ? [`${source.option}: socat reads files alone: name one in the place of this`]
+      : []
+  );
+  return [...ofAll, ...inVariables, ...routes.flatMap((route) => notesOf(route, options))];
+}
+
+function notesOf(route: Route, { tlsCa }: Options): readonly string[] {
+  const { listen, targets, settings } = route;
+  const name = `route ${routeName(route, plain)}`;
+  const changed = changedSettings(settings);
+  const notes = NOT_IN_ONE_SOCAT.filter((one) => one in changed).map((one) =>
+    `${name}: ${one} ${changed[one]}: socat has nothing like it`
+  );
+  if ("tls-allow" in changed) {
+    notes.unshift(
+      `${name}: tls-allow ${changed["tls-allow"]}: socat has nothing like it: the line serves ` +
+        "everybody whom the CA signed",
+    );
+  }
+  if ("allow" in changed && socatRange(listen, settings) === undefined) {
+    const line =
+      `${name}: allow ${changed["allow"]}: socat knows one network, of the kind that it ` +
+      "listens on: the line serves everybody";
+    notes.unshift(line);
+  }
+  if (targets[0]?.protocol === "tls" && tlsCa === undefined) {
+    notes.push(`${name}: socat trusts the roots of the system where no cafile is named`);
+  }
+  if (targets.length > 1) notes.push(`${name}: socat knows one target: the line has the first`);
+  return notes;
+}
+
+/** The one network that socat lets in; undefined if it can't be said. */
+function socatRange(
+  { hostname }: Address,
+  { allow }: Pick<RouteSettings, "allow">,
+): string | undefined {
+  const network = /^([^,/]*[.:][^,/]*)(?:\/(\d+))?$/.exec(String(allow));
+  if (network === null) return undefined;
+  const [, address = "", prefix] = network;
+  const isListenIpv6 = isIpv6(hostname);
+  if (isIpv6(address)) return isListenIpv6 ? `[${address}]/${prefix ?? 128}` : undefined;
+  const bits = Number(prefix ?? 32);
+  return isListenIpv6 ? `[::ffff:${address}]/${bits + 96}` : `${address}/${bits}`;
+}
+
+function socatProtocol({ hostname }: Address): string {
+  if (isIpv4(hostname)) return "TCP4";
+  return isIpv6(hostname) ? "TCP6" : "TCP";
+}
+
+/** What says the same where the protocol's name doesn't. */
+function socatFamily({ hostname }: Address): string {
+  if (isIpv4(hostname)) return ",pf=ip4";
+  return isIpv6(hostname) ? ",pf=ip6" : "";
+}
