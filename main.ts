@@ -1,6 +1,7 @@
 // Arguments, environment and signals in; exit status out. The only place that touches them.
 
 import config from "./deno.json" with { type: "json" };
+import { keepReading } from "./src/base/permissions.ts";
 import { endOutput } from "./src/base/stdio.ts";
 import { check } from "./src/commands/check.ts";
 import { type CommandContext, fail, print } from "./src/commands/command.ts";
@@ -9,6 +10,7 @@ import { healthcheck } from "./src/commands/healthcheck.ts";
 import { wait } from "./src/commands/wait.ts";
 import { type Command, parseCommand } from "./src/config/command_line.ts";
 import { usage } from "./src/config/help.ts";
+import { filesOf } from "./src/config/options.ts";
 import { readEnvironment } from "./src/config/own_variables.ts";
 
 type Run = (command: Command, context: CommandContext) => Promise<number>;
@@ -30,9 +32,11 @@ async function run(): Promise<number> {
   try {
     const environment = readEnvironment(Deno.env);
     const command = parseCommand(Deno.args, environment);
+    keepReading(filesOf(command.options));
     const stop = new AbortController();
     ignoreHangup();
-    const context = { environment, signal: stop.signal, version: config.version };
+    const { version } = config;
+    const context = { environment, signal: stop.signal, version, onHangup };
     // The others have nothing to finish, and end at the first signal.
     const killed = untilKilled(command.name === "forward" ? stop : undefined);
     return await Promise.race([COMMANDS[command.name](command, context), killed]);
@@ -49,6 +53,11 @@ function ignoreHangup(): void {
   const streams = [Deno.stdin, Deno.stdout, Deno.stderr];
   if (Deno.build.os === "windows" || streams.some((stream) => stream.isTerminal())) return;
   Deno.addSignalListener("SIGHUP", () => {});
+}
+
+/** SIGHUP is listened to only where there is something to look at again. */
+function onHangup(look: () => void): void {
+  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGHUP", look);
 }
 
 /** The status of the stop signal that ends the program at once: the one after `stop` has aborted. */

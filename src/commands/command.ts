@@ -15,6 +15,8 @@ export interface CommandContext {
   readonly signal: AbortSignal;
   /** The program's version. */
   readonly version: string;
+  /** Calls this whenever the program is told to look at its files again (SIGHUP). */
+  readonly onHangup: (look: () => void) => void;
 }
 
 /** Prints on stdout, and gives the exit status. */

@@ -6,26 +6,46 @@ import type { Command } from "../config/command_line.ts";
 import { type Ignored, type Route, routeName } from "../config/routes.ts";
 import type { Report } from "../forward/report.ts";
 import { type Forwarded, Forwarder, type ForwarderOptions } from "../forward/forwarder.ts";
-import { TRANSPORTS } from "../net/transports.ts";
+import type { CertificateInUse } from "../net/credentials.ts";
+import { PLAIN_TRANSPORTS, type Transports } from "../net/transports.ts";
 import { StatusServer } from "../status/server.ts";
 import { type CommandContext, EXIT } from "./command.ts";
+import { prepareTransports } from "./transports.ts";
 
 /** Forwards until the signal aborts. */
 export async function forward(
   { routes, ignored, warnings, options }: Command,
-  { signal, version }: CommandContext,
+  { signal, version, onHangup }: CommandContext,
 ): Promise<number> {
+  const { transports, credentials } = await prepareTransports(routes, options);
   const log = createLog({ level: options.logLevel, format: options.logFormat });
   for (const { event, setting, reason } of warnings) log.warn(event, { setting, reason });
   for (const { variable, reason, asked } of ignored) {
     log[asked ? "debug" : "info"]("ignored", { variable, reason });
   }
-  const { cutOff } = await serve(routes, { ...options, ignored, version, log, signal });
+  if (credentials !== undefined) {
+    for (const reason of credentials.current.warnings) log.error("warning", { reason });
+    onHangup(() => void credentials.look(log, signal));
+    void credentials.watch(log, signal);
+  }
+  const { cutOff } = await serve(routes, {
+    ...options,
+    transports,
+    certificate: () => credentials?.own,
+    ignored,
+    version,
+    log,
+    signal,
+  });
   return cutOff > 0 ? EXIT.failed : EXIT.finished;
 }
 
 /** Options for {@linkcode serve}. */
 export interface ServeOptions extends Omit<ForwarderOptions, "transports" | "onShortage"> {
+  /** How each protocol listens and connects; without TLS unless given. */
+  readonly transports?: Transports;
+  /** This ambassador's own certificate at each time, if it has one. */
+  readonly certificate?: () => CertificateInUse | undefined;
   /** Begins the stop when it aborts. */
   readonly signal: AbortSignal;
   /** Told the addresses that were really bound, when all are. */
@@ -48,15 +68,17 @@ export async function serve(
   routes: readonly Route[],
   { signal, onReady, status, version = "unknown", ignored = [], ...options }: ServeOptions,
 ): Promise<Forwarded> {
+  const { transports = PLAIN_TRANSPORTS, certificate } = options;
   using forwarder = new Forwarder(routes, {
     ...options,
-    transports: TRANSPORTS,
+    transports,
     onShortage: (): boolean => page?.shed() ?? false,
   });
   using page = status === undefined ? undefined : new StatusServer(status, (): Report => ({
     version,
     startedAt: performance.timeOrigin,
     ignored,
+    certificate: certificate?.(),
     ...forwarder.report(),
   }));
   const { log } = options;

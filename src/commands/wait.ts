@@ -11,8 +11,9 @@ import type { Command } from "../config/command_line.ts";
 import type { Targets } from "../config/targets.ts";
 import { REPLACED } from "../config/variables.ts";
 import { localHeaderOf } from "../forward/proxy_protocol.ts";
-import { TRANSPORTS } from "../net/transports.ts";
+import { PLAIN_TRANSPORTS, type Transports } from "../net/transports.ts";
 import { EXIT } from "./command.ts";
+import { prepareTransports } from "./transports.ts";
 import { type AwaitedUpstream, describeUpstreams, REDRAW, showProgress } from "./progress.ts";
 
 /** How long to wait unless told otherwise, in milliseconds. */
@@ -26,8 +27,14 @@ export async function wait(command: Command): Promise<number> {
   const isTerminal = Deno.stderr.isTerminal();
   const columns = isTerminal ? terminalColumns() : undefined;
   const onTry = showProgress({ columns, write: writeToStderr });
-  const all = [...command.routes, ...command.bare];
-  const upstreams = await waitForUpstreams(all, { timeoutMs, onTry });
+  // Nobody listens here.
+  const all = [
+    ...command.routes.map(({ targets, settings }) => ({ targets, settings })),
+    ...command.bare,
+  ];
+  const { transports, credentials } = await prepareTransports(all, command.options);
+  for (const message of credentials?.current.warnings ?? []) complain({ message });
+  const upstreams = await waitForUpstreams(all, { timeoutMs, transports, onTry });
   const missing = upstreams.filter(({ accepts }) => !accepts);
   if (missing.length === 0) return EXIT.finished;
   if (isTerminal) writeToStderr(REDRAW);
@@ -46,8 +53,10 @@ export async function wait(command: Command): Promise<number> {
  */
 export async function waitForUpstreams(
   routes: readonly Targets[],
-  { timeoutMs, onTry }: {
+  { timeoutMs, transports = PLAIN_TRANSPORTS, onTry }: {
     readonly timeoutMs: number;
+    /** How each protocol connects; without TLS unless given. */
+    readonly transports?: Transports;
     readonly onTry?: (tried: AwaitedUpstream, all: readonly AwaitedUpstream[]) => void;
   },
 ): Promise<readonly AwaitedUpstream[]> {
@@ -66,7 +75,7 @@ export async function waitForUpstreams(
   await Promise.all(awaited.map(async ({ route, upstream }) => {
     const backoff = new Backoff();
     while (!signal.aborted) {
-      const error = await tryOnce(route, signal);
+      const error = await tryOnce(route, { transports, outer: signal });
       upstream.accepts = error === undefined;
       // What the last whole try said tells more than that there was no time for another.
       if (!signal.aborted || upstream.error === undefined) upstream.error = error;
@@ -81,16 +90,18 @@ export async function waitForUpstreams(
 /** Undefined as soon as one of the targets has accepted, else why none has. */
 async function tryOnce(
   { targets, settings }: Targets,
-  outer: AbortSignal,
+  { transports, outer }: { readonly transports: Transports; readonly outer: AbortSignal },
 ): Promise<string | undefined> {
   using limit = new TimeLimit(settings.connectTimeoutMs, outer);
   const accepted = new AbortController();
   const signal = AbortSignal.any([limit.signal, accepted.signal]);
   try {
     await Promise.any(targets.map(async (target) => {
-      using _conn = await TRANSPORTS[target.protocol].connect(target, {
+      using _conn = await transports[target.protocol].connect(target, {
         signal,
+        settings,
         preface: localHeaderOf(settings),
+        isTrial: true,
       });
     }));
     return undefined;

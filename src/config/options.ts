@@ -389,3 +389,10 @@ function choice<T extends string>(placeholder: string, choices: readonly T[]): K
   }
   return { placeholder, parse, format: String };
 }
+
+/** The files that the options name. */
+export function filesOf(options: Options): readonly string[] {
+  return Object.values(options).flatMap((value) =>
+    typeof value === "object" && "path" in value ? value.path : []
+  );
+}

@@ -5,9 +5,9 @@ import { plain } from "../base/text.ts";
 import type { RouteSettings } from "../config/options.ts";
 import { type Route, routeName } from "../config/routes.ts";
 import { listenError } from "../net/listen_error.ts";
-import type { Listener, ListenOptions, Stream } from "../net/stream.ts";
+import type { Ends, Listener, ListenOptions } from "../net/stream.ts";
 import type { Log } from "../base/log.ts";
-import type { Transports } from "../net/transports.ts";
+import type { Transport, Transports } from "../net/transports.ts";
 import { type Admission, Share } from "./admission.ts";
 import { RouteCounts } from "./counts.ts";
 import { Targets } from "./targets.ts";
@@ -26,6 +26,8 @@ export interface ActiveRoute {
   readonly settings: RouteSettings;
   /** One, or two where IPv6 and IPv4 need one each. */
   readonly listeners: readonly Listener[];
+  /** What its clients owe before they are served, if anything. */
+  readonly shakeHands: Transport["shakeHands"];
   /** What it holds. */
   readonly share: Share;
   /** What it has done so far. */
@@ -89,6 +91,7 @@ export function activate(
     targets: new Targets(route.targets, { settings, transports, log, fields, mayTry }),
     settings,
     listeners,
+    shakeHands: transports[listen.protocol].shakeHands,
     share,
     counts: new RouteCounts(),
     loopsUntilMs: -Infinity,
@@ -101,7 +104,7 @@ export function activate(
  * address elsewhere can't be seen.
  */
 export function leadsTo(
-  { localAddr, remoteAddr }: Pick<Stream, "localAddr" | "remoteAddr">,
+  { localAddr, remoteAddr }: Ends,
   listeners: Iterable<Pick<Listener, "addr">>,
 ): boolean {
   if (!isSameMachine(localAddr, remoteAddr)) return false;

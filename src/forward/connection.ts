@@ -9,22 +9,24 @@ import { startDeadline } from "../base/time.ts";
 import type { RouteSettings } from "../config/options.ts";
 import { type ProxyHeader, ProxyHeaderError, readProxyHeader } from "../net/proxy_header.ts";
 import { newTraffic, relay, type Traffic } from "../net/relay.ts";
-import type { Listener, Stream } from "../net/stream.ts";
-import { type ActiveRoute, isSameMachine, leadsTo } from "./active_route.ts";
+import type { Stream } from "../net/stream.ts";
+import { TlsError } from "../net/tls_error.ts";
+import { type ActiveRoute, isSameMachine } from "./active_route.ts";
 import type { Handshake } from "./admission.ts";
 import type { Reason } from "./counts.ts";
 import type { Watched } from "./limits.ts";
 import { headerOf } from "./proxy_protocol.ts";
-import { Reach, type ReachOptions } from "./reach.ts";
+import { LoopError, Reach, type ReachOptions } from "./reach.ts";
 import type { Target } from "./targets.ts";
 
 /** What all connections share. */
 export interface ConnectionContext extends ReachOptions {
   /** Where to write. */
   readonly log: Log;
-  /** The listeners that have this port. */
-  readonly listenersAt: (port: number) => Iterable<Listener>;
 }
+
+/** Why a client is not served: an event of the log, and a reason in the metrics. */
+type Refusal = "bad_proxy_header" | "tls_failed";
 
 /** How long a route whose target led back to the ambassador refuses clients of this machine. */
 const LOOP_MS = 250;
@@ -43,8 +45,8 @@ export class Connection implements Watched, Handshake {
   readonly #context: ConnectionContext;
   /** When the client came, as `performance.now()` tells it. */
   readonly sinceMs: number = performance.now();
-  /** Whether the client has still to say who it is. */
-  isHandshaking = false;
+  /** What the client still owes before it is served: a PROXY header, a TLS handshake, nothing. */
+  #owes: Refusal | undefined;
   /** Who is announced, if somebody is. */
   #header: ProxyHeader | undefined;
   /** Which of the targets the upstream is. */
@@ -66,11 +68,9 @@ export class Connection implements Watched, Handshake {
   async serve(): Promise<void> {
     this.#accepted();
     try {
-      if (this.#isAnnounced() && !await this.#readHeader()) return;
-      if (this.#comesRound() || !this.#isAllowed()) return;
+      if (this.#owesSomething() ? !await this.#greet() : !this.#isWelcome()) return;
       const upstream = await this.#reachTarget();
-      if (upstream === undefined || this.#leadsBack(upstream)) return;
-      await this.#relay(upstream);
+      if (upstream !== undefined) await this.#relay(upstream);
     } finally {
       this.#close();
       this.#counted();
@@ -93,6 +93,44 @@ export class Connection implements Watched, Handshake {
     if (log.debugs && !this.#isAnnounced()) log.debug("connection_opened", this.#fields());
   }
 
+  /** Whether the client still owes something before it is served. */
+  get isHandshaking(): boolean {
+    return this.#owes !== undefined;
+  }
+
+  /** Whether the client has to say something before it is served. */
+  #owesSomething(): boolean {
+    return this.#route.shakeHands !== undefined || this.#isAnnounced();
+  }
+
+  /** Hears what the client owes; whether it is to be served on. */
+  async #greet(): Promise<boolean> {
+    const isAnnounced = this.#isAnnounced();
+    const { share, shakeHands } = this.#route;
+    const { handshakeTimeoutMs } = this.settings;
+    const { admission } = this.#context;
+    // One limit for all of it.
+    using _limit = handshakeTimeoutMs === 0 ? null : startDeadline(handshakeTimeoutMs, () => {
+      this.#refuseHandshake(`within ${formatDuration(handshakeTimeoutMs)}`);
+    });
+    this.#owes = isAnnounced ? "bad_proxy_header" : "tls_failed";
+    admission.handshakeBegins(share, this);
+    try {
+      if (isAnnounced && !await this.#readHeader()) return false;
+      // Before the handshake: it costs much more than the answer.
+      if (!this.#isWelcome()) return false;
+      return shakeHands === undefined || await this.#shakeHands(shakeHands);
+    } finally {
+      this.#owes = undefined;
+      admission.handshakeEnded(share, this);
+    }
+  }
+
+  /** Whether the client is to be served, as far as its address tells. */
+  #isWelcome(): boolean {
+    return !this.#comesRound() && this.#isAllowed();
+  }
+
   /** Refuses a client that is most likely a connection of the ambassador itself, going round. */
   #comesRound(): boolean {
     const { localAddr, remoteAddr } = this.client;
@@ -108,26 +146,32 @@ export class Connection implements Watched, Handshake {
 
   /** Reads the header; whether the client can be served on. */
   async #readHeader(): Promise<boolean> {
-    const { handshakeTimeoutMs } = this.settings;
-    const { admission, log } = this.#context;
-    using _limit = handshakeTimeoutMs === 0 ? null : startDeadline(handshakeTimeoutMs, () => {
-      this.#refuseHeader(`no PROXY header within ${formatDuration(handshakeTimeoutMs)}`);
-    });
-    this.isHandshaking = true;
-    admission.handshakeBegins(this.#route.share, this);
     try {
       const read = await readProxyHeader(this.client);
       // Somebody has looked whether the port is open.
       if (read === undefined) this.#reason ??= "finished";
       else [this.#header, this.client] = [read.header, read.rest];
     } catch (error) {
-      if (error instanceof ProxyHeaderError) this.#refuseHeader(error.message);
+      if (error instanceof ProxyHeaderError) this.#refuse("bad_proxy_header", error.message);
       else this.#reason ??= "client_reset";
     } finally {
-      this.isHandshaking = false;
-      admission.handshakeEnded(this.#route.share, this);
       // Not before: now it is known who has come.
+      const { log } = this.#context;
       if (log.debugs) log.debug("connection_opened", this.#fields());
+    }
+    return this.#reason === undefined;
+  }
+
+  /** Shakes hands; whether the client can be served on. */
+  async #shakeHands(shakeHands: NonNullable<ActiveRoute["shakeHands"]>): Promise<boolean> {
+    this.#owes = "tls_failed";
+    try {
+      const stream = await shakeHands(this.client, this.settings);
+      if (stream === undefined) this.#reason ??= "finished";
+      else this.client = stream;
+    } catch (error) {
+      if (error instanceof TlsError) this.#refuse("tls_failed", error.message);
+      else this.#reason ??= "client_reset";
     }
     return this.#reason === undefined;
   }
@@ -136,13 +180,22 @@ export class Connection implements Watched, Handshake {
   giveWay(): void {
     // Before it has ended, so that one place is not given to many.
     this.#context.admission.handshakeEnded(this.#route.share, this);
-    this.#refuseHeader("no PROXY header yet, and another client needs the place");
+    this.#refuseHandshake("yet, and another client needs the place");
   }
 
-  #refuseHeader(error: string): void {
+  /** Ends a client that has not said in time what it owes. */
+  #refuseHandshake(when: string): void {
+    const owed = this.#owes === "tls_failed" ? "TLS handshake" : "PROXY header";
+    if (this.#owes !== undefined) this.#refuse(this.#owes, `no ${owed} ${when}`);
+  }
+
+  #refuse(reason: Refusal, error: string): void {
     if (this.#reason !== undefined) return;
-    this.#context.log.repeated("warn", "bad_proxy_header", { ...this.#fields(), error });
-    this.end("bad_proxy_header");
+    if (reason === "tls_failed") {
+      this.#route.counts.lastHandshakeError = { at: Date.now(), message: error };
+    }
+    this.#context.log.repeated("warn", reason, { ...this.#fields(), error });
+    this.end(reason);
   }
 
   #isAllowed(): boolean {
@@ -175,7 +228,8 @@ export class Connection implements Watched, Handshake {
       counts.connected((performance.now() - this.sinceMs) / 1000);
       return upstream;
     } catch (error) {
-      if (this.#reason === undefined) this.#notReached(error);
+      if (error instanceof LoopError) this.#cutLoopTo(error.target);
+      else if (this.#reason === undefined) this.#notReached(error);
       return undefined;
     } finally {
       this.#reach = undefined;
@@ -184,14 +238,15 @@ export class Connection implements Watched, Handshake {
 
   #notReached(error: unknown): void {
     // Whether the connect has been heard of before the reset is a matter of luck: both are one end.
-    if (isResetOnConnect(error)) {
-      this.#reason = "upstream_reset";
-      return;
-    }
-    this.#reason = "connect_failed";
+    if (isResetOnConnect(error)) this.#reason = "upstream_reset";
+    else this.#notConnected(error instanceof TlsError ? "tls_failed" : "connect_failed", error);
+  }
+
+  #notConnected(reason: "connect_failed" | "tls_failed", error: unknown): void {
+    this.#reason = reason;
     const message = describeError(error);
     this.#route.counts.connectFailed(message);
-    this.#context.log.repeated("warn", "connect_failed", { ...this.#fields(), error: message });
+    this.#context.log.repeated("warn", reason, { ...this.#fields(), error: message });
   }
 
   /** Says why the client is held. */
@@ -205,16 +260,16 @@ export class Connection implements Watched, Handshake {
    * accepted or not, and would be connected on; so until it is known that the loop is gone, this
    * route's clients of this machine are not: through whatever routes it went, it comes round here.
    */
-  #leadsBack(upstream: Stream): boolean {
-    if (!leadsTo(upstream, this.#context.listenersAt(upstream.remoteAddr.port))) return false;
+  #cutLoopTo({ name }: Target): void {
     this.#route.loopsUntilMs = performance.now() + LOOP_MS;
-    return this.#cutLoop();
+    this.#cutLoop(name);
   }
 
-  #cutLoop(): true {
+  #cutLoop(target = this.#route.targets.text): true {
     this.#reason ??= "loop";
     this.#context.log.repeated("error", "loop_detected", {
       ...this.#fields(),
+      target,
       hint: "the target leads back to this ambassador; point the route at the last target",
     });
     return true;
@@ -227,7 +282,18 @@ export class Connection implements Watched, Handshake {
     this.#stopRelay = () => resolve("finished");
     void relay(this.client, upstream, this.traffic).then(resolve);
     const end = await promise;
+    if (end === "upstream_reset" && upstream.refusal !== undefined) this.#refused(upstream.refusal);
     this.#reason ??= end;
+  }
+
+  /** The upstream was reached, and then would have nothing to do with this ambassador. */
+  #refused(refusal: string): void {
+    const error = new TlsError(refusal);
+    if (this.#reason === undefined) this.#notConnected("tls_failed", error);
+    const target = this.#target;
+    if (target !== undefined) {
+      this.#route.targets.failed(target, { error, sinceMs: performance.now() });
+    }
   }
 
   #close(): void {
@@ -248,6 +314,7 @@ export class Connection implements Watched, Handshake {
     if (!log.debugs) return;
     log.debug("connection_closed", {
       ...this.#fields(),
+      peer: this.client.peer,
       bytes_up: this.traffic.up.bytes,
       bytes_down: this.traffic.down.bytes,
       duration_ms: Math.round(performance.now() - this.sinceMs),

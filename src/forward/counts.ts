@@ -13,6 +13,7 @@ export const REASONS = [
   "connect_failed",
   "not_allowed",
   "bad_proxy_header",
+  "tls_failed",
   "loop",
 ] as const;
 /** One of {@linkcode REASONS}. */
@@ -22,7 +23,7 @@ export type Reason = typeof REASONS[number];
 export const CONNECT_SECONDS: readonly number[] = //
   [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
-/** A connect error worth showing. */
+/** An error worth showing. */
 export interface ConnectError {
   /** When, in milliseconds since the epoch. */
   readonly at: number;
@@ -44,6 +45,8 @@ export interface Counts {
   readonly acceptErrors: number;
   /** The last dial that failed. */
   readonly lastConnectError: ConnectError | undefined;
+  /** The last client whose TLS handshake failed. */
+  readonly lastHandshakeError: ConnectError | undefined;
   /** Upstreams reached, by the first of {@linkcode CONNECT_SECONDS} that bounds the time it took. */
   readonly connectBuckets: readonly number[];
   /** Seconds that reaching them took in all. */
@@ -60,6 +63,8 @@ export class RouteCounts {
   acceptErrors = 0;
   /** The last dial that failed. */
   lastConnectError: ConnectError | undefined;
+  /** The last client whose TLS handshake failed. */
+  lastHandshakeError: ConnectError | undefined;
   /** Connections closed, by reason. */
   readonly closed: Record<Reason, number>;
   /** Clients accepted. */
@@ -119,6 +124,7 @@ export class RouteCounts {
       connectErrors: this.#connectErrors,
       acceptErrors: this.acceptErrors,
       lastConnectError: this.lastConnectError,
+      lastHandshakeError: this.lastHandshakeError,
       connectBuckets: [...this.#connectBuckets],
       connectSecondsSum: this.#connectSecondsSum,
       bytesUp,

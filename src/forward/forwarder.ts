@@ -9,7 +9,7 @@ import type { Route } from "../config/routes.ts";
 import type { Listener, Stream } from "../net/stream.ts";
 import { giveUpPair, waitToAccept } from "../net/turns.ts";
 import type { Transports } from "../net/transports.ts";
-import { type ActiveRoute, bindRoutes } from "./active_route.ts";
+import { type ActiveRoute, bindRoutes, leadsTo } from "./active_route.ts";
 import { Admission, type Share } from "./admission.ts";
 import { Connection, type ConnectionContext } from "./connection.ts";
 import { watchLimits } from "./limits.ts";
@@ -78,7 +78,7 @@ export class Forwarder implements Disposable {
       log: options.log,
       admission: this.#admission,
       onShortage: (error) => this.#noteShortage(error),
-      listenersAt: (port) => this.#listenersByPort.get(port) ?? [],
+      leadsBack: (ends) => leadsTo(ends, this.#listenersByPort.get(ends.remoteAddr.port) ?? []),
     };
   }
 

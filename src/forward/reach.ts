@@ -5,7 +5,7 @@ import { describeError, errorCode, isResetOnConnect, isShortage } from "../base/
 import { some } from "../base/text.ts";
 import { Backoff, pause, startDeadline, timeoutError } from "../base/time.ts";
 import type { RouteSettings } from "../config/options.ts";
-import type { Stream } from "../net/stream.ts";
+import type { Ends, Stream } from "../net/stream.ts";
 import { missingDescriptor } from "../net/tcp.ts";
 import type { Admission, Dialler, Share } from "./admission.ts";
 import { patienceMs, type Target, type Targets } from "./targets.ts";
@@ -15,7 +15,7 @@ export interface ReachableRoute {
   /** Where to connect. */
   readonly targets: Targets;
   /** `connectTimeoutMs` limits one try, `retryMs` the time in which tries begin. */
-  readonly settings: Pick<RouteSettings, "connectTimeoutMs" | "retryMs">;
+  readonly settings: RouteSettings;
   /** What the route holds. */
   readonly share: Share;
 }
@@ -26,6 +26,19 @@ export interface ReachOptions {
   readonly admission: Admission;
   /** Told when the process has run out of descriptors or memory. */
   readonly onShortage: (error: unknown) => void;
+  /** Whether a connection leads back to this process. */
+  readonly leadsBack: (ends: Ends) => boolean;
+}
+
+/** The target is the ambassador itself. */
+export class LoopError extends Error {
+  /** Its class, as stack traces show it. */
+  override readonly name = "LoopError";
+
+  /** Takes the target. */
+  constructor(readonly target: Target) {
+    super("the target leads back to this ambassador");
+  }
 }
 
 /** An upstream, and which target it is. */
@@ -89,10 +102,10 @@ export class Reach implements Dialler {
         return await this.#tryOnce();
       } catch (error) {
         const leftMs = untilMs - performance.now();
-        // One who resets has been reached. Where descriptors are short others need this client's.
+        // Where descriptors are short others need this client's.
         const mayGoOn = leftMs > 0 && !this.#isCancelled &&
           this.#options.admission.mayHold(this.#route.share);
-        if (!mayGoOn || isResetOnConnect(error)) throw error;
+        if (!mayGoOn || isAnswer(error)) throw error;
         if (isFirst) onFirstFailure?.(error);
         this.#try = new AbortController();
         await pause(Math.min(backoff.next(), leftMs), this.#try.signal);
@@ -128,7 +141,7 @@ export class Reach implements Dialler {
 
   /** Whether a dial failed because of the target. */
   #isToBlame(error: unknown): boolean {
-    if (this.#isCancelled || isResetOnConnect(error)) return false;
+    if (this.#isCancelled || isAnswer(error)) return false;
     // No port is left here to connect from.
     if (errorCode(error) === "EADDRNOTAVAIL") return false;
     // One that was tried late may not have had the time to answer.
@@ -156,7 +169,7 @@ export class Reach implements Dialler {
         return { upstream, target };
       } catch (error) {
         target.load--;
-        if (order.length === 1 || this.#isCancelled || isResetOnConnect(error)) throw error;
+        if (order.length === 1 || this.#isCancelled || isAnswer(error)) throw error;
         failures.set(target, `${target.name} (${describeError(error)})`);
         if (this.#try.signal.aborted) throw this.#unreachable(failures);
       }
@@ -207,14 +220,21 @@ export class Reach implements Dialler {
     }
   }
 
-  async #dial({ endpoint, transport }: Target, signal: AbortSignal): Promise<Stream> {
-    const { share } = this.#route;
-    const { admission } = this.#options;
+  async #dial(target: Target, signal: AbortSignal): Promise<Stream> {
+    const { share, settings } = this.#route;
+    const { admission, leadsBack } = this.#options;
     this.sinceMs = performance.now();
     admission.dialBegins(share, this);
     let stream: Stream | undefined;
     try {
-      return stream = await transport.connect(endpoint, { signal, preface: this.#preface });
+      return stream = await target.transport.connect(target.endpoint, {
+        signal,
+        settings,
+        preface: this.#preface,
+        onConnected: (ends) => {
+          if (leadsBack(ends)) throw new LoopError(target);
+        },
+      });
     } finally {
       admission.dialEnded(share, this, stream !== undefined);
     }
@@ -231,4 +251,9 @@ export class Reach implements Dialler {
       ++this.#doubtfulLookups < MAX_DOUBTFUL_LOOKUPS;
     return shortage ?? (isDoubtful ? error : undefined);
   }
+}
+
+/** Whether a dial failed because of who answered it: no other try or target does better. */
+function isAnswer(error: unknown): boolean {
+  return isResetOnConnect(error) || error instanceof LoopError;
 }

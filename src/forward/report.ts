@@ -3,6 +3,7 @@
 
 import type { Counts } from "./counts.ts";
 import type { Ignored, Route } from "../config/routes.ts";
+import type { CertificateInUse } from "../net/credentials.ts";
 
 /** A target and what it has done so far. */
 export interface TargetReport {
@@ -36,6 +37,8 @@ export interface Report {
   readonly ready: boolean;
   /** Every route, in the order in which `check` prints them. */
   readonly routes: readonly RouteReport[];
+  /** This ambassador's own certificate, if it has one. */
+  readonly certificate: CertificateInUse | undefined;
   /** Variables that look like a route and are not forwarded. */
   readonly ignored: readonly Ignored[];
 }

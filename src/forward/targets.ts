@@ -168,7 +168,9 @@ export class Targets implements Disposable {
         const preface = localHeaderOf(settings);
         using _upstream = await target.transport.connect(target.endpoint, {
           signal: limit.signal,
+          settings,
           preface,
+          isTrial: true,
         });
         // A client may have been faster, and a connection that came too late says nothing.
         if (!signal.aborted) this.#isUp(target);

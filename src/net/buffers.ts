@@ -68,7 +68,8 @@ export class PumpBuffer implements Disposable {
   /** Chooses the size for the next read, after one of this many bytes that have been passed on. */
   adapt(count: number): void {
     bytesMoved += count;
-    const isFull = count === this.bytes.length;
+    // Nearly: what TLS puts around the bytes has been in the buffer too.
+    const isFull = count >= this.bytes.length - (this.bytes.length >> 3);
     if (this.#loan !== undefined) {
       if (isFull) this.#loan.movedAt = bytesMoved;
       else this[Symbol.dispose]();

@@ -111,7 +111,8 @@ export async function loadCredentials(
 }
 
 /** @throws {RangeError} if it is larger than anything that is meant here, or no file */
-async function readSmallFile(path: string): Promise<string> {
+/** The text of a file; throws where that can't be read, or is larger than any that is meant. */
+export async function readSmallFile(path: string): Promise<string> {
   const { isDirectory, isFile, size } = await Deno.stat(path);
   if (isDirectory) throw new RangeError("it is a directory");
   // A pipe could be read only once, and some devices never end.

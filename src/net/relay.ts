@@ -83,6 +83,7 @@ async function pump(from: Stream, to: Stream, { traffic, way }: PumpOptions): Pr
   using buffer = new PumpBuffer();
   using turns = new Turns();
   let isTaken = true;
+  let isCut = false;
   let lingering = 0;
   for (;;) {
     let count: number | null;
@@ -90,6 +91,7 @@ async function pump(from: Stream, to: Stream, { traffic, way }: PumpOptions): Pr
       count = await from.read(buffer.bytes);
     } catch {
       traffic.failure ??= unreadable;
+      isCut = true;
       from[Symbol.dispose]();
       break;
     }
@@ -132,7 +134,7 @@ async function pump(from: Stream, to: Stream, { traffic, way }: PumpOptions): Pr
   direction.finished = true;
   try {
     if (traffic.failure === unreadable && direction.bytes === 0) to[Symbol.dispose]();
-    else await to.closeWrite();
+    else await to.closeWrite(isCut);
   } catch {
     traffic.failure ??= unwritable;
   }

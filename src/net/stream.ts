@@ -1,19 +1,31 @@
 // What the forwarder needs of a transport, so that each is a file of its own. It knows none of them.
 
 import type { Address } from "../base/address.ts";
+import type { RouteSettings } from "../config/options.ts";
 
-/** A connection over any transport; `Deno.TcpConn` is one. */
-export interface Stream {
+/** Both ends of a connection. */
+export interface Ends {
   /** This side. */
   readonly localAddr: Address;
   /** The peer. */
   readonly remoteAddr: Address;
+}
+
+/** A connection over any transport; `Deno.TcpConn` is one. */
+export interface Stream extends Ends {
+  /** Who the peer is, where its certificate has said that. */
+  readonly peer?: string | undefined;
+  /** Why the peer has refused this side although it seemed to be connected, if it has. */
+  readonly refusal?: string | undefined;
   /** Fills a part of the buffer; null at the end of what the peer sends. */
   read(buffer: Uint8Array): Promise<number | null>;
   /** Takes at least one byte of the data, perhaps not all. Of no data, fails if the peer has reset. */
   write(data: Uint8Array): Promise<number>;
-  /** Tells the peer that nothing more comes (FIN). */
-  closeWrite(): Promise<void>;
+  /**
+   * Tells the peer that nothing more comes (FIN). With `isCut`, more was to come: a peer that can tell
+   * an end from a cut is not told of an end.
+   */
+  closeWrite(isCut?: boolean): Promise<void>;
   /** Closes both directions; may be called again. */
   [Symbol.dispose](): void;
 }
@@ -28,6 +40,12 @@ export interface ListenOptions {
 export interface ConnectOptions {
   /** Ends it. */
   readonly signal: AbortSignal;
+  /** What holds for the route. */
+  readonly settings: RouteSettings;
+  /** Told of the connection before anything is sent; what it throws ends it. */
+  readonly onConnected?: ((ends: Ends) => void) | undefined;
+  /** Whether it is only tried: then it is connected once the upstream has shown that it accepts that. */
+  readonly isTrial?: boolean;
   /** What the upstream gets before anything else, also before a handshake. */
   readonly preface?: Uint8Array | undefined;
 }
@@ -40,4 +58,10 @@ export interface Listener {
   accept(): Promise<Stream>;
   /** Stops listening. */
   close(): void;
+}
+
+/** Writes all of the data. */
+export async function writeAll(stream: Pick<Stream, "write">, data: Uint8Array): Promise<void> {
+  let rest = data;
+  while (rest.length > 0) rest = rest.subarray(await stream.write(rest));
 }

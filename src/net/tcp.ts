@@ -5,7 +5,13 @@ import { type Address, isIp } from "../base/address.ts";
 import { errorCode, isShortage } from "../base/errors.ts";
 import { startPause } from "../base/time.ts";
 import { lookUp } from "./names.ts";
-import type { ConnectOptions, Listener, ListenOptions, Stream } from "./stream.ts";
+import {
+  type ConnectOptions,
+  type Listener,
+  type ListenOptions,
+  type Stream,
+  writeAll,
+} from "./stream.ts";
 
 /** The next address has its turn when those before it have not answered for so long (RFC 8305). */
 const NEXT_ADDRESS_MS = 250;
@@ -80,20 +86,15 @@ function lacksFamily(error: unknown): boolean {
  */
 export async function connectTcp(
   { hostname, port }: Address,
-  { signal, preface }: ConnectOptions,
+  { signal, onConnected, preface }: Pick<ConnectOptions, "signal" | "onConnected" | "preface">,
 ): Promise<Stream> {
   const stream = isIp(hostname)
     ? await connectTo(hostname, port, signal)
     : await connectToFirst(await lookUp(hostname, signal), port, signal);
-  if (preface !== undefined) await writeFirst(stream, preface);
-  return stream;
-}
-
-/** Writes what comes first; the stream is closed if that fails. */
-async function writeFirst(stream: Stream, preface: Uint8Array): Promise<void> {
   try {
-    let rest = preface;
-    while (rest.length > 0) rest = rest.subarray(await stream.write(rest));
+    onConnected?.(stream);
+    if (preface !== undefined) await writeAll(stream, preface);
+    return stream;
   } catch (error) {
     stream[Symbol.dispose]();
     throw error;

@@ -1,9 +1,12 @@
 // The table of transports: how each protocol listens and connects. A new protocol is a row here and a
-// file of its own.
+// file of its own; what only some routes want is loaded for them alone.
 
 import type { Address, Protocol } from "../base/address.ts";
+import { ConfigError } from "../base/errors.ts";
+import type { RouteSettings } from "../config/options.ts";
 import type { ConnectOptions, Listener, ListenOptions, Stream } from "./stream.ts";
 import { connectTcp, listenTcp } from "./tcp.ts";
+import type { TlsOptions } from "./tls.ts";
 
 /** How one protocol listens and connects. */
 export interface Transport {
@@ -19,12 +22,49 @@ export interface Transport {
    * @throws the error of the last address; the signal's reason as soon as it aborts
    */
   connect(address: Address, options: ConnectOptions): Promise<Stream>;
+  /**
+   * What a client owes before it is served, if anything.
+   *
+   * @returns the stream to go on with; undefined if the client has left without a byte
+   * @throws {TlsError} if the client is not to be served
+   */
+  shakeHands?(client: Stream, settings: RouteSettings): Promise<Stream | undefined>;
 }
 
 /** A transport for each protocol. */
 export type Transports = Readonly<Record<Protocol, Transport>>;
 
-/** Those of this program. */
-export const TRANSPORTS: Transports = {
-  tcp: { listen: listenTcp, connect: connectTcp },
-};
+const TCP: Transport = { listen: listenTcp, connect: connectTcp };
+
+/** Those of routes without TLS. */
+export const PLAIN_TRANSPORTS: Transports = { tcp: TCP, tls: unprepared() };
+
+/** Stands for TLS where no route wants it. */
+function unprepared(): Transport {
+  function fail(): never {
+    throw new Error("TLS was not prepared");
+  }
+  return { listen: fail, connect: fail };
+}
+
+/**
+ * Makes sure that this Deno has a TLS that can be trusted: older ones let everybody in.
+ *
+ * @throws {ConfigError} if it has not
+ */
+export function requireTls(): void {
+  const [major = 0, minor = 0] = Deno.version.deno.split(".").map(Number);
+  if (major > 2 || (major === 2 && minor >= 9)) return;
+  const message = `TLS needs Deno 2.9 or later, and this is ${Deno.version.deno}`;
+  throw new ConfigError([{ message, hint: "use a release that was built with it" }]);
+}
+
+/**
+ * Those of routes with TLS: loads what that takes.
+ *
+ * @throws {ConfigError} if the TLS of this Deno is not the one that this program knows
+ */
+export async function loadTransports(tls: TlsOptions): Promise<Transports> {
+  const { createTls } = await import("./tls.ts");
+  return { tcp: TCP, tls: createTls(tls) };
+}

@@ -40,8 +40,8 @@ export class Unread implements Stream {
   }
 
   /** Tells the peer that nothing more comes (FIN). */
-  closeWrite(): Promise<void> {
-    return this.#stream.closeWrite();
+  closeWrite(isCut?: boolean): Promise<void> {
+    return this.#stream.closeWrite(isCut);
   }
 
   /** Closes the stream. What is unread is gone, as with any closed socket. */

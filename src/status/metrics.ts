@@ -68,6 +68,11 @@ const ROUTE_METRICS: readonly Metric<RouteReport>[] = [
 
 const PROGRAM_METRICS: readonly Metric<Report>[] = [
   [
+    "ambassador_tls_certificate_expiry_timestamp_seconds gauge",
+    "When this ambassador's own certificate expires, since unix epoch in seconds.",
+    ({ certificate }) => certificate === undefined ? [] : [[certificate.notAfterMs / 1000]],
+  ],
+  [
     "ambassador_build_info gauge",
     "Always 1; the version is in the label.",
     ({ version }) => [[1, label("version", version)]],

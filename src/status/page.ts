@@ -2,7 +2,7 @@
 // a report in, HTML out. Everything that came from outside is escaped in `markup`, and nowhere else.
 
 import { formatAddress } from "../base/address.ts";
-import type { ConnectError } from "../forward/counts.ts";
+import type { Counts } from "../forward/counts.ts";
 import { SCRIPT, STYLE } from "./page_assets.ts";
 import type { Report, RouteReport, TargetReport } from "../forward/report.ts";
 import type { Ignored } from "../config/routes.ts";
@@ -48,7 +48,7 @@ export function* formatPage(report: Report, now: number): Generator<string> {
 <table>
 <thead><tr><th>Route</th><th>Listen</th><th>Target</th><th class="number">Open</th>
 <th class="number">Total</th><th class="number">Up</th><th class="number">Down</th>
-<th class="number">Failed</th><th>Last connect error</th></tr></thead>
+<th class="number">Failed</th><th>Last error</th></tr></thead>
 <tbody>`;
   for (const route of routes) yield routeRow(route, now);
   yield "</tbody>\n</table>\n";
@@ -91,7 +91,7 @@ function routeRow({ route, targets, counts }: RouteReport, now: number): string 
 <td class="number" data-label="Up" title="${formatNumber(up)}">${formatBytes(up)}</td>
 <td class="number" data-label="Down" title="${formatNumber(down)}">${formatBytes(down)}</td>
 <td class="number ${bad}" data-label="Failed">${formatNumber(failed)}</td>
-` + errorCell(counts.lastConnectError, now);
+` + errorCell(counts, now);
 }
 
 function targetsCell(targets: readonly TargetReport[]): string {
@@ -104,11 +104,14 @@ ${formatNumber(open)} open, ${formatNumber(connections)} so far</span>`;
   return `<td data-label="Target"><span>${rows.join("")}</span></td>`;
 }
 
-function errorCell(error: ConnectError | undefined, now: number): string {
-  if (error === undefined) return `<td class="empty"></td></tr>`;
-  const { at, message } = error;
-  return markup`<td data-label="Last connect error"><span><span class="bad">${message}</span>
-<span class="when">${formatTime(at)}, ${formatSpan(now - at)} ago</span></span></td></tr>`;
+function errorCell({ lastConnectError, lastHandshakeError }: Counts, now: number): string {
+  const errors = [lastConnectError, lastHandshakeError].filter((error) => error !== undefined);
+  if (errors.length === 0) return `<td class="empty"></td></tr>`;
+  const rows = errors.map(({ at, message }) =>
+    markup`<span class="bad">${message}</span>
+<span class="when">${formatTime(at)}, ${formatSpan(now - at)} ago</span>`
+  );
+  return `<td data-label="Last error"><span>${rows.join("\n")}</span></td></tr>`;
 }
 
 function* ignoredTable(ignored: readonly Ignored[]): Generator<string> {

@@ -79,7 +79,7 @@ Deno.test("compileArguments() builds in net and env and nothing else", () => {
   const args = compileArguments({ importMap: "deno.json" });
   const grants = args.filter((arg) => /^(?:-P|-A|-[A-Z]|--allow|--permission)/.test(arg));
   assertEquals(grants, ["-P"]);
-  assertEquals(config.permissions, { default: { net: true, env: true } });
+  assertEquals(config.permissions, { default: { net: true, env: true, read: ["/"] } });
 });
 
 Deno.test("compileArguments() never asks for more and keeps no code cache", () => {

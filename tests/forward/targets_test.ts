@@ -7,7 +7,7 @@ import { DEFAULT_SETTINGS } from "../../src/config/settings.ts";
 import { activate } from "../../src/forward/active_route.ts";
 import { Reach } from "../../src/forward/reach.ts";
 import { Targets } from "../../src/forward/targets.ts";
-import { TRANSPORTS } from "../../src/net/transports.ts";
+import { PLAIN_TRANSPORTS } from "../../src/net/transports.ts";
 import { freePort, within } from "../helpers/mod.ts";
 import { routeContext, routeTo } from "../helpers/routes.ts";
 
@@ -28,7 +28,7 @@ function targetsOf(count: number, settings: Partial<RouteSettings> = {}): Tried 
   }));
   const targets = new Targets(endpoints, {
     settings: { ...DEFAULT_SETTINGS, failTimeoutMs: 3_600_000, ...settings },
-    transports: TRANSPORTS,
+    transports: PLAIN_TRANSPORTS,
     // At debug nothing is left for later.
     log: createLog({ level: "debug", format: "text", write }),
     fields: { route: "A", listen: "[::]:1" },
@@ -125,7 +125,11 @@ Deno.test("Reach names what failed in the order of the route, whatever that of t
   if (target === undefined) return;
   const active = activate({ ...route, targets: [target, { ...target, ...second }] }, [], context);
   for (let turn = 0; turn < 2; turn++) {
-    const reaching = new Reach(active, { ...context, onShortage: () => {} });
+    const reaching = new Reach(active, {
+      ...context,
+      onShortage: () => {},
+      leadsBack: () => false,
+    });
     const { message } = await assertRejects(() => within(reaching.connect(), "the dial"), Error);
     assertEquals(
       message,

@@ -31,7 +31,7 @@ export function serveClient(
   const connection = new Connection(client, route, {
     ...context,
     onShortage: () => {},
-    listenersAt: () => [],
+    leadsBack: () => false,
   });
   const { counts } = route;
   const reason = (): Reason | undefined => REASONS.find((one) => counts.closed[one] === 1);

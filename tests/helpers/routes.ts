@@ -5,14 +5,14 @@ import type { RouteSettings } from "../../src/config/options.ts";
 import { createLog } from "../../src/base/log.ts";
 import type { RouteContext } from "../../src/forward/active_route.ts";
 import { Admission } from "../../src/forward/admission.ts";
-import { TRANSPORTS } from "../../src/net/transports.ts";
+import { PLAIN_TRANSPORTS } from "../../src/net/transports.ts";
 import type { Route } from "../../src/config/routes.ts";
 import { DEFAULT_SETTINGS } from "../../src/config/settings.ts";
 
 /** What a route is put to work with, where nothing is short and nobody reads the log. */
 export function routeContext(): RouteContext {
   const log = createLog({ level: "debug", format: "text", write: () => {} });
-  return { transports: TRANSPORTS, log, admission: new Admission(0, []) };
+  return { transports: PLAIN_TRANSPORTS, log, admission: new Admission(0, []) };
 }
 
 /** A TCP route with one target, and with the defaults but for what is given. */

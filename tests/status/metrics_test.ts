@@ -30,6 +30,7 @@ function reportOf(counts: RouteCounts, aliases: readonly string[] = ["REDIS"]): 
   return {
     version: "1.2.3",
     startedAt: 1500,
+    certificate: undefined,
     ready: true,
     routes: [{
       route,

@@ -23,6 +23,7 @@ function report({ aliases = ["REDIS"], ready = true } = {}): Report {
   return {
     version: "1.2.3",
     startedAt: NOW - 100_000_000,
+    certificate: undefined,
     ready,
     routes: [{
       route,

@@ -43,6 +43,7 @@ function report({ ready = true } = {}): Report {
   return {
     version: "1.2.3",
     startedAt: 0,
+    certificate: undefined,
     ready,
     routes: [{
       route,

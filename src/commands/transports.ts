@@ -1,0 +1,43 @@
+// The transports that routes want. TLS is loaded, and its files are read, only where one of them does.
+
+import type { Endpoint } from "../base/address.ts";
+import type { Options } from "../config/options.ts";
+import { CredentialFiles } from "../net/credential_files.ts";
+import {
+  loadTransports,
+  PLAIN_TRANSPORTS,
+  requireTls,
+  type Transports,
+} from "../net/transports.ts";
+
+/** What routes are reached by. */
+export interface Prepared {
+  /** How each protocol listens and connects. */
+  readonly transports: Transports;
+  /** Certificates and trust; undefined where no route speaks TLS. */
+  readonly credentials?: CredentialFiles;
+}
+
+/**
+ * Makes ready what the routes want.
+ *
+ * @throws {ConfigError} with everything that is wrong with certificates, keys and trust; or if this Deno
+ *   can't speak TLS
+ */
+export async function prepareTransports(
+  routes: readonly { readonly listen?: Endpoint; readonly targets: readonly Endpoint[] }[],
+  options: Options,
+): Promise<Prepared> {
+  const endpoints = routes.flatMap(({ listen, targets }) =>
+    listen ? [listen, ...targets] : targets
+  );
+  if (endpoints.every(({ protocol }) => protocol !== "tls")) {
+    return { transports: PLAIN_TRANSPORTS };
+  }
+  // First: where TLS can't be spoken, nothing else that may be wrong matters.
+  requireTls();
+  const credentials = await CredentialFiles.open(options);
+  const { tlsClient } = options;
+  const tls = { tlsClient, credentials: () => credentials.current };
+  return { transports: await loadTransports(tls), credentials };
+}

@@ -1,0 +1,178 @@
+// TLS: a listener of TCP whose clients then shake hands, and connecting to an upstream that does. Whom to
+// trust is asked at every connection, and answered twice: by the library, and by `Trust`, since the
+// library lets those in who resume a session of another trust, and a few more.
+
+import { type Address, isIp } from "../base/address.ts";
+import { quote } from "../base/text.ts";
+import { TimeLimit } from "../base/time.ts";
+import type { Options, RouteSettings } from "../config/options.ts";
+import { hasHost } from "./certificate.ts";
+import type { Credentials } from "./credentials.ts";
+import { startTls } from "./starttls.ts";
+import type { ConnectOptions, Stream } from "./stream.ts";
+import { connectTcp, listenTcp } from "./tcp.ts";
+import { TlsEngine } from "./tls_engine.ts";
+import { REFUSALS, TlsError } from "./tls_error.ts";
+import { TlsStream } from "./tls_stream.ts";
+import { isUnclear } from "./tls_words.ts";
+import type { Transport } from "./transports.ts";
+import type { Trust } from "./trust.ts";
+
+/** How long an upstream that is only tried may take to refuse, in milliseconds. */
+const REFUSAL_MS = 500;
+
+/** What TLS is spoken with. */
+export interface TlsOptions {
+  /** Who this ambassador is and whom it trusts, now. */
+  readonly credentials: () => Credentials;
+  /** Whether clients need a certificate. */
+  readonly tlsClient: Options["tlsClient"];
+}
+
+/** The transport of TLS. */
+export function createTls(options: TlsOptions): Transport {
+  return {
+    listen: listenTcp,
+    connect: (address, connectOptions) => connectTls(address, connectOptions, options.credentials),
+    shakeHands: (client, settings) => acceptTls(client, settings, options),
+  };
+}
+
+/** Shakes hands with a client; undefined if it leaves without a byte. */
+async function acceptTls(
+  client: Stream,
+  { tlsAllow }: RouteSettings,
+  { credentials, tlsClient }: TlsOptions,
+): Promise<Stream | undefined> {
+  const { cert, key, clientTrust } = credentials();
+  const needsCertificate = tlsClient === "required";
+  using opened = new DisposableStack();
+  const engine = opened.use(
+    new TlsEngine({ isServer: true, cert, key, ca: clientTrust?.pem, needsCertificate }),
+  );
+  const stream = new TlsStream(client, engine, "the client");
+  const isHere = await stream.shakeHands(() => {
+    if (!needsCertificate) return;
+    // What is trusted now, and not when the handshake began.
+    const { clientTrust } = credentials();
+    const { peerChain } = engine;
+    if (peerChain.length === 0 || clientTrust === undefined) {
+      throw new TlsError("the client sent no certificate");
+    }
+    const { names, subject } = clientTrust.verify(peerChain, {
+      purpose: "client",
+      nowMs: Date.now(),
+    });
+    heed(engine);
+    if (!tlsAllow.has(names)) {
+      throw new TlsError(`--tls-allow does not name the client: ${subject}`);
+    }
+    stream.peer = subject;
+  });
+  if (!isHere) return undefined;
+  opened.move();
+  return stream;
+}
+
+/** Connects, shakes hands, and makes sure that it is the upstream that is wanted. */
+async function connectTls(
+  address: Address,
+  options: ConnectOptions,
+  credentials: () => Credentials,
+): Promise<Stream> {
+  try {
+    return await dial(address, options, { credentials });
+  } catch (error) {
+    if (!isUnclear(error)) throw error;
+    throw await diagnose(address, options, { credentials }) ?? error;
+  }
+}
+
+interface DialContext {
+  readonly credentials: () => Credentials;
+  /** Whether it is only to be learned what is wrong with the certificate. */
+  readonly isDiagnosis?: boolean;
+}
+
+/**
+ * Says what is wrong with an upstream's certificate where the library does not (Deno 2.9.6: expired and
+ * signed by a stranger are one to it, and it keeps the certificate to itself). The upstream is refused
+ * already: it is asked for its certificate once more, and sent nothing.
+ */
+async function diagnose(
+  address: Address,
+  options: ConnectOptions,
+  { credentials }: DialContext,
+): Promise<TlsError | undefined> {
+  try {
+    const stream = await dial(address, options, { credentials, isDiagnosis: true });
+    stream[Symbol.dispose]();
+  } catch (error) {
+    if (error instanceof TlsError) return error;
+  }
+  return undefined;
+}
+
+async function dial(
+  address: Address,
+  options: ConnectOptions,
+  { credentials, isDiagnosis = false }: DialContext,
+): Promise<Stream> {
+  const { signal, settings, isTrial } = options;
+  const tcp = await connectTcp(address, options);
+  using opened = new DisposableStack();
+  opened.use(tcp);
+  const close = (): void => tcp[Symbol.dispose]();
+  signal.addEventListener("abort", close);
+  if (signal.aborted) close();
+  opened.defer(() => signal.removeEventListener("abort", close));
+  try {
+    await startTls(tcp, settings.starttls);
+    const host = settings.tlsName ?? address.hostname;
+    const { cert, key, upstreamTrust: { pem: ca } } = credentials();
+    const own = isDiagnosis ? {} : { cert, key };
+    const serverName = isIp(host) ? undefined : host.replace(/\.$/, "");
+    const engine = opened.use(
+      new TlsEngine({ isServer: false, ...own, ca, serverName, isDiagnosis }),
+    );
+    const stream = new TlsStream(tcp, engine, "the upstream");
+    const isThere = await stream.shakeHands(() => {
+      stream.peer = verifyUpstream(engine, host, credentials().upstreamTrust);
+    });
+    if (!isThere) throw new TlsError("the upstream closed the connection during the handshake");
+    if (isTrial) {
+      using limit = new TimeLimit(REFUSAL_MS, signal);
+      await stream.untilAccepted(limit.signal);
+    }
+    signal.throwIfAborted();
+    opened.move();
+    signal.removeEventListener("abort", close);
+    return stream;
+  } catch (error) {
+    throw signal.aborted ? abortedInHandshake(signal.reason) : error;
+  }
+}
+
+/** Who the upstream is; throws if it is not the one that is wanted. */
+function verifyUpstream(engine: TlsEngine, host: string, trust: Trust): string {
+  const leaf = trust.verify(engine.peerChain, { purpose: "server", nowMs: Date.now() });
+  heed(engine);
+  if (!hasHost(leaf, host)) {
+    throw new TlsError(`the certificate is not for the name ${quote(host)}: ${leaf.subject}`);
+  }
+  return leaf.subject;
+}
+
+/** Refuses a peer that the library would not have. */
+function heed({ complaint }: TlsEngine): void {
+  if (complaint !== "") throw new TlsError(REFUSALS.unknownAuthority);
+}
+
+/** A server that waits for its client to speak never answers a handshake. */
+function abortedInHandshake(reason: unknown): unknown {
+  if (!(reason instanceof DOMException) || reason.name !== "TimeoutError") return reason;
+  return new DOMException(
+    `${reason.message} to the TLS handshake: it may not speak TLS`,
+    reason.name,
+  );
+}

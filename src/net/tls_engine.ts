@@ -1,0 +1,227 @@
+// TLS without a socket: what the peer sends goes in, what the peer is to get comes out. It is the TLS of
+// Deno's node:tls (rustls) without the streams that node puts around it, which halve its speed. All that
+// is known of Deno's insides stands here; measured on Deno 2.9.6. It knows nothing of trust but what the
+// library says.
+
+import { Duplex } from "node:stream";
+import { createSecureContext, TLSSocket } from "node:tls";
+import { ConfigError } from "../base/errors.ts";
+import { TlsError } from "./tls_error.ts";
+
+/** Who an engine is, and whom it trusts: PEM. */
+export interface EngineOptions {
+  /** Whether it is the server. */
+  readonly isServer: boolean;
+  /** Its certificate, with the chain after it. */
+  readonly cert?: string | undefined;
+  /** The key of its certificate. */
+  readonly key?: string | undefined;
+  /** Whom it trusts; the roots that Deno brings unless given. */
+  readonly ca?: string | undefined;
+  /** Of a server: whether clients need a certificate. */
+  readonly needsCertificate?: boolean;
+  /** Of a client: the name that is asked for (SNI); none unless given. */
+  readonly serverName?: string | undefined;
+  /** Of a client: whether it takes any certificate, since it has refused the server before. */
+  readonly isDiagnosis?: boolean;
+}
+
+/** What makes a handshake or a connection fail, as the library says it. */
+export class EngineError extends Error {
+  /** Its class, as stack traces show it. */
+  override readonly name = "EngineError";
+
+  /** Takes the library's words, and the code that OpenSSL has for it (`ERR_SSL_WRONG_VERSION_NUMBER`). */
+  constructor(message: string, readonly code: string) {
+    super(message);
+  }
+}
+
+/** What node:tls keeps behind `socket._handle`, as far as it is used here. */
+interface TlsWrap {
+  onread(data: ArrayBuffer | undefined): void;
+  onhandshakedone(): void;
+  onerror(error: Error & { readonly code?: string }): void;
+  initClientTls(serverName: string, context: object): number;
+  initServerTls(context: object): number;
+  attachJsStream(): number;
+  setHandle(handle: object): void;
+  start(): number;
+  readStart(): number;
+  readBuffer(data: Uint8Array): void;
+  writeBuffer(request: object, data: Uint8Array): number;
+  drainEncOut(): Uint8Array<ArrayBuffer>;
+  shutdown(request: object): number;
+  verifyError(): string;
+  getProtocol(result: { protocol?: string }): void;
+  getPeerCertificateChain(): { readonly certificates: readonly Iterable<number>[] } | null;
+  destroySsl(): void;
+}
+
+type TlsWrapClass = new (kind: number, provider: number) => TlsWrap;
+
+const KIND = { client: 0, server: 1 } as const;
+
+/** What is asked of Deno's TLS; another Deno may have it no more. */
+const NEEDED = [
+  "initClientTls",
+  "initServerTls",
+  "attachJsStream",
+  "setHandle",
+  "start",
+  "readStart",
+  "readBuffer",
+  "writeBuffer",
+  "drainEncOut",
+  "shutdown",
+  "verifyError",
+  "getProtocol",
+  "getPeerCertificateChain",
+  "destroySsl",
+] as const satisfies readonly (keyof TlsWrap)[];
+
+const Wrap = findWrap();
+
+/** The class is not exported: it is taken from a socket that is made for that and goes nowhere. */
+function findWrap(): TlsWrapClass {
+  const nowhere = new Duplex({ read: () => {}, write: (_data, _encoding, done) => done() });
+  const socket = new TLSSocket(nowhere as never, { isServer: true });
+  const { _handle: handle } = socket as unknown as { readonly _handle: TlsWrap | null };
+  const missing = NEEDED.filter((name) => typeof handle?.[name] !== "function");
+  socket.destroy();
+  if (handle === null || missing.length > 0) {
+    const message = `TLS: that of Deno ${Deno.version.deno} has no ${missing.join(", ")}`;
+    throw new ConfigError([{ message, hint: "use the Deno that the release was built with" }]);
+  }
+  return Object.getPrototypeOf(handle).constructor;
+}
+
+/** How much is encrypted in one go: Deno takes no more of a write at once, and forgets the rest. */
+const MAX_WRITE_BYTES = 48 * 1024;
+
+/** Stands for a request whose end nobody waits for. */
+const REQUEST = {};
+
+/** One side of one connection. */
+export class TlsEngine implements Disposable {
+  /** Whether the handshake is done, as far as the library is concerned. */
+  isEstablished = false;
+  /** Whether the peer has said that nothing more comes (close_notify). */
+  isEnded = false;
+  readonly #wrap: TlsWrap;
+  /** Decrypted bytes that nobody has taken yet. */
+  #plain: Uint8Array[] = [];
+  #error: EngineError | undefined;
+
+  /**
+   * Sends nothing yet.
+   *
+   * @throws {TlsError} if the certificate and its key can't be used
+   */
+  constructor({ isServer, cert, key, ca, serverName, ...options }: EngineOptions) {
+    const { needsCertificate = false, isDiagnosis = false } = options;
+    const wrap = new Wrap(isServer ? KIND.server : KIND.client, 0);
+    const { context } = createSecureContext({ cert, key, ca, minVersion: "TLSv1.2" });
+    const settings = {
+      ...context as object,
+      // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
+      rejectUnauthorized: !isDiagnosis,
+      requestCert: isServer ? needsCertificate : true,
+    };
+    const status = isServer
+      ? wrap.initServerTls(settings)
+      : wrap.initClientTls(serverName ?? "", settings);
+    if (status !== 0) throw new TlsError("this ambassador's certificate or key can't be used");
+    wrap.attachJsStream();
+    wrap.onread = (data) => {
+      if (data === undefined) this.isEnded = true;
+      else this.#plain.push(new Uint8Array(data));
+    };
+    wrap.onhandshakedone = () => this.isEstablished = true;
+    wrap.onerror = ({ message, code = "" }) => this.#error ??= new EngineError(message, code);
+    wrap.setHandle(wrap);
+    wrap.readStart();
+    this.#wrap = wrap;
+  }
+
+  /** Begins the handshake. */
+  start(): void {
+    this.#wrap.start();
+    this.#check();
+  }
+
+  /**
+   * Takes what the peer has sent; the bytes may be used again afterwards. There may be something to
+   * send then, also after an error: the alert that tells the peer.
+   *
+   * @throws {EngineError} if it is not what TLS allows here
+   */
+  receive(data: Uint8Array): void {
+    this.#wrap.readBuffer(data);
+    this.#check();
+  }
+
+  /** Fills a part of the buffer with what has been received; 0 if there is nothing. */
+  read(buffer: Uint8Array): number {
+    const [first] = this.#plain;
+    if (first === undefined) return 0;
+    if (first.length <= buffer.length) {
+      buffer.set(first);
+      this.#plain.shift();
+      return first.length;
+    }
+    buffer.set(first.subarray(0, buffer.length));
+    this.#plain[0] = first.subarray(buffer.length);
+    return buffer.length;
+  }
+
+  /**
+   * Encrypts the beginning of the data, and says how many bytes that was.
+   *
+   * @throws {EngineError} if it can't
+   */
+  write(data: Uint8Array): number {
+    const part = data.length > MAX_WRITE_BYTES ? data.subarray(0, MAX_WRITE_BYTES) : data;
+    this.#wrap.writeBuffer(REQUEST, part);
+    this.#check();
+    return part.length;
+  }
+
+  /** Tells the peer that nothing more comes (close_notify). */
+  end(): void {
+    this.#wrap.shutdown(REQUEST);
+  }
+
+  /** What is to be sent to the peer; nothing of it comes again. */
+  takeOutput(): Uint8Array<ArrayBuffer> {
+    return this.#wrap.drainEncOut();
+  }
+
+  /** What the library has against the peer's certificate; empty if nothing. */
+  get complaint(): string {
+    return this.#wrap.verifyError();
+  }
+
+  /** The version in use: `TLSv1.3`. */
+  get version(): string {
+    const result: { protocol?: string } = {};
+    this.#wrap.getProtocol(result);
+    return result.protocol ?? "";
+  }
+
+  /** The peer's certificates as it sent them, its own first, in DER; also when a session is resumed. */
+  get peerChain(): readonly Uint8Array<ArrayBuffer>[] {
+    const { certificates = [] } = this.#wrap.getPeerCertificateChain() ?? {};
+    return certificates.map((der) => Uint8Array.from(der));
+  }
+
+  /** Forgets all; the wrap refers to itself, and would never be collected. */
+  [Symbol.dispose](): void {
+    this.#plain = [];
+    this.#wrap.destroySsl();
+  }
+
+  #check(): void {
+    if (this.#error !== undefined) throw this.#error;
+  }
+}

@@ -1,0 +1,188 @@
+// A stream of TLS over another stream: the handshake, and then bytes both ways. It knows nothing of whom
+// to trust: whoever makes it asks it for the peer's certificates once the handshake is done.
+
+import type { Address } from "../base/address.ts";
+import { isPeerGone } from "../base/errors.ts";
+import { type Stream, writeAll } from "./stream.ts";
+import type { TlsEngine } from "./tls_engine.ts";
+import { TlsError } from "./tls_error.ts";
+import { explain, type Role } from "./tls_words.ts";
+
+/** How much of the peer's handshake is read at once. */
+const HANDSHAKE_BYTES = 4096;
+
+/** The largest record, and some more: what is read at once while one is incomplete. */
+const RECORD_BYTES = 17 * 1024;
+/** What is kept of the beginning of a handshake that fails: enough to say what was spoken instead. */
+const FIRST_BYTES = 16;
+
+/** A server that wants another certificate says so, or it only hangs up: this program can't say it. */
+const REFUSED_SILENTLY =
+  "the upstream closed the connection after the handshake: it may not accept this ambassador";
+
+/** A stream over TLS. */
+export class TlsStream implements Stream {
+  /** This side. */
+  readonly localAddr: Address;
+  /** The peer. */
+  readonly remoteAddr: Address;
+  /** Who the peer is, by its certificate; whoever has checked that says it. */
+  peer: string | undefined;
+  /** Why the peer has refused this side after the handshake, if it has. */
+  refusal: string | undefined;
+  readonly #stream: Stream;
+  readonly #engine: TlsEngine;
+  readonly #role: Role;
+  /** Whether the peer has taken the handshake for good: in TLS 1.3 a server refuses after its end. */
+  #isAccepted = true;
+  #isWriting = false;
+  #written = Promise.resolve();
+
+  /** Takes both over; `role` is what the peer is. */
+  constructor(stream: Stream, engine: TlsEngine, role: Role) {
+    this.localAddr = stream.localAddr;
+    this.remoteAddr = stream.remoteAddr;
+    this.#stream = stream;
+    this.#engine = engine;
+    this.#role = role;
+  }
+
+  /**
+   * Shakes hands.
+   *
+   * @param verify Throws if the peer is not to be served. Until it returns the peer is sent nothing that
+   *   it could take for a welcome.
+   * @returns false if the peer left without a byte
+   * @throws {TlsError} if it fails, in plain words
+   * @throws what the stream below throws
+   */
+  async shakeHands(verify: () => void): Promise<boolean> {
+    const engine = this.#engine;
+    const buffer = new Uint8Array(HANDSHAKE_BYTES);
+    let first: Uint8Array | undefined;
+    engine.start();
+    while (!engine.isEstablished) {
+      const count = await this.#answer(buffer);
+      if (count === null) {
+        if (first === undefined) return false;
+        throw new TlsError(`${this.#role} closed the connection during the handshake`);
+      }
+      first ??= buffer.slice(0, Math.min(count, FIRST_BYTES));
+      try {
+        engine.receive(buffer.subarray(0, count));
+      } catch (error) {
+        // The peer is told; if it is not there any more, that is no news.
+        await this.#flush().catch(() => {});
+        throw explain(error, { role: this.#role, first });
+      }
+    }
+    verify();
+    this.#isAccepted = this.#role === "the client" || engine.version !== "TLSv1.3";
+    await this.#flush();
+    return true;
+  }
+
+  /**
+   * Resolves once the upstream has answered the handshake in a way that no refusal does, or when the
+   * signal aborts: one that only waits can't be told from one that has accepted.
+   *
+   * @throws {TlsError} if it refuses
+   */
+  async untilAccepted(signal: AbortSignal): Promise<void> {
+    if (this.#isAccepted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    signal.addEventListener("abort", () => resolve());
+    if (signal.aborted) return;
+    await Promise.race([promise, this.#receive(new Uint8Array(HANDSHAKE_BYTES))]);
+  }
+
+  /** Fills a part of the buffer; null at the peer's close_notify. */
+  async read(buffer: Uint8Array): Promise<number | null> {
+    const engine = this.#engine;
+    // Encrypted bytes lie in the same buffer for a moment, so that no other is needed.
+    let room = buffer;
+    for (;;) {
+      const count = engine.read(buffer);
+      if (count > 0) return count;
+      if (engine.isEnded) return null;
+      await this.#receive(room);
+      if (buffer.length < RECORD_BYTES) room = new Uint8Array(RECORD_BYTES);
+    }
+  }
+
+  /** Encrypts and writes some of the data; of none, fails if the peer has reset. */
+  async write(data: Uint8Array): Promise<number> {
+    if (data.length === 0) return await this.#stream.write(data);
+    const count = this.#engine.write(data);
+    await this.#flush();
+    return count;
+  }
+
+  /** Tells the peer that nothing more comes: close_notify, unless more was to come, and FIN. */
+  async closeWrite(isCut = false): Promise<void> {
+    if (!isCut) {
+      this.#engine.end();
+      await this.#flush();
+    }
+    await this.#stream.closeWrite(isCut);
+  }
+
+  /** Closes both directions, without a close_notify. */
+  [Symbol.dispose](): void {
+    this.#stream[Symbol.dispose]();
+    this.#engine[Symbol.dispose]();
+  }
+
+  /** Sends what this side has to say, and reads what the peer says to it; null if it has gone. */
+  async #answer(buffer: Uint8Array): Promise<number | null> {
+    try {
+      await this.#flush();
+      return await this.#stream.read(buffer);
+    } catch (error) {
+      if (isPeerGone(error)) return null;
+      throw error;
+    }
+  }
+
+  /** Takes what the peer sends next. */
+  async #receive(room: Uint8Array): Promise<void> {
+    try {
+      const count = await this.#stream.read(room);
+      if (count === null) throw new TlsError(`${this.#role} ended without a close_notify`);
+      this.#engine.receive(room.subarray(0, count));
+    } catch (cause) {
+      void this.#flush().catch(() => {});
+      const error = explain(cause, { role: this.#role });
+      if (!this.#isAccepted && error instanceof TlsError) {
+        this.refusal = error.cause === undefined ? REFUSED_SILENTLY : error.message;
+      } else if (!this.#isAccepted && isPeerGone(error)) {
+        this.refusal = REFUSED_SILENTLY;
+      }
+      throw this.refusal === undefined ? error : new TlsError(this.refusal, { cause });
+    }
+    this.#isAccepted = true;
+    // An answer to a change of keys, say. The reader does not wait for it: the peer may not read now.
+    void this.#flush().catch(() => {});
+  }
+
+  /** Writes what there is to send. Whoever is at it takes along what comes meanwhile. */
+  #flush(): Promise<void> {
+    if (!this.#isWriting) {
+      this.#isWriting = true;
+      this.#written = this.#writeAll();
+    }
+    return this.#written;
+  }
+
+  async #writeAll(): Promise<void> {
+    try {
+      for (;;) {
+        const output = this.#engine.takeOutput();
+        if (output.length === 0) return;
+        await writeAll(this.#stream, output);
+      }
+    } finally {
+      this.#isWriting = false;
+    }
+  }
+}

@@ -1,0 +1,88 @@
+// What the TLS library says went wrong, in the words of the log. Its own are for its developers, and
+// change with Deno; what is known of them was measured on Deno 2.9.6.
+
+import { EngineError } from "./tls_engine.ts";
+import { REFUSALS, TlsError } from "./tls_error.ts";
+
+/** What the peer is to this side. */
+export type Role = "the client" | "the upstream";
+
+/** Whose failure it is, and what is known of it. */
+export interface Failure {
+  /** What the peer is. */
+  readonly role: Role;
+  /** The first bytes that came from it. */
+  readonly first?: Uint8Array | undefined;
+}
+
+/** The library's code for most of what it may have against an upstream's certificate. */
+const UNCLEAR = "UNABLE_TO_VERIFY_LEAF_SIGNATURE";
+
+/** What this side has against the peer's certificate, by the library's codes. */
+const OWN: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: REFUSALS.expired,
+  CERT_NOT_YET_VALID: REFUSALS.notYetValid,
+  DEPTH_ZERO_SELF_SIGNED_CERT: REFUSALS.selfSigned,
+  SELF_SIGNED_CERT_IN_CHAIN: REFUSALS.unknownAuthority,
+  UNABLE_TO_GET_ISSUER_CERT: REFUSALS.unknownAuthority,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: REFUSALS.unknownAuthority,
+  [UNCLEAR]: REFUSALS.unknownAuthority,
+};
+
+/** What the peer says in an alert, by the library's words for it. */
+const ALERTS: Readonly<Record<string, string>> = {
+  UnknownCA: "does not trust this ambassador's certificate: an authority unknown to it signed it",
+  CertificateExpired: "says that this ambassador's certificate has expired, or is not valid yet",
+  CertificateRequired: "needs a certificate, and this ambassador has none (--tls-cert)",
+  BadCertificate: "does not accept this ambassador's certificate",
+  CertificateUnknown: "does not accept this ambassador's certificate",
+  CertificateRevoked: "says that this ambassador's certificate was revoked",
+  UnsupportedCertificate: "says that this ambassador's certificate is not for this use",
+  DecryptError: "does not accept the signature of this ambassador's certificate",
+  AccessDenied: "does not let this ambassador in",
+  ProtocolVersion: "speaks neither TLS 1.2 nor TLS 1.3",
+  UnrecognisedName: "has no certificate for the name that is asked for (--tls-name)",
+  HandshakeFailure: "refuses the handshake: no cipher in common, or a certificate is missing",
+};
+
+/** How HTTP begins, from either side. */
+const HTTP = "GET |HEAD |POST |PUT |DELETE |OPTIONS |PATCH |CONNECT |PRI |HTTP/".split("|");
+
+/** What is spoken in the place of TLS, by how it begins. */
+const OTHERS: readonly (readonly [starts: readonly string[], what: string])[] = [
+  // An SSLRequest, 80877103 (PostgreSQL documentation, "Message Formats").
+  [
+    ["\0\0\0\x08\x04\xd2\x16\x2f"],
+    "it asks for TLS in the words of PostgreSQL; clients of version 17 and later speak TLS at once " +
+    "with sslnegotiation=direct",
+  ],
+  [HTTP, "it speaks HTTP without TLS"],
+  [["SSH-"], "it speaks SSH"],
+  [["PROXY ", "\r\n\r\n\0\r\nQUIT\n"], "it begins with a PROXY header (--accept-proxy)"],
+];
+
+/** Whether the library has left open what is wrong with an upstream's certificate. */
+export function isUnclear(error: unknown): boolean {
+  return error instanceof TlsError && error.cause instanceof EngineError &&
+    error.cause.code === UNCLEAR;
+}
+
+/** An error of the library in plain words; any other as it is. */
+export function explain(error: unknown, { role, first }: Failure): unknown {
+  if (!(error instanceof EngineError)) return error;
+  return new TlsError(wordsFor(error, { role, first }), { cause: error });
+}
+
+function wordsFor({ message, code }: EngineError, { role, first }: Failure): string {
+  const own = OWN[code];
+  if (own !== undefined) return own;
+  if (code === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE") return `${role} sent no certificate`;
+  if (code === "ERR_SSL_WRONG_VERSION_NUMBER") {
+    const text = String.fromCharCode(...first ?? []);
+    const [, other] = OTHERS.find(([starts]) => starts.some((one) => text.startsWith(one))) ?? [];
+    return other === undefined ? "not TLS" : `not TLS: ${other}`;
+  }
+  const alert = /^received fatal alert: (\w+)/.exec(message)?.[1];
+  if (alert === undefined) return `not a handshake that can be gone on with: ${message}`;
+  return `${role} ${ALERTS[alert] ?? `ended it with the alert ${alert}`}`;
+}
