@@ -11,7 +11,7 @@ import type { Credentials } from "./credentials.ts";
 import { startTls } from "./starttls.ts";
 import type { ConnectOptions, Stream } from "./stream.ts";
 import { connectTcp, listenTcp } from "./tcp.ts";
-import { TlsEngine } from "./tls_engine.ts";
+import { type Context, createContext, TlsEngine } from "./tls_engine.ts";
 import { REFUSALS, TlsError } from "./tls_error.ts";
 import { TlsStream } from "./tls_stream.ts";
 import { isUnclear } from "./tls_words.ts";
@@ -38,18 +38,38 @@ export function createTls(options: TlsOptions): Transport {
   };
 }
 
+/** What engines are made with, by what they do. */
+interface Contexts {
+  readonly server: Context;
+  readonly client: Context;
+  /** A client that does not say who it is. */
+  readonly nobody: Context;
+}
+
+const contexts = new WeakMap<Credentials, Contexts>();
+
+/** Made once for each set of credentials. */
+function contextsOf(credentials: Credentials): Contexts {
+  let made = contexts.get(credentials);
+  if (made === undefined) {
+    const { cert, key, clientTrust, upstreamTrust: { pem: ca } } = credentials;
+    const server = createContext({ cert, key, ca: clientTrust?.pem });
+    made = { server, client: createContext({ cert, key, ca }), nobody: createContext({ ca }) };
+    contexts.set(credentials, made);
+  }
+  return made;
+}
+
 /** Shakes hands with a client; undefined if it leaves without a byte. */
 async function acceptTls(
   client: Stream,
   { tlsAllow }: RouteSettings,
   { credentials, tlsClient }: TlsOptions,
 ): Promise<Stream | undefined> {
-  const { cert, key, clientTrust } = credentials();
   const needsCertificate = tlsClient === "required";
+  const context = contextsOf(credentials()).server;
   using opened = new DisposableStack();
-  const engine = opened.use(
-    new TlsEngine({ isServer: true, cert, key, ca: clientTrust?.pem, needsCertificate }),
-  );
+  const engine = opened.use(new TlsEngine({ isServer: true, context, needsCertificate }));
   const stream = new TlsStream(client, engine, "the client");
   const isHere = await stream.shakeHands(() => {
     if (!needsCertificate) return;
@@ -129,15 +149,17 @@ async function dial(
   try {
     await startTls(tcp, settings.starttls);
     const host = settings.tlsName ?? address.hostname;
-    const { cert, key, upstreamTrust: { pem: ca } } = credentials();
-    const own = isDiagnosis ? {} : { cert, key };
+    const context = contextsOf(credentials())[isDiagnosis ? "nobody" : "client"];
     const serverName = isIp(host) ? undefined : host.replace(/\.$/, "");
     const engine = opened.use(
-      new TlsEngine({ isServer: false, ...own, ca, serverName, isDiagnosis }),
+      new TlsEngine({ isServer: false, context, serverName, isDiagnosis }),
     );
     const stream = new TlsStream(tcp, engine, "the upstream");
-    const isThere = await stream.shakeHands(() => {
+    const verify = (): void => {
       stream.peer = verifyUpstream(engine, host, credentials().upstreamTrust);
+    };
+    const isThere = await stream.shakeHands(verify).finally(() => {
+      if (isDiagnosis && engine.peerChain.length > 0) verify();
     });
     if (!isThere) throw new TlsError("the upstream closed the connection during the handshake");
     if (isTrial) {

@@ -9,15 +9,29 @@ import { ConfigError } from "../base/errors.ts";
 import { TlsError } from "./tls_error.ts";
 
 /** Who an engine is, and whom it trusts: PEM. */
-export interface EngineOptions {
-  /** Whether it is the server. */
-  readonly isServer: boolean;
+export interface ContextOptions {
   /** Its certificate, with the chain after it. */
   readonly cert?: string | undefined;
   /** The key of its certificate. */
   readonly key?: string | undefined;
   /** Whom it trusts; the roots that Deno brings unless given. */
   readonly ca?: string | undefined;
+}
+
+/** The same as the library takes it. */
+export type Context = Readonly<Record<string, unknown>> & { readonly ca?: unknown };
+
+/** Prepares what engines have in common: it costs more than all else of an engine. */
+export function createContext({ cert, key, ca }: ContextOptions): Context {
+  return createSecureContext({ cert, key, ca, minVersion: "TLSv1.2" }).context as Context;
+}
+
+/** What an engine is to do. */
+export interface EngineOptions {
+  /** Whether it is the server. */
+  readonly isServer: boolean;
+  /** Who it is, and whom it trusts. */
+  readonly context: Context;
   /** Of a server: whether clients need a certificate. */
   readonly needsCertificate?: boolean;
   /** Of a client: the name that is asked for (SNI); none unless given. */
@@ -54,7 +68,7 @@ interface TlsWrap {
   shutdown(request: object): number;
   verifyError(): string;
   getProtocol(result: { protocol?: string }): void;
-  getPeerCertificateChain(): { readonly certificates: readonly Iterable<number>[] } | null;
+  getPeerCertificateChain(): { readonly certificates: readonly Uint8Array[] } | null;
   destroySsl(): void;
 }
 
@@ -96,6 +110,23 @@ function findWrap(): TlsWrapClass {
   return Object.getPrototypeOf(handle).constructor;
 }
 
+/**
+ * Keeps a server from sending whom it trusts after its own chain, which peers refuse where that is much.
+ * Deno 2.9.6 asks for it twice, first for that, then for what it is meant for. If another Deno asks once,
+ * nobody is let in.
+ */
+function trustingOnly(settings: Context): Context {
+  const { ca } = settings;
+  let isAsked = false;
+  return Object.defineProperty({ ...settings }, "ca", {
+    get(): unknown {
+      if (isAsked) return ca;
+      isAsked = true;
+      return undefined;
+    },
+  });
+}
+
 /** How much is encrypted in one go: Deno takes no more of a write at once, and forgets the rest. */
 const MAX_WRITE_BYTES = 48 * 1024;
 
@@ -118,18 +149,17 @@ export class TlsEngine implements Disposable {
    *
    * @throws {TlsError} if the certificate and its key can't be used
    */
-  constructor({ isServer, cert, key, ca, serverName, ...options }: EngineOptions) {
+  constructor({ isServer, context, serverName, ...options }: EngineOptions) {
     const { needsCertificate = false, isDiagnosis = false } = options;
     const wrap = new Wrap(isServer ? KIND.server : KIND.client, 0);
-    const { context } = createSecureContext({ cert, key, ca, minVersion: "TLSv1.2" });
     const settings = {
-      ...context as object,
+      ...context,
       // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
       rejectUnauthorized: !isDiagnosis,
       requestCert: isServer ? needsCertificate : true,
     };
     const status = isServer
-      ? wrap.initServerTls(settings)
+      ? wrap.initServerTls(trustingOnly(settings))
       : wrap.initClientTls(serverName ?? "", settings);
     if (status !== 0) throw new TlsError("this ambassador's certificate or key can't be used");
     wrap.attachJsStream();
@@ -210,9 +240,9 @@ export class TlsEngine implements Disposable {
   }
 
   /** The peer's certificates as it sent them, its own first, in DER; also when a session is resumed. */
-  get peerChain(): readonly Uint8Array<ArrayBuffer>[] {
+  get peerChain(): readonly Uint8Array[] {
     const { certificates = [] } = this.#wrap.getPeerCertificateChain() ?? {};
-    return certificates.map((der) => Uint8Array.from(der));
+    return certificates;
   }
 
   /** Forgets all; the wrap refers to itself, and would never be collected. */

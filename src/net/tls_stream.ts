@@ -35,8 +35,8 @@ export class TlsStream implements Stream {
   readonly #role: Role;
   /** Whether the peer has taken the handshake for good: in TLS 1.3 a server refuses after its end. */
   #isAccepted = true;
-  #isWriting = false;
-  #written = Promise.resolve();
+  /** Resolves when all is written that there was to send; undefined if nothing is being written. */
+  #written: Promise<void> | undefined;
 
   /** Takes both over; `role` is what the peer is. */
   constructor(stream: Stream, engine: TlsEngine, role: Role) {
@@ -72,7 +72,7 @@ export class TlsStream implements Stream {
         engine.receive(buffer.subarray(0, count));
       } catch (error) {
         // The peer is told; if it is not there any more, that is no news.
-        await this.#flush().catch(() => {});
+        await this.#flush()?.catch(() => {});
         throw explain(error, { role: this.#role, first });
       }
     }
@@ -105,8 +105,8 @@ export class TlsStream implements Stream {
       const count = engine.read(buffer);
       if (count > 0) return count;
       if (engine.isEnded) return null;
-      await this.#receive(room);
-      if (buffer.length < RECORD_BYTES) room = new Uint8Array(RECORD_BYTES);
+      const isFull = await this.#receive(room) === room.length;
+      room = isFull && room.length < RECORD_BYTES ? new Uint8Array(RECORD_BYTES) : buffer;
     }
   }
 
@@ -144,14 +144,15 @@ export class TlsStream implements Stream {
     }
   }
 
-  /** Takes what the peer sends next. */
-  async #receive(room: Uint8Array): Promise<void> {
+  /** Takes what the peer sends next, and says how many bytes that was. */
+  async #receive(room: Uint8Array): Promise<number> {
+    let count: number | null;
     try {
-      const count = await this.#stream.read(room);
+      count = await this.#stream.read(room);
       if (count === null) throw new TlsError(`${this.#role} ended without a close_notify`);
       this.#engine.receive(room.subarray(0, count));
     } catch (cause) {
-      void this.#flush().catch(() => {});
+      this.#flush()?.catch(() => {});
       const error = explain(cause, { role: this.#role });
       if (!this.#isAccepted && error instanceof TlsError) {
         this.refusal = error.cause === undefined ? REFUSED_SILENTLY : error.message;
@@ -162,27 +163,25 @@ export class TlsStream implements Stream {
     }
     this.#isAccepted = true;
     // An answer to a change of keys, say. The reader does not wait for it: the peer may not read now.
-    void this.#flush().catch(() => {});
+    this.#flush()?.catch(() => {});
+    return count;
   }
 
-  /** Writes what there is to send. Whoever is at it takes along what comes meanwhile. */
-  #flush(): Promise<void> {
-    if (!this.#isWriting) {
-      this.#isWriting = true;
-      this.#written = this.#writeAll();
-    }
-    return this.#written;
+  /** Writes what there is to send, if anything. Whoever is at it takes along what comes meanwhile. */
+  #flush(): Promise<void> | undefined {
+    if (this.#written !== undefined) return this.#written;
+    const output = this.#engine.takeOutput();
+    if (output.length === 0) return undefined;
+    return this.#written = this.#writeAll(output);
   }
 
-  async #writeAll(): Promise<void> {
+  async #writeAll(output: Uint8Array): Promise<void> {
     try {
-      for (;;) {
-        const output = this.#engine.takeOutput();
-        if (output.length === 0) return;
-        await writeAll(this.#stream, output);
+      for (let rest = output; rest.length > 0; rest = this.#engine.takeOutput()) {
+        await writeAll(this.#stream, rest);
       }
     } finally {
-      this.#isWriting = false;
+      this.#written = undefined;
     }
   }
 }
