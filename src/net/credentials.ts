@@ -84,9 +84,11 @@ export async function loadCredentials(
 ): Promise<Credentials> {
   const findings = new Findings(nowMs);
   const { tlsCert, tlsKey, tlsCa, tlsClientCa } = sources;
-  const [certBlocks, keyBlocks, caBlocks, clientCaBlocks] = await Promise.all(
-    [tlsCert, tlsKey, tlsCa, tlsClientCa].map((source) => findings.read(source, read)),
-  );
+  // One after the other, so that problems are always told in the same order.
+  const certBlocks = await findings.read(tlsCert, read);
+  const keyBlocks = await findings.read(tlsKey, read);
+  const caBlocks = await findings.read(tlsCa, read);
+  const clientCaBlocks = await findings.read(tlsClientCa, read);
   const chain = findings.own(tlsCert, certBlocks);
   const key = findings.key(tlsKey, keyBlocks);
   if (tlsKey !== undefined && key !== undefined && chain !== undefined) {
@@ -317,8 +319,8 @@ class Findings {
 /** The option as it is written, and the path where it may be shown. */
 function nameOf(source: PemSource): string {
   const option = /^[A-Z]/.test(source.option) ? source.option : `--${source.option}`;
-  // What begins otherwise, or is longer, may be PEM that was put in the wrong place.
-  const isShown = "path" in source && /^[./]/.test(source.path) && source.path.length < 256;
+  // What looks otherwise, or is longer, may be PEM that was put in the wrong place.
+  const isShown = "path" in source && /^[./](?!.*-----).{0,254}$/.test(source.path);
   return isShown ? `${option} ${quote(source.path)}` : option;
 }
 

@@ -175,7 +175,7 @@ Deno.test("loadCredentials() tells every problem of files in one go", OPTIONS, a
       `--tls-key "…": it is a directory`,
       `--tls-ca "…/empty.pem": it is empty`,
       `--tls-client-ca "…/large.pem": it is larger than 1 MiB`,
-    ].toSorted(byOption),
+    ],
   );
   assertEquals(await problemsOf(fromFiles({ key: "/dev/zero" })), [
     `--tls-key "/dev/zero": it is not a regular file`,
@@ -189,13 +189,6 @@ Deno.test("loadCredentials() tells every problem of files in one go", OPTIONS, a
     `--tls-key "./key.pem": permission denied`,
   ]);
 });
-
-/** In the order of the options. */
-function byOption(a: string, b: string): number {
-  const order = ["--tls-cert ", "--tls-key ", "--tls-ca ", "--tls-client-ca "];
-  const place = (text: string): number => order.findIndex((option) => text.startsWith(option));
-  return place(a) - place(b);
-}
 
 Deno.test(
   "loadCredentials() says what a file holds instead of a certificate",
@@ -434,7 +427,7 @@ function assertShowsNothing(lines: readonly string[], text: string): void {
   for (const [run = ""] of shown.matchAll(/[\w+/=]{8,}/g)) {
     for (let at = 0; at + 8 <= run.length; at++) {
       const piece = run.slice(at, at + 8);
-      assert(!text.includes(piece) || /CERTIFIC|ERTIFICA/.test(piece), shown);
+      assert(!text.includes(piece) || "CERTIFICATE".includes(piece), shown);
     }
   }
 }
