@@ -2,6 +2,8 @@
 // are compared with it. It knows nothing of what the text means.
 
 const MAX_QUOTED = 120;
+/** Stands for text that may hold a secret. */
+export const HIDDEN = "(not shown)";
 /** Nothing that is spelled like an option is longer. */
 const MAX_COMPARED = 24;
 
@@ -42,11 +44,11 @@ export function looksLikeKey(text: string): boolean {
  * else, and may hold a password anywhere.
  */
 export function quoteInput(text: string): string {
-  if (looksLikeKey(text)) return "(not shown)";
+  if (looksLikeKey(text)) return HIDDEN;
   // Anything looser than a port would show the part of a password that stands before a `=` in it.
   const start = /^(?:\d{1,5}=)?/.exec(text)?.[0] ?? "";
   if (text.replace(/(?<![\w+.-])(?:tcp|tls|udp):\/\//gi, "").includes("://")) {
-    return `${start}(not shown)`;
+    return `${start}${HIDDEN}`;
   }
   const at = text.lastIndexOf("@");
   const question = text.indexOf("?");

@@ -13,10 +13,16 @@ export function isRoute(word: string): boolean {
   return /^[^?]*=/.test(word);
 }
 
-/** What arguments say, in their order: routes, and bare targets that no route leads to. */
+/**
+ * What arguments say, in their order: routes, and bare targets that no route leads to.
+ *
+ * @param options `show` is how a word is shown that is wrong.
+ */
 export function readArguments(
   words: readonly string[],
-  { bind, settings, listens, problems }: ReadOptions,
+  { bind, settings, listens, problems, show = quoteInput }: ReadOptions & {
+    readonly show?: (word: string) => string;
+  },
 ): { readonly candidates: readonly Candidate[]; readonly bare: readonly Targets[] } {
   const candidates: Candidate[] = [];
   const bare: Targets[] = [];
@@ -27,10 +33,10 @@ export function readArguments(
       const target = word.slice(equals + 1);
       const targets = parseTargets(target, { listen, listens, settings, needsScheme: false });
       if (listen === undefined) bare.push(targets);
-      else candidates.push({ source: `argument ${quoteInput(word)}`, listen, ...targets });
+      else candidates.push({ source: `argument ${show(word)}`, listen, ...targets });
     } catch (error) {
       problems.push({
-        message: `${quoteInput(word)}: ${reasonOf(error)}`,
+        message: `${show(word)}: ${reasonOf(error)}`,
         hint: "a route is written PORT=HOST:PORT, ADDRESS:PORT=HOST:PORT or [v6]:PORT=HOST:PORT; " +
           "with TLS, PORT/tls=… or …=tls://HOST:PORT",
       });

@@ -3,7 +3,7 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { ConfigError, type Problem, reasonOf } from "../base/errors.ts";
-import { nearest, plain, quoteInput, some } from "../base/text.ts";
+import { HIDDEN, looksLikeKey, nearest, plain, quoteInput, some } from "../base/text.ts";
 import { isRoute, readArguments } from "./arguments.ts";
 import { FLAGS_NOT_YET, NOT_YET, OPTIONS_NOT_YET } from "./not_yet.ts";
 import {
@@ -74,7 +74,7 @@ export function parseCommand(args: readonly string[], environment: Environment):
   const before = problems.length;
   const variables = readVariables(environment, { ...reading, isReplaced });
   const isEmpty = !isReplaced && variables.candidates.length === 0 && problems.length === before;
-  const { candidates, bare } = readArguments(line.routes, reading);
+  const { candidates, bare } = readArguments(line.routes, { ...reading, show: line.show });
   const isRead = problems.length === before;
   if (!isReplaced) warnings.push(...missingAliases(environment, options));
   const routes = mergeRoutes(isReplaced ? candidates : variables.candidates, {
@@ -107,6 +107,8 @@ interface Line {
   readonly routes: readonly string[];
   /** The texts of each option, by its name. */
   readonly values: Readonly<Record<string, unknown>>;
+  /** How an argument is shown that is wrong. */
+  readonly show: (word: string) => string;
   /** What is wrong with it: problems, or no more than warnings where the command has no use for it. */
   readonly faults: readonly Problem[];
 }
@@ -132,12 +134,12 @@ function parseLine(args: readonly string[]): Line {
     faults.push({ message: `${commands.join(" and ")}: one command at a time` });
   }
   const routes: string[] = [];
-  // Where a shell has cut PEM into words, none of them is shown.
-  const isShown = !args.some((word) => word.includes("-----"));
+  // A shell may have cut a key into words, and the last of them may be short.
+  const show = args.some(looksLikeKey) ? hide : quoteInput;
   for (const word of words.filter((word) => !isCommand(word))) {
     // What listens nowhere needs no more than the address that it connects to.
     if (isRoute(word) || (name === "wait" && word.includes(":"))) routes.push(word);
-    else faults.push(unknownWord(word, isShown));
+    else faults.push(unknownWord(word, show(word)));
   }
   for (const option of [...OPTIONS_NOT_YET, ...FLAGS_NOT_YET]) {
     if (textsOf(values, option).some((text) => text !== "false")) {
@@ -153,7 +155,7 @@ function parseLine(args: readonly string[]): Line {
     faults.push({ message: "healthcheck: takes no routes" });
   }
   const shown = FLAGS.find((flag) => values[flag] === true);
-  return { name, shown, routes, values, faults };
+  return { name, shown, routes, values, faults, show };
 }
 
 /** The texts of an option, or of `_`, in their order. */
@@ -207,11 +209,15 @@ function isCommand(word: string): word is typeof COMMANDS[number] {
   return COMMANDS.some((command) => command === word);
 }
 
-function unknownWord(word: string, isShown: boolean): Problem {
-  const near = isShown ? nearest(word, COMMANDS) : undefined;
+function hide(): string {
+  return HIDDEN;
+}
+
+function unknownWord(word: string, shown: string): Problem {
+  const near = shown === HIDDEN ? undefined : nearest(word, COMMANDS);
   const example = "a route is written LISTEN=TARGET, for example 6379=redis:6379";
   return {
-    message: `${isShown ? quoteInput(word) : "(not shown)"}: neither a command nor a route`,
+    message: `${shown}: neither a command nor a route`,
     hint: near ? `did you mean ${near}?` : example,
   };
 }
@@ -251,7 +257,9 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
         return [key, spec.kind.parse(text, source)];
       }
     } catch (error) {
-      problems.push({ message: `${source} ${quoteValue(spec, text)}: ${reasonOf(error)}` });
+      const isHidden = given.length > 0 && line.show === hide;
+      const shown = isHidden ? HIDDEN : quoteValue(spec, text);
+      problems.push({ message: `${source} ${shown}: ${reasonOf(error)}` });
     }
     return [key, fallback];
   });

@@ -1,7 +1,7 @@
 // Where a certificate or a key is: in a file, or in a variable itself. What is no path may be a key, so
 // nothing of it ever reaches a message. This reads no file, and does not know what the PEM means.
 
-import { looksLikeKey, quote } from "../base/text.ts";
+import { HIDDEN, looksLikeKey, quote } from "../base/text.ts";
 
 /** PEM, or the file that holds it. */
 export type PemSource =
@@ -52,19 +52,25 @@ export function parsePem(text: string, source = ""): PemSource {
     throw new SyntaxError("neither PEM nor a path, which begins with / or .");
   }
   if (text.length >= MAX_PATH || INVISIBLE.test(text)) throw new SyntaxError("not a path");
+  // Base64 that is damaged, say: whatever names the file later would show it.
+  if (hasKey(text)) throw new SyntaxError("it looks more like a key than like a path");
   return { option: source, path: text };
 }
 
 /** The path, or what stands for PEM: it is never shown. */
 export function formatPem(source: PemSource): string {
-  return "path" in source ? source.path : "(not shown)";
+  return "path" in source ? source.path : HIDDEN;
 }
 
 /** Text that was meant as a path, in quotes if it can be nothing else: then it is no secret. */
 export function quotePath(text: string): string {
-  const isShown = isPath(text) && text.length < MAX_SHOWN_PATH &&
-    !text.split("/").some(looksLikeKey);
-  return isShown ? quote(text) : "(not shown)";
+  const isShown = isPath(text) && text.length < MAX_SHOWN_PATH && !hasKey(text);
+  return isShown ? quote(text) : HIDDEN;
+}
+
+/** Whether a part of a path looks like a key. */
+function hasKey(path: string): boolean {
+  return path.split("/").some(looksLikeKey);
 }
 
 function isPath(text: string): boolean {

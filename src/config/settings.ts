@@ -2,7 +2,7 @@
 // table of options. It knows nothing of routes but what a setting means.
 
 import { reasonOf } from "../base/errors.ts";
-import { nearest, quoteInput, some } from "../base/text.ts";
+import { HIDDEN, looksLikeKey, nearest, quoteInput, some } from "../base/text.ts";
 import { NOT_YET, OPTIONS_NOT_YET } from "./not_yet.ts";
 import {
   OPTIONS,
@@ -55,6 +55,7 @@ export function parseSettings(text: string): Partial<RouteSettings> {
     const before = ROW_BY_NAME.get(name)?.[1].list ? given.get(name) : undefined;
     given.set(name, before === undefined ? value : `${before},${value}`);
   }
+  const isHidden = looksLikeKey(text);
   const own: Partial<Record<keyof RouteSettings, unknown>> = {};
   const reasons: string[] = [];
   for (const [name, value] of given) {
@@ -62,14 +63,15 @@ export function parseSettings(text: string): Partial<RouteSettings> {
     if (reasons.length > 5) break;
     const [key, spec] = ROW_BY_NAME.get(name) ?? [];
     if (key === undefined || spec === undefined) {
-      reasons.push(unknownSetting(name));
+      reasons.push(unknownSetting(name, isHidden ? HIDDEN : quoteInput(name)));
     } else if (value === "") {
       reasons.push(`${name}: the value is missing`);
     } else {
       try {
         own[key] = spec.kind.parse(value);
       } catch (error) {
-        reasons.push(`${name} ${quoteValue(spec, value)}: ${reasonOf(error)}`);
+        const shown = isHidden ? HIDDEN : quoteValue(spec, value);
+        reasons.push(`${name} ${shown}: ${reasonOf(error)}`);
       }
     }
   }
@@ -97,7 +99,7 @@ function settingsFrom(value: (row: typeof ROWS[number]) => unknown): RouteSettin
   return Object.fromEntries(ROWS.map((row) => [row[0], value(row)])) as unknown as RouteSettings;
 }
 
-function unknownSetting(name: string): string {
+function unknownSetting(name: string, shown: string): string {
   if (OPTIONS_NOT_YET.includes(name)) return `${name}: ${NOT_YET}`;
-  return `${quoteInput(name)}: no such setting; the nearest is ${nearest(name, NAMES, Infinity)}`;
+  return `${shown}: no such setting; the nearest is ${nearest(name, NAMES, Infinity)}`;
 }

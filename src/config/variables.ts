@@ -4,7 +4,7 @@
 
 import { parsePort } from "../base/address.ts";
 import { type Problem, reasonOf } from "../base/errors.ts";
-import { plain, prefixFinder, quoteInput } from "../base/text.ts";
+import { HIDDEN, plain, prefixFinder, quoteInput } from "../base/text.ts";
 import { NOT_YET } from "./not_yet.ts";
 import type { Options, RouteSettings } from "./options.ts";
 import { type Candidate, type Ignored, serviceLinkHint } from "./routes.ts";
@@ -67,7 +67,7 @@ export function readVariables(
       candidates.push({ source: plain(variable), alias, listen, ...targets });
     } catch (error) {
       // Only a value that begins like a target is safe to show.
-      const shown = TARGET.test(value) ? quoteInput(value) : "(not shown)";
+      const shown = TARGET.test(value) ? quoteInput(value) : HIDDEN;
       const twin = variable.replace(/TLS$/i, "TCP");
       options.problems.push({
         message: `${plain(variable)}=${shown}: ${reasonOf(error)}`,

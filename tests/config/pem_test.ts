@@ -71,6 +71,16 @@ Deno.test("parsePem() takes PEM from a variable as it is, with \\n for its line 
   }
 });
 
+Deno.test("parsePem() takes no damaged PEM for the path of a file", () => {
+  const why = "it looks more like a key than like a path";
+  for (const text of [`/${btoa(PEM)}`, `.${PEM.slice(0, 9)}`, `/a/${"Ab3".repeat(20)}/b`]) {
+    for (const source of [VARIABLE, "--tls-key"]) assertEquals(refusal(text, source), why);
+  }
+  assertEquals(refusal(`${btoa(PEM).slice(0, 50)},x`, "--tls-key"), why);
+  const image = `/var/lib/${"0123456789abcdef".repeat(4)}/_data/key.pem`;
+  assertEquals(parsePem(image, VARIABLE), { option: VARIABLE, path: image });
+});
+
 Deno.test("parsePem() keeps what stands around PEM, and several blocks of it", () => {
   const bag = `Bag Attributes\n  friendlyName: x\n${PEM}${PEM}`;
   assertEquals(parsePem(bag, VARIABLE), { option: VARIABLE, pem: bag });
