@@ -121,7 +121,9 @@ const KNOWN: readonly string[] = [...VALUED, ...FLAGS, ...FLAGS_NOT_YET];
 
 function parseLine(args: readonly string[]): Line {
   const faults: Problem[] = [];
-  const values: Line["values"] = parseArgs(readable(args, faults), {
+  // A shell may have cut a key into words, and some of them may be short.
+  const show = args.some(looksLikeKey) ? hide : quoteInput;
+  const values: Line["values"] = parseArgs(readable(args, { faults, show }), {
     boolean: [...FLAGS, ...FLAGS_NOT_YET],
     string: ["_", ...VALUED],
     collect: VALUED,
@@ -134,8 +136,6 @@ function parseLine(args: readonly string[]): Line {
     faults.push({ message: `${commands.join(" and ")}: one command at a time` });
   }
   const routes: string[] = [];
-  // A shell may have cut a key into words, and the last of them may be short.
-  const show = args.some(looksLikeKey) ? hide : quoteInput;
   for (const word of words.filter((word) => !isCommand(word))) {
     // What listens nowhere needs no more than the address that it connects to.
     if (isRoute(word) || (name === "wait" && word.includes(":"))) routes.push(word);
@@ -169,7 +169,10 @@ function textsOf(values: Line["values"], name: string): readonly string[] {
  * `--only ""`, so that what is wrong with it is said of the option and not of three other things. One
  * that needs no value is given the one that it stands for.
  */
-function readable(args: readonly string[], faults: Problem[]): string[] {
+function readable(
+  args: readonly string[],
+  { faults, show }: { readonly faults: Problem[]; readonly show: Line["show"] },
+): string[] {
   const result: string[] = [];
   const end = args.includes("--") ? args.indexOf("--") : args.length;
   for (let index = 0; index < end; index++) {
@@ -183,7 +186,7 @@ function readable(args: readonly string[], faults: Problem[]): string[] {
     } else if (isBare && /^(?:-\d|-----|$)/.test(args[index + 1] ?? "x")) {
       result.push(`${argument}=${args[++index]}`);
     } else if (isOption && !KNOWN.includes(name)) {
-      faults.push(unknownOption(argument));
+      faults.push(unknownOption(argument, show));
       // The next word is probably its value, which may be a secret: it is not read as anything else.
       const next = args[index + 1] ?? "-";
       if (!argument.includes("=") && !/^-|=/.test(next) && !isCommand(next)) index++;
@@ -194,13 +197,13 @@ function readable(args: readonly string[], faults: Problem[]): string[] {
   return [...result, ...args.slice(end)];
 }
 
-function unknownOption(argument: string): Problem {
+function unknownOption(argument: string, show: Line["show"]): Problem {
   // The value may hold a secret. Without a name that ends, any part of it may.
   const short = /^-[^-][^=]/.test(argument) ? `${argument.slice(0, 2)}…` : argument;
   const name = /^--?[^=:@]*(?==|$)/.exec(short)?.[0] ?? short;
   const near = nearest(name.replace(/^-+/, ""), KNOWN);
   return {
-    message: `${quoteInput(name)}: no such option`,
+    message: `${show(name)}: no such option`,
     hint: near ? `did you mean --${near}?` : "ambassador --help lists the options",
   };
 }
