@@ -9,6 +9,7 @@ import { type Command, noRoute } from "../config/command_line.ts";
 import type { CheckFormat } from "../config/options.ts";
 import { changedSettings, formatSettings } from "../config/settings.ts";
 import { type CommandContext, print } from "./command.ts";
+import { prepareTransports } from "./transports.ts";
 import { formatSocat, socatNotes } from "./socat.ts";
 
 /**
@@ -17,7 +18,9 @@ import { formatSocat, socatNotes } from "./socat.ts";
  * @throws {ConfigError} if that is nothing
  */
 export async function check(command: Command, { environment }: CommandContext): Promise<number> {
+  const { credentials } = await prepareTransports(command.routes, command.options);
   command.warnings.forEach(complain);
+  credentials?.current.warnings.forEach((message) => complain({ message }));
   // Colours are for a terminal that wants them (https://no-color.org).
   const colour = Deno.stdout.isTerminal() && !environment["NO_COLOR"] &&
     environment["TERM"] !== "dumb";
