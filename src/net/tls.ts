@@ -2,11 +2,11 @@
 // trust is asked at every connection, and answered twice: by the library, and by `Trust`, since the
 // library lets those in who resume a session of another trust, and a few more.
 
-import { type Address, isIp } from "../base/address.ts";
-import { quote } from "../base/text.ts";
+import { type Address, formatAddress, isIp } from "../base/address.ts";
+import { quote, some } from "../base/text.ts";
 import { TimeLimit } from "../base/time.ts";
 import type { Options, RouteSettings } from "../config/options.ts";
-import { hasHost } from "./certificate.ts";
+import { type Certificate, hasHost } from "./certificate.ts";
 import type { Credentials } from "./credentials.ts";
 import { startTls } from "./starttls.ts";
 import type { ConnectOptions, Stream } from "./stream.ts";
@@ -14,10 +14,12 @@ import { connectTcp, listenTcp } from "./tcp.ts";
 import { type Context, createContext, TlsEngine } from "./tls_engine.ts";
 import { REFUSALS, TlsError } from "./tls_error.ts";
 import { TlsStream } from "./tls_stream.ts";
-import { isUnclear } from "./tls_words.ts";
+import { closedInHandshake, isUnclear } from "./tls_words.ts";
 import type { Transport } from "./transports.ts";
 import type { Trust } from "./trust.ts";
 
+/** How long what is wrong with an upstream's certificate is believed to be so, in milliseconds. */
+const DIAGNOSIS_MS = 10_000;
 /** How long an upstream that is only tried may take to refuse, in milliseconds. */
 const REFUSAL_MS = 500;
 
@@ -31,9 +33,10 @@ export interface TlsOptions {
 
 /** The transport of TLS. */
 export function createTls(options: TlsOptions): Transport {
+  const context: DialContext = { ...options, diagnoses: new Map() };
   return {
     listen: listenTcp,
-    connect: (address, connectOptions) => connectTls(address, connectOptions, options.credentials),
+    connect: (address, connectOptions) => connectTls(address, connectOptions, context),
     shakeHands: (client, settings) => acceptTls(client, settings, options),
   };
 }
@@ -79,64 +82,69 @@ async function acceptTls(
     if (peerChain.length === 0 || clientTrust === undefined) {
       throw new TlsError("the client sent no certificate");
     }
-    const { names, subject } = clientTrust.verify(peerChain, {
-      purpose: "client",
-      nowMs: Date.now(),
-    });
+    const leaf = clientTrust.verify(peerChain, { purpose: "client", nowMs: Date.now() });
     heed(engine);
-    if (!tlsAllow.has(names)) {
-      throw new TlsError(`--tls-allow does not name the client: ${subject}`);
+    if (!tlsAllow.has(leaf.names)) {
+      throw new TlsError(`--tls-allow does not have the client: ${namesOf(leaf)}`);
     }
-    stream.peer = subject;
+    stream.peer = leaf.subject;
   });
   if (!isHere) return undefined;
   opened.move();
   return stream;
 }
 
+/** What dials share. */
+interface DialContext {
+  readonly credentials: () => Credentials;
+  /** What was found out about upstreams whose certificates were refused. */
+  readonly diagnoses: Map<string, { readonly atMs: number; readonly error: unknown }>;
+}
+
 /** Connects, shakes hands, and makes sure that it is the upstream that is wanted. */
 async function connectTls(
   address: Address,
   options: ConnectOptions,
-  credentials: () => Credentials,
+  context: DialContext,
 ): Promise<Stream> {
   try {
-    return await dial(address, options, { credentials });
+    return await dial(address, options, context);
   } catch (error) {
     if (!isUnclear(error)) throw error;
-    throw await diagnose(address, options, { credentials }) ?? error;
+    throw await diagnose(address, options, context) ?? error;
   }
-}
-
-interface DialContext {
-  readonly credentials: () => Credentials;
-  /** Whether it is only to be learned what is wrong with the certificate. */
-  readonly isDiagnosis?: boolean;
 }
 
 /**
  * Says what is wrong with an upstream's certificate where the library does not (Deno 2.9.6: expired and
  * signed by a stranger are one to it, and it keeps the certificate to itself). The upstream is refused
- * already: it is asked for its certificate once more, and sent nothing.
+ * already: it is asked for its certificate once more, and sent nothing; and not for each client.
  */
 async function diagnose(
   address: Address,
   options: ConnectOptions,
-  { credentials }: DialContext,
-): Promise<TlsError | undefined> {
+  { credentials, diagnoses }: DialContext,
+): Promise<unknown> {
+  const name = `${formatAddress(address)} ${options.settings.tlsName ?? ""}`;
+  const known = diagnoses.get(name);
+  if (known !== undefined && performance.now() - known.atMs < DIAGNOSIS_MS) return known.error;
+  let error: unknown;
   try {
     const stream = await dial(address, options, { credentials, isDiagnosis: true });
     stream[Symbol.dispose]();
-  } catch (error) {
-    if (error instanceof TlsError) return error;
+  } catch (reason) {
+    if (reason instanceof TlsError) error = reason;
   }
-  return undefined;
+  diagnoses.set(name, { atMs: performance.now(), error });
+  return error;
 }
 
 async function dial(
   address: Address,
   options: ConnectOptions,
-  { credentials, isDiagnosis = false }: DialContext,
+  { credentials, isDiagnosis = false }: Pick<DialContext, "credentials"> & {
+    readonly isDiagnosis?: boolean;
+  },
 ): Promise<Stream> {
   const { signal, settings, isTrial } = options;
   const tcp = await connectTcp(address, options);
@@ -158,10 +166,13 @@ async function dial(
     const verify = (): void => {
       stream.peer = verifyUpstream(engine, host, credentials().upstreamTrust);
     };
-    const isThere = await stream.shakeHands(verify).finally(() => {
-      if (isDiagnosis && engine.peerChain.length > 0) verify();
+    const isThere = await stream.shakeHands(verify).catch((error) => {
+      if (!isDiagnosis) throw error;
+      // It may have failed afterwards, since the upstream misses something.
+      if (engine.peerChain.length > 0) verify();
+      throw new Error("no certificate has come");
     });
-    if (!isThere) throw new TlsError("the upstream closed the connection during the handshake");
+    if (!isThere) throw new TlsError(closedInHandshake("the upstream"));
     if (isTrial) {
       using limit = new TimeLimit(REFUSAL_MS, signal);
       await stream.untilAccepted(limit.signal);
@@ -180,9 +191,14 @@ function verifyUpstream(engine: TlsEngine, host: string, trust: Trust): string {
   const leaf = trust.verify(engine.peerChain, { purpose: "server", nowMs: Date.now() });
   heed(engine);
   if (!hasHost(leaf, host)) {
-    throw new TlsError(`the certificate is not for the name ${quote(host)}: ${leaf.subject}`);
+    throw new TlsError(`not for the name ${quote(host)}: the certificate has ${namesOf(leaf)}`);
   }
   return leaf.subject;
+}
+
+/** For people: names that others have chosen, so that each is quoted. */
+function namesOf({ names: { dns, ips, uris } }: Certificate): string {
+  return some([...dns, ...ips, ...uris].map(quote), ", ") || "no name (subjectAltName)";
 }
 
 /** Refuses a peer that the library would not have. */
