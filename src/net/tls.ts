@@ -14,7 +14,7 @@ import { connectTcp, listenTcp } from "./tcp.ts";
 import { type Context, createContext, TlsEngine } from "./tls_engine.ts";
 import { REFUSALS, TlsError } from "./tls_error.ts";
 import { TlsStream } from "./tls_stream.ts";
-import { closedInHandshake, isUnclear } from "./tls_words.ts";
+import { isUnclear } from "./tls_words.ts";
 import type { Transport } from "./transports.ts";
 import type { Trust } from "./trust.ts";
 
@@ -172,7 +172,7 @@ async function dial(
       if (engine.peerChain.length > 0) verify();
       throw new Error("no certificate has come");
     });
-    if (!isThere) throw new TlsError(closedInHandshake("the upstream"));
+    if (!isThere) throw new TlsError("the upstream closed the connection: it may not speak TLS");
     if (isTrial) {
       using limit = new TimeLimit(REFUSAL_MS, signal);
       await stream.untilAccepted(limit.signal);

@@ -6,7 +6,7 @@ import { isPeerGone } from "../base/errors.ts";
 import { type Stream, writeAll } from "./stream.ts";
 import type { TlsEngine } from "./tls_engine.ts";
 import { TlsError } from "./tls_error.ts";
-import { closedInHandshake, explain, type Role } from "./tls_words.ts";
+import { explain, type Role } from "./tls_words.ts";
 
 /** How much of the peer's handshake is read at once. */
 const HANDSHAKE_BYTES = 4096;
@@ -65,7 +65,9 @@ export class TlsStream implements Stream {
       const count = await this.#answer(buffer);
       if (count === null) {
         if (first === undefined) return false;
-        throw new TlsError(closedInHandshake(this.#role));
+        throw new TlsError(
+          `${this.#role} closed the connection during the handshake: it may not accept this ambassador`,
+        );
       }
       first ??= buffer.slice(0, Math.min(count, FIRST_BYTES));
       try {

@@ -61,13 +61,6 @@ const OTHERS: readonly (readonly [starts: readonly string[], what: string])[] = 
   [["PROXY ", "\r\n\r\n\0\r\nQUIT\n"], "it begins with a PROXY header (--accept-proxy)"],
 ];
 
-/** What is said of a peer that has gone before the handshake was done. */
-export function closedInHandshake(role: Role): string {
-  return role === "the client"
-    ? "the client closed the connection during the handshake: it may not accept this ambassador"
-    : "the upstream closed the connection during the handshake: it may not speak TLS";
-}
-
 /** Whether the library has left open what is wrong with an upstream's certificate. */
 export function isUnclear(error: unknown): boolean {
   return error instanceof TlsError && error.cause instanceof EngineError &&
