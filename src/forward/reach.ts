@@ -7,6 +7,7 @@ import { Backoff, pause, startDeadline, timeoutError } from "../base/time.ts";
 import type { RouteSettings } from "../config/options.ts";
 import type { Ends, Stream } from "../net/stream.ts";
 import { missingDescriptor } from "../net/tcp.ts";
+import { TlsError } from "../net/tls_error.ts";
 import type { Admission, Dialler, Share } from "./admission.ts";
 import { patienceMs, type Target, type Targets } from "./targets.ts";
 
@@ -244,7 +245,8 @@ export class Reach implements Dialler {
   #shortageIn(error: unknown): unknown {
     // A name that can't be looked up for want of a descriptor looks like one that does not exist, or
     // fails with a code of the resolver's own (EBUSY).
-    const isLookup = (errorCode(error) ?? "EBUSY") === "EBUSY" && !(error instanceof DOMException);
+    const isLookup = (errorCode(error) ?? "EBUSY") === "EBUSY" &&
+      !(error instanceof DOMException || error instanceof TlsError || error instanceof LoopError);
     const shortage = isShortage(error) ? error : isLookup ? missingDescriptor() : undefined;
     if (shortage !== undefined) this.#options.onShortage(shortage);
     const isDoubtful = isLookup && this.#options.admission.isShort &&

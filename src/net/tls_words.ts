@@ -53,8 +53,8 @@ const OTHERS: readonly (readonly [starts: readonly string[], what: string])[] = 
   // An SSLRequest, 80877103 (PostgreSQL documentation, "Message Formats").
   [
     ["\0\0\0\x08\x04\xd2\x16\x2f"],
-    "it asks for TLS in the words of PostgreSQL; clients of version 17 and later speak TLS at once " +
-    "with sslnegotiation=direct",
+    "it asks for TLS in the words of PostgreSQL; let it connect without TLS to an ambassador beside " +
+    "it, whose target is this one",
   ],
   [HTTP, "it speaks HTTP without TLS"],
   [["SSH-"], "it speaks SSH"],
