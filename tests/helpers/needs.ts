@@ -45,6 +45,14 @@ export const SOURCES: Ability = {
   isHere: !EXECUTABLE.isHere,
 };
 
+/** TLS: the Deno that runs the program, or that the executable was made of, is new enough for it. */
+export const TLS: Ability = {
+  name: "a program on Deno 2.9 or later",
+  get isHere(): boolean {
+    return isTlsHere ??= findTls();
+  },
+};
+
 /** What {@linkcode needs} tells `Deno.test`. */
 export interface Needs {
   /** Whether something is missing. */
@@ -91,8 +99,8 @@ export function programPath(name: string): string {
 
 /** The path of a program if it is installed. */
 export function findOnPath(name: string): string | undefined {
-  const folders = [...(Deno.env.get("PATH") ?? "").split(":"), "/usr/sbin", "/sbin"];
-  for (const folder of folders) {
+  const path = (Deno.env.get("PATH") ?? "").split(":");
+  for (const folder of [...path, "/usr/sbin", "/sbin", ...postgresFolders()]) {
     try {
       if (Deno.statSync(`${folder}/${name}`).isFile) return `${folder}/${name}`;
     } catch {
@@ -100,6 +108,32 @@ export function findOnPath(name: string): string | undefined {
     }
   }
   return undefined;
+}
+
+/** Where Debian keeps what belongs to a PostgreSQL server, the newest first. */
+function postgresFolders(): string[] {
+  const folder = "/usr/lib/postgresql";
+  try {
+    const versions = [...Deno.readDirSync(folder)].map(({ name }) => name);
+    return versions.sort((a, b) => Number(b) - Number(a)).map((one) => `${folder}/${one}/bin`);
+  } catch {
+    return [];
+  }
+}
+
+/** Found out once, and only where a test asks: an executable has to be started for it. */
+let isTlsHere: boolean | undefined;
+
+function findTls(): boolean {
+  const executable = Deno.env.get("AMBASSADOR_BIN");
+  if (executable === undefined) {
+    const [major = 0, minor = 0] = Deno.version.deno.split(".").map(Number);
+    return major > 2 || (major === 2 && minor >= 9);
+  }
+  // It lacks a certificate in any case; one that could not use it says what it lacks as well.
+  const { stderr } = new Deno.Command(executable, { args: ["check", "6380/tls=127.0.0.1:1"] })
+    .outputSync();
+  return !/Deno 2\.9/.test(new TextDecoder().decode(stderr));
 }
 
 function hasIpv6(): boolean {

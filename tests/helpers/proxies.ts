@@ -98,7 +98,8 @@ stream { server { ${directives.join(" ")} } }
   return peer(port, nginx, started.move());
 }
 
-async function startHaproxy(port: number, sections: readonly string[]): Promise<Peer> {
+/** Starts a HAProxy with these sections, of which one listens at this port. */
+export async function startHaproxy(port: number, sections: readonly string[]): Promise<Peer> {
   await using started = new AsyncDisposableStack();
   const file = `${makeFolder(started)}/haproxy.cfg`;
   // It says nothing when it has bound, and a connect to the port of the test would be a client there.
