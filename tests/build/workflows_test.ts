@@ -3,13 +3,17 @@
 
 import { assert, assertEquals } from "@std/assert";
 import config from "../../deno.json" with { type: "json" };
-import { parseCompileCommand } from "../../build/compile.ts";
+import { outputOf, parseCompileCommand, TARGETS } from "../../build/compile.ts";
 import { parseImageCommand } from "../../build/image.ts";
 import { ROOT } from "../helpers/mod.ts";
 import { parseYaml, type Yaml, type YamlMap } from "../helpers/yaml.ts";
 
-/** What no task does: the machine's own packages, and the release itself. */
-const OTHERS = /^(?:sudo apt-get install -y --no-install-recommends |gh release create )/;
+/** How a step begins that calls no task: packages, what is tried of a release, and the release. */
+const OTHERS = [
+  "sudo apt-get install -y --no-install-recommends ",
+  "deno run -A build/tls_smoke.ts ",
+  "gh release create ",
+];
 
 const ACTIONS = new Set([
   "actions/checkout",
@@ -47,7 +51,7 @@ function tasksOf(workflow: YamlMap): string[][] {
   for (const { uses, run } of stepsOf(workflow)) {
     assert((uses === undefined) !== (run === undefined), "a step either uses or runs");
     if (uses !== undefined) assert(ACTIONS.has(uses.split("@")[0] ?? ""), uses);
-    if (run === undefined || OTHERS.test(run)) continue;
+    if (run === undefined || OTHERS.some((start) => run.startsWith(start))) continue;
     // An expression of the workflow is one word, whatever it stands for.
     const [deno, task, ...words] = run.replaceAll(/\$\{\{.*?\}\}/g, "x").split(" ");
     assertEquals([deno, task], ["deno", "task"]);
@@ -97,5 +101,23 @@ Deno.test(".github/workflows/release.yml makes all executables, and images for t
   assertEquals(images.map(({ target }) => target).sort(), ["distroless", "scratch"]);
   for (const { platform, push } of images) {
     assertEquals([platform, push], ["linux/amd64,linux/arm64", true]);
+  }
+});
+
+Deno.test(".github/workflows/release.yml tries TLS on the executable before anything is published", () => {
+  const jobs = readWorkflow("release.yml")["jobs"] as Readonly<Record<string, YamlMap>>;
+  const steps = jobs["executables"]?.["steps"] as readonly Step[];
+  const lines = steps.map(({ run = "" }) => run);
+  const compiled = lines.indexOf("deno task compile:all");
+  const tried = lines.findIndex((line) => line.startsWith("deno run -A build/tls_smoke.ts "));
+  const published = lines.findIndex((line) => line.startsWith("gh release create "));
+  assert(compiled >= 0 && compiled < tried && tried < published, lines.join("\n"));
+  const [executable = "", ...more] = lines[tried]?.split(" ").slice(4) ?? [];
+  assertEquals(more, []);
+  const made = Object.keys(TARGETS).map(outputOf);
+  assert(made.includes(executable) && executable.includes("x86_64-unknown-linux"), executable);
+  // The images are published too.
+  for (const [name, { needs }] of Object.entries(jobs)) {
+    if (name !== "executables") assertEquals(needs, "executables", name);
   }
 });
