@@ -1,5 +1,5 @@
 // The files under examples/ and the blocks of README.md that show them: each ambassador in them is
-// read by the parser that the program itself uses.
+// read by the parser that the program itself uses. Certificates are made in tls_guide_test.ts.
 
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { type Command, parseCommand } from "../../src/config/command_line.ts";
@@ -101,14 +101,19 @@ function checkCompose(name: string): YamlMap {
   const [file, ...more] = readExample(name);
   assertEquals(more, []);
   const service = at(file, "services.redis") as YamlMap;
+  assertEquals(formatRoutes(checkService(service)), ["6379=redis.example.com:6379"]);
+  return service;
+}
+
+/** The settings of an ambassador in a compose file, which have to be understood. */
+function checkService(service: YamlMap): Command {
   assertEquals(service["image"], "ambassador");
   const command = settingsOf(service["environment"] as Record<string, string>);
-  assertEquals(formatRoutes(command), ["6379=redis.example.com:6379"]);
   // Compose kills ten seconds after it has told to stop, and the file asks for no longer.
   assertEquals(service["stop_grace_period"], undefined);
   const { drainDelayMs, drainTimeoutMs } = command.options;
   assert(drainDelayMs + drainTimeoutMs < 10_000);
-  return service;
+  return command;
 }
 
 Deno.test("examples/docker-compose.yaml gives its ambassador settings that are understood", () => {
@@ -122,6 +127,48 @@ Deno.test("examples/docker-compose-replicas.yaml has several ambassadors that ca
   for (const key of ["ports", "container_name", "network_mode"]) {
     assertEquals(service[key], undefined, key);
   }
+});
+
+/** Each host of the TLS example: its ambassador, its route, and the name in its certificate. */
+const TLS_HOSTS = [
+  ["service", "redis-server-side", "6380=redis:6379", "big-server"],
+  ["consumer", "redis", "6379=tls://192.0.2.10:6380", "consumer"],
+] as const;
+
+for (const [host, name, route, identity] of TLS_HOSTS) {
+  Deno.test(`examples/docker-compose-tls-${host}.yaml gives its ambassador the files that it names`, () => {
+    const [file] = readExample(`docker-compose-tls-${host}.yaml`);
+    const service = at(file, `services.${name}`) as YamlMap;
+    const command = checkService(service);
+    assertEquals(formatRoutes(command), [route]);
+    const { tlsCert, tlsKey, tlsCa } = command.options;
+    const files = [tlsCert, tlsKey, tlsCa].map((source) => {
+      assert(source !== undefined && "path" in source);
+      const secret = source.path.replace(/^\/run\/secrets\//, "");
+      assert((service["secrets"] as string[]).includes(secret), source.path);
+      return at(file, `secrets.${secret}.file`);
+    });
+    assertEquals(files, [`${identity}.pem`, `${identity}.key`, "ca.pem"]);
+    // What is made with these names stands in the other file.
+    assertStringIncludes(readText("examples/tls-certificates.sh"), ` ${identity}`);
+  });
+}
+
+Deno.test("examples/docker-compose-tls-consumer.yaml fits examples/docker-compose-tls-service.yaml", () => {
+  const routeOf = (host: string, name: string): Command["routes"][number] => {
+    const [file] = readExample(`docker-compose-tls-${host}.yaml`);
+    const [route] = checkService(at(file, `services.${name}`) as YamlMap).routes;
+    assert(route !== undefined);
+    return route;
+  };
+  const [service, consumer] = [
+    routeOf("service", "redis-server-side"),
+    routeOf("consumer", "redis"),
+  ];
+  assertEquals([service.listen.protocol, service.listen.port], ["tls", consumer.targets[0]?.port]);
+  assertEquals(consumer.settings.tlsName, "big-server");
+  assert(service.settings.tlsAllow.has({ dns: ["consumer"], uris: [] }));
+  assert(!service.settings.tlsAllow.has({ dns: ["big-server"], uris: [] }));
 });
 
 Deno.test("examples/kubernetes-sidecar.yaml gives its ambassador settings that are understood", () => {
@@ -176,20 +223,23 @@ Deno.test("examples/kubernetes-replicas.yaml keeps pods that serve, and spreads 
   assert(Number(at(spec, "replicas")) > Number(at(budget, "spec.maxUnavailable")));
 });
 
-Deno.test("README.md shows the files of examples/ as they are, and docs/scaling.md links the others", () => {
+Deno.test("README.md shows the files of examples/ as they are, and docs/ links the others", () => {
   const readme = readText("README.md");
-  const scaling = readText("docs/scaling.md");
+  const guides = readText("docs/scaling.md") + readText("docs/tls.md");
   const names = [...Deno.readDirSync(new URL("examples", ROOT))].map(({ name }) => name).sort();
   assertEquals(names, [
     "docker-compose-replicas.yaml",
+    "docker-compose-tls-consumer.yaml",
+    "docker-compose-tls-service.yaml",
     "docker-compose.yaml",
     "docker-run.sh",
     "kubernetes-deployment.yaml",
     "kubernetes-replicas.yaml",
     "kubernetes-sidecar.yaml",
+    "tls-certificates.sh",
   ]);
   for (const name of names) {
-    if (scaling.includes(`](../examples/${name})`)) continue;
+    if (guides.includes(`](../examples/${name})`)) continue;
     const block = readText(`examples/${name}`).trimEnd().split("\n")
       .map((line) => line === "" ? "" : `    ${line}`).join("\n");
     assert(readme.includes(`\n${block}\n`), `README.md does not show examples/${name} as it is`);
