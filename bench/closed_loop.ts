@@ -3,9 +3,9 @@
 // serves its own sockets unevenly could not tell. Its arguments are
 // `HOST PORT CONNECTIONS SECONDS [QUIET [PID,…]]`; it says "opened" on stderr, then JSON on stdout.
 
-import { cpuSeconds } from "./process.ts";
+import { cpuMeter } from "./process.ts";
 import { ADDRESS_BYTES, addressOf, Epoll, LINUX, openLibc } from "./sockets.ts";
-import { quantile } from "./stats.ts";
+import { quantile, sum } from "./stats.ts";
 
 /** What was found. */
 export interface ClosedLoopFigures {
@@ -21,6 +21,8 @@ export interface ClosedLoopFigures {
   readonly leastShare: number;
   /** CPU microseconds of the processes for an answer; 0 where none was named. */
   readonly cpuMicros: number;
+  /** The same of each process. */
+  readonly cpuMicrosEach: readonly number[];
 }
 
 const { AF_INET, SOCK_STREAM, EPOLLIN, MSG_DONTWAIT, MSG_NOSIGNAL } = LINUX;
@@ -130,12 +132,12 @@ function closedLoop(options: ClosedLoopOptions): ClosedLoopFigures {
   options.onOpen();
   for (let index = 0; index < connections; index++) ask(index);
   askOn(AROUND_SECONDS, () => {});
-  const cpuBefore = cpuSeconds(processes);
+  const cpuUsed = cpuMeter(processes);
   const tookMs = askOn(seconds, (index) => {
     timesMs.push(performance.now() - (askedMs[index] ?? 0));
     counts[index] = (counts[index] ?? 0) + 1;
   });
-  const cpu = cpuSeconds(processes) - cpuBefore;
+  const cpuMicrosEach = cpuUsed().map((each) => each * 1e6 / timesMs.length);
   const nowMs = performance.now();
   const unansweredMs = nowMs -
     askedMs.subarray(0, connections).reduce((first, ms) => Math.min(first, ms), nowMs);
@@ -146,7 +148,8 @@ function closedLoop(options: ClosedLoopOptions): ClosedLoopFigures {
     p99Ms: quantile(timesMs, 0.99),
     longestMs: Math.max(quantile(timesMs, 1), unansweredMs),
     leastShare: quantile([...counts], 0) / Math.max(1, quantile([...counts], 0.5)),
-    cpuMicros: cpu * 1e6 / timesMs.length,
+    cpuMicros: sum(cpuMicrosEach),
+    cpuMicrosEach,
   };
 }
 

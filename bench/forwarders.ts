@@ -41,7 +41,7 @@ export interface CommandOptions {
 }
 
 /** The listen queue that Deno and nginx ask for by themselves. */
-const BACKLOG = 511;
+export const BACKLOG = 511;
 
 /** The ambassador: sources with the Deno that runs the bench (these unless given), or an executable. */
 export function ambassador(path?: string): ForwarderSpec {

@@ -5,7 +5,7 @@ import { scrape } from "./forwarders.ts";
 import { askOnce, busy, idle, nothing, requests } from "./loads.ts";
 import type { Figure, Measure, MeasureTable } from "./measures.ts";
 import { memoryBytes } from "./process.ts";
-import { median } from "./stats.ts";
+import { median, sum } from "./stats.ts";
 
 const BUSY: readonly Figure[] = [
   { title: "PING/s", better: "more" },
@@ -35,7 +35,7 @@ function idleMeasure(connections: number): Measure {
     figures: [{ title: "KB each", better: "less" }],
     async run({ candidate }): Promise<number[]> {
       await using fresh = await candidate.launch();
-      return [await idle(fresh, { connections }) / 1000];
+      return [sum(await idle(fresh, { connections })) / 1000];
     },
   };
 }

@@ -4,32 +4,54 @@ import { pause } from "../src/base/time.ts";
 import { pathOf } from "../build/sources.ts";
 import type { ClosedLoopFigures } from "./closed_loop.ts";
 import type { OpenLoopFigures, OpenLoopOptions } from "./open_loop.ts";
-import { cpuSeconds, memoryBytes, output, start } from "./process.ts";
+import { cpuMeter, memoryBytes, output, start } from "./process.ts";
 import type { Services } from "./services.ts";
 import type { Forwarder } from "./setup.ts";
-import { quantile } from "./stats.ts";
+import { quantile, sum } from "./stats.ts";
 
-/** Gbit/s through the forwarder over so many streams, and its CPU seconds for each gigabyte. */
+/** Options for {@linkcode stream}. */
+export interface StreamOptions {
+  /** How many at once. */
+  readonly streams: number;
+  /** Whole ones. */
+  readonly seconds: number;
+  /** Whether the server sends and the client receives. Default: no. */
+  readonly backwards?: boolean;
+}
+
+/** What a stream gave. */
+export interface StreamFigures {
+  /** Gbit/s of all streams together. */
+  readonly gbits: number;
+  /** CPU seconds of the forwarder for each gigabyte. */
+  readonly cpuPerGigabyte: number;
+  /** The same of each of its processes. */
+  readonly cpuPerGigabyteEach: readonly number[];
+}
+
+/** Sends as much as goes through the forwarder with iperf3. */
 export async function stream(
   services: Services,
   { processes, iperfPort }: Forwarder,
-  { streams, seconds }: { streams: number; seconds: number },
-): Promise<{ gbits: number; cpuPerGigabyte: number }> {
-  const before = cpuSeconds(processes);
-  const report = JSON.parse(await output(iperfCommand(services, iperfPort, streams, seconds)));
-  const cpu = cpuSeconds(processes) - before;
+  options: StreamOptions,
+): Promise<StreamFigures> {
+  const cpuUsed = cpuMeter(processes);
+  const report = JSON.parse(await output(iperfCommand(services, iperfPort, options)));
   const { bytes, bits_per_second } = report.end.sum_received;
-  return { gbits: bits_per_second / 1e9, cpuPerGigabyte: cpu / (bytes / 1e9) };
+  const cpuPerGigabyteEach = cpuUsed().map((each) => each / (bytes / 1e9));
+  const cpuPerGigabyte = sum(cpuPerGigabyteEach);
+  return { gbits: bits_per_second / 1e9, cpuPerGigabyte, cpuPerGigabyteEach };
 }
 
 function iperfCommand(
-  services: Services,
+  { iperf3 }: Services,
   port: number,
-  streams: number,
-  seconds: number,
+  { streams, seconds, backwards = false }: StreamOptions,
 ): string[] {
-  const where = ["-c", "127.0.0.1", "-p", `${port}`];
-  return [services.iperf3, ...where, "-P", `${streams}`, "-t", `${seconds}`, "-J"];
+  return [
+    ...[iperf3, "-c", "127.0.0.1", "-p", `${port}`, "-P", `${streams}`, "-t", `${seconds}`, "-J"],
+    ...backwards ? ["-R"] : [],
+  ];
 }
 
 /** What redis-benchmark found. */
@@ -51,14 +73,14 @@ export async function requests(
     connections: number;
     extra?: readonly string[];
   },
-): Promise<RequestFigures & { readonly cpuMicros: number }> {
-  const before = cpuSeconds(processes);
+): Promise<RequestFigures & Pick<ClosedLoopFigures, "cpuMicros" | "cpuMicrosEach">> {
+  const cpuUsed = cpuMeter(processes);
   const csv = await output([
     ...[services.redisBenchmark, "-h", "127.0.0.1", "-p", `${redisPort}`, "-t", "ping_mbulk"],
     ...["-n", `${Math.ceil(count)}`, "-c", `${connections}`, "--csv", ...extra],
   ]);
-  const cpuMicros = (cpuSeconds(processes) - before) * 1e6 / count;
-  return { ...parseRequests(csv), cpuMicros };
+  const cpuMicrosEach = cpuUsed().map((each) => each * 1e6 / count);
+  return { ...parseRequests(csv), cpuMicros: sum(cpuMicrosEach), cpuMicrosEach };
 }
 
 /** Reads the last line of what `redis-benchmark --csv` prints. */
@@ -119,13 +141,13 @@ export function nothing(): Promise<void> {
 export async function quiet(
   services: Services,
   { redisPort, iperfPort }: Forwarder,
-  { streams, seconds }: { streams: number; seconds: number },
+  { streams, seconds }: Pick<StreamOptions, "streams" | "seconds">,
 ): Promise<number> {
   using conn = await Deno.connect({ hostname: "127.0.0.1", port: redisPort });
   conn.setNoDelay(true);
   await ping(conn);
   let running = true;
-  const streaming = output(iperfCommand(services, iperfPort, streams, seconds))
+  const streaming = output(iperfCommand(services, iperfPort, { streams, seconds }))
     .finally(() => running = false);
   const endMs = performance.now() + seconds * 1000;
   // Half a second for the streams to get going.
@@ -141,12 +163,15 @@ export async function quiet(
   return quantile(timesMs, 0.5);
 }
 
-/** Bytes of memory that each of so many connections costs that have asked once and then are idle. */
+/**
+ * Bytes of memory that each of so many connections costs that have asked once and then are idle, in
+ * each process of the forwarder.
+ */
 export async function idle(
   { processes, redisPort }: Forwarder,
   { connections }: { connections: number },
-): Promise<number> {
-  const before = memoryBytes(processes);
+): Promise<number[]> {
+  const before = processes.map((each) => memoryBytes([each]));
   using opened = new DisposableStack();
   for (let done = 0; done < connections;) {
     // No more at once than socat's listen queue holds, or each batch waits for a SYN that is sent again.
@@ -157,16 +182,25 @@ export async function idle(
     done += batch;
   }
   await pause(5000);
-  return (memoryBytes(processes) - before) / connections;
+  return processes.map((each, index) => (memoryBytes([each]) - (before[index] ?? 0)) / connections);
 }
 
 const PING = new TextEncoder().encode("PING\r\n");
 const PONG_LENGTH = "+PONG\r\n".length;
 
-/** Connects, asks once and leaves with the answer. */
-export async function askOnce(port: number): Promise<void> {
+/**
+ * Connects, asks once and leaves with the answer.
+ *
+ * @throws {Error} if there is none within the limit
+ */
+export async function askOnce(port: number, limitMs = 10_000): Promise<void> {
   using conn = await Deno.connect({ hostname: "127.0.0.1", port });
-  await ping(conn);
+  const limit = setTimeout(() => conn.close(), limitMs);
+  try {
+    await ping(conn);
+  } finally {
+    clearTimeout(limit);
+  }
 }
 
 async function ping(conn: Deno.TcpConn): Promise<void> {

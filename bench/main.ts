@@ -7,21 +7,24 @@ import { EDGE } from "./edge.ts";
 import { ambassador, findPeers, type ForwarderSpec, scrapedAmbassador } from "./forwarders.ts";
 import { GROWTH } from "./growth.ts";
 import { type Measure, MEASURES, type MeasureTable } from "./measures.ts";
+import { ambassadorPair, findPairs } from "./pairs.ts";
 import { killAll } from "./process.ts";
 import { REFUSED } from "./refused.ts";
 import { formatCharts, formatJson, formatMeasures, formatRows, rowsOf } from "./report.ts";
 import { type Results, runRounds } from "./rounds.ts";
 import { startServices } from "./services.ts";
 import { candidate } from "./setup.ts";
+import { TLS } from "./tls.ts";
 
 /** The tables of `--growth`. */
 const TABLES: readonly MeasureTable[] = [...GROWTH, BESIDE, REFUSED, EDGE];
 
 const USAGE = `deno task bench [OPTIONS]
 
-  --rounds COUNT     interleaved rounds; the table shows their medians [5, with --growth 3]
+  --rounds COUNT     interleaved rounds; the table shows their medians [5, with --growth or --tls 3]
   --only NAME[,...]  only these: ${namesOf(MEASURES)};
-                     with --growth: ${namesOf(TABLES)}
+                     with --growth: ${namesOf(TABLES)};
+                     with --tls: ${namesOf(TLS)}
   --peers NAME[,...] only these peers, by the heads of their columns
   --bin FILE         measure this executable instead of the sources
   --before PATH      an earlier version as one more peer: an executable, or a checkout's folder
@@ -29,6 +32,7 @@ const USAGE = `deno task bench [OPTIONS]
   --status           the ambassador with its metrics read every second, as one more peer
   --growth           the cost of growth, and what each costs the others, instead; every peer with
                      one worker
+  --tls              pairs with TLS between the two, both with certificates, instead
   --json             all rounds as JSON instead of the table`;
 
 /** What the command line asks for. */
@@ -40,6 +44,8 @@ interface BenchOptions {
   /** The others. */
   readonly tables: readonly MeasureTable[];
   readonly peers: readonly ForwarderSpec[];
+  /** Makes what they are compared with, of the sources or of something else. */
+  readonly ours: (path?: string) => ForwarderSpec;
   /** What to say of peers that are not installed. */
   readonly missing: readonly string[];
   readonly bin: string | undefined;
@@ -63,22 +69,28 @@ function parseBenchCommand(args: readonly string[]): BenchOptions | undefined {
     effort: { type: "string", default: "1" },
     status: { type: "boolean", default: false },
     growth: { type: "boolean", default: false },
+    tls: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     help: { type: "boolean", short: "h" },
   });
   if (options.help) return undefined;
-  const { bin, before, status, growth, json, only, rounds = growth ? "3" : "5" } = options;
+  const { bin, before, status, growth, tls, json, only } = options;
+  const { rounds = growth || tls ? "3" : "5" } = options;
   if (growth && status) throw new SyntaxError("--growth: stands without --status");
-  const measures = growth ? [] : chosen(MEASURES, only);
+  if (tls && (growth || status)) {
+    throw new SyntaxError("--tls: stands without --growth and --status");
+  }
+  const measures = growth ? [] : chosen(tls ? TLS : MEASURES, only);
   const tables = growth ? chosen(TABLES, only) : [];
   if (measures.length + tables.length === 0) {
     throw new SyntaxError(`--only "${only}": names nothing`);
   }
-  const { peers, missing } = findPeers({ oneWorker: growth });
+  const { peers, missing } = tls ? findPairs(bin) : findPeers({ oneWorker: growth });
   return {
     rounds: Math.ceil(positive("rounds", rounds)),
     effort: positive("effort", options.effort),
     peers: chosen(peers, options.peers),
+    ours: tls ? ambassadorPair : ambassador,
     ...{ measures, tables, missing, bin, before, status, json },
   };
 }
@@ -88,9 +100,9 @@ async function run({ rounds, effort, measures, tables, ...options }: BenchOption
   for (const line of options.missing) note(`left out, since ${line}\n`);
   using scraped = options.status ? scrapedAmbassador(options.bin) : null;
   const all = [
-    ambassador(options.bin),
+    options.ours(options.bin),
     ...(scraped === null ? [] : [scraped]),
-    ...(options.before === undefined ? [] : [{ ...ambassador(options.before), name: "before" }]),
+    ...(options.before === undefined ? [] : [{ ...options.ours(options.before), name: "before" }]),
     ...options.peers,
   ];
   const folder = await Deno.makeTempDir({ prefix: "ambassador_bench_" });

@@ -3,7 +3,7 @@
 import { busy, idle, nothing, quiet, requests, stream } from "./loads.ts";
 import type { Services } from "./services.ts";
 import type { Candidate, Forwarder } from "./setup.ts";
-import { median } from "./stats.ts";
+import { median, sum } from "./stats.ts";
 
 /** One row of the table. */
 export interface Figure {
@@ -165,7 +165,8 @@ export const MEASURES: readonly Measure[] = [
     figures: [{ title: "an idle connection, KB", better: "less" }],
     async run({ candidate, effort }): Promise<number[]> {
       await using fresh = await candidate.launch();
-      return [await idle(fresh, { connections: Math.ceil(5000 * effort) }) / 1000];
+      const bytes = await idle(fresh, { connections: Math.ceil(5000 * effort) });
+      return [sum(bytes) / 1000];
     },
   },
   {
@@ -197,7 +198,7 @@ function crowd(connections: number): Measure {
   };
 }
 
-/** iperf3 takes whole seconds. */
-function seconds(effort: number): number {
+/** How long a stream runs: iperf3 takes whole seconds. */
+export function seconds(effort: number): number {
   return Math.max(1, Math.round(2 * effort));
 }

@@ -78,6 +78,14 @@ export function freePort(hostname = "127.0.0.1"): number {
   return listener.addr.port;
 }
 
+/** So many different ports on which nothing listened a moment ago, from low to high. */
+export function freePorts(count: number): number[] {
+  // Each is given back at once, so the system may name one twice; a set takes it once.
+  const ports = new Set<number>();
+  while (ports.size < count) ports.add(freePort());
+  return [...ports].sort((a, b) => a - b);
+}
+
 /** Resolves with the first connection that is accepted; for a start, in a tight loop. */
 export async function connectSoon(port: number, withinMs = 10_000): Promise<Deno.TcpConn> {
   const endMs = performance.now() + withinMs;
@@ -103,6 +111,12 @@ export function cpuSeconds(processes: readonly { readonly pid: number }[]): numb
     statOf(pid).slice(11, 15).reduce((sum, field) => sum + Number(field), 0)
   );
   return ticks.reduce((sum, count) => sum + count, 0) / 100;
+}
+
+/** CPU seconds of each process, and its children, from now to the call of what this returns. */
+export function cpuMeter(processes: readonly { readonly pid: number }[]): () => number[] {
+  const before = processes.map((each) => cpuSeconds([each]));
+  return () => processes.map((each, index) => cpuSeconds([each]) - (before[index] ?? 0));
 }
 
 /**

@@ -8,6 +8,8 @@ export const PACKAGES = {
   socat: "socat",
   haproxy: "haproxy",
   nginx: "nginx libnginx-mod-stream",
+  stunnel: "stunnel4",
+  openssl: "openssl",
 } as const;
 
 /** A program that the bench can use. */

@@ -1,7 +1,9 @@
 // A forwarder at work between the bench and its two servers.
 
 import type { ForwarderSpec } from "./forwarders.ts";
-import { connectSoon, freePort, type Running, start, untilAccepting } from "./process.ts";
+import { askOnce } from "./loads.ts";
+import { connectSoon, freePort, freePorts, type Running, start } from "./process.ts";
+import { pause } from "../src/base/time.ts";
 import { redisAddress, type Services } from "./services.ts";
 
 /** A forwarder that runs, with a route to each of the servers, until it is disposed. */
@@ -40,7 +42,7 @@ export interface Candidate {
   readonly name: string;
   /** Whether it is an ambassador. */
   readonly isAmbassador: boolean;
-  /** Starts it and waits until it accepts. */
+  /** Starts it and waits until Redis answers through it. */
   launch(options?: LaunchOptions): Promise<Forwarder>;
   /** Milliseconds from its start to the first client that is accepted. */
   startMs(): Promise<number>;
@@ -80,7 +82,7 @@ export function candidate(
     }
     // The last route is the one that shows whether all are bound. No stranger's connection to iperf3.
     const redisPort = redisPorts.at(-1) ?? 0;
-    await untilAccepting(redisPort);
+    await untilAnswered(redisPort);
     const kept = stack.move();
     return {
       ...{ processes, redisPort, iperfPort, senderPort, targetPorts, statusPort },
@@ -100,10 +102,15 @@ export function candidate(
   return { name, isAmbassador, launch, startMs };
 }
 
-/** So many different ports on which nothing listened a moment ago, from low to high. */
-function freePorts(count: number): number[] {
-  // Each is given back at once, so the system may name one twice; a set takes it once.
-  const ports = new Set<number>();
-  while (ports.size < count) ports.add(freePort());
-  return [...ports].sort((a, b) => a - b);
+/** Resolves when a client is answered: the near one of a pair accepts before the far one does. */
+export async function untilAnswered(port: number, withinMs = 10_000): Promise<void> {
+  const endMs = performance.now() + withinMs;
+  for (;;) {
+    try {
+      return await askOnce(port, Math.max(1, endMs - performance.now()));
+    } catch (cause) {
+      if (performance.now() < endMs) await pause(5);
+      else throw new Error(`nothing answers on port ${port} within ${withinMs} ms`, { cause });
+    }
+  }
 }

@@ -14,6 +14,11 @@ export function quantile(values: readonly number[], share: number): number {
   return low + (high - low) * (position - Math.floor(position));
 }
 
+/** All together. */
+export function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
 /** How many times better `ours` is than `theirs`: above 1 is better, whichever way is better. */
 export function ratio(ours: number, theirs: number, better: "more" | "less"): number {
   return better === "more" ? ours / theirs : theirs / ours;

@@ -1,17 +1,28 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { formatChart } from "../../bench/chart.ts";
 import type { ClosedLoopFigures } from "../../bench/closed_loop.ts";
 import { connectionsFor, openFilesOf } from "../../bench/descriptors.ts";
-import { parseRequests } from "../../bench/loads.ts";
+import { askOnce, parseRequests } from "../../bench/loads.ts";
 import type { Measure } from "../../bench/measures.ts";
 import type { OpenLoopFigures } from "../../bench/open_loop.ts";
+import { findPairs } from "../../bench/pairs.ts";
 import { startPong } from "../../bench/pong.ts";
+import { start, untilAccepting } from "../../bench/process.ts";
 import { formatJson, formatMeasures, formatRows, rowsOf } from "../../bench/report.ts";
+import { makeCertificates } from "../../bench/certificates.ts";
+import { untilAnswered } from "../../bench/setup.ts";
 import { formatNumber, formatRatio, median, quantile, ratio } from "../../bench/stats.ts";
 import { formatTable } from "../../bench/table.ts";
 import { pathOf } from "../../build/sources.ts";
+import { requireTls } from "../../src/net/transports.ts";
 import { discard, freePort, startUpstream, within, writeAll } from "../helpers/mod.ts";
-import { JSR, LINUX, needs } from "../helpers/needs.ts";
+import { type Ability, JSR, LINUX, needs } from "../helpers/needs.ts";
 
 Deno.test("median() is the middle, and between the two middle ones of an even count", () => {
   assertEquals(median([3, 1, 2]), 2);
@@ -361,6 +372,47 @@ Deno.test(
   },
 );
 
+/** What the near one of a pair reads. */
+const PAIR_FILES = ["ca.pem", "near.pem", "near.pem.key"];
+
+for (const [name, program] of [["stunnel", "stunnel"], ["HAProxy", "haproxy"]] as const) {
+  Deno.test(
+    `findPairs() has a pair of ${name} whose two want to see each other's certificates`,
+    needs(LINUX, "openssl", program),
+    async () => {
+      const folder = await Deno.makeTempDir();
+      await using cleanup = new AsyncDisposableStack();
+      cleanup.defer(() => Deno.remove(folder, { recursive: true }));
+      const server = cleanup.use(startPong({ behindHeader: false }));
+      const listenPort = freePort();
+      const routes = [{ listenPort, hostname: "127.0.0.1", port: server.port }];
+      const spec = findPairs().peers.find((pair) => pair.name === name);
+      const [near = [], far = []] = spec?.commands(routes, { folder, options: [] }) ?? [];
+      cleanup.use(start(far));
+      {
+        await using _near = start(near);
+        await untilAnswered(listenPort);
+      }
+      const own = `${folder}/own`;
+      const strange = `${folder}/strange`;
+      for (const name of [own, strange]) await Deno.mkdir(name);
+      for (const file of PAIR_FILES) await Deno.copyFile(`${folder}/${file}`, `${own}/${file}`);
+      makeCertificates(strange);
+      // Who the near one is, then whom it trusts.
+      for (const changed of [["near.pem", "near.pem.key"], ["ca.pem"]]) {
+        for (const file of changed) await Deno.copyFile(`${strange}/${file}`, `${folder}/${file}`);
+        await using _near = start(near);
+        await untilAccepting(listenPort);
+        await assertRejects(() => askOnce(listenPort), Error, "");
+        for (const file of changed) await Deno.copyFile(`${own}/${file}`, `${folder}/${file}`);
+      }
+      // Nothing but that stood in its way.
+      await using _near = start(near);
+      await untilAnswered(listenPort);
+    },
+  );
+}
+
 Deno.test("formatJson() holds every round", () => {
   const { figures } = JSON.parse(formatJson(someResults()));
   assertEquals(figures.length, 2);
@@ -456,6 +508,36 @@ Deno.test({
   }
 });
 
+/** The bench runs the program with the Deno that it runs on itself. */
+const TLS: Ability = { name: "Deno 2.9 or later, for TLS", isHere: hasTls() };
+
+function hasTls(): boolean {
+  try {
+    requireTls();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+Deno.test({
+  name: "the bench measures a pair of ambassadors with TLS between them, and one without",
+  ...needs(...BENCH, "openssl", TLS),
+}, async () => {
+  const few = ["--tls", "--rounds", "1", "--effort", "0.01", "--peers", "without TLS", "--json"];
+  const { code, out, err } = await bench(...few);
+  assertEquals(code, 0, err);
+  const figures: { title: string; medians: Record<string, number> }[] = JSON.parse(out).figures;
+  assertEquals(figures.length, 17);
+  for (const { title, medians } of figures) {
+    // So few connections and so little CPU time may not show at all.
+    const least = /idle|CPU/.test(title) ? -Infinity : 0;
+    for (const name of ["ambassadors", "without TLS"]) {
+      assert((medians[name] ?? NaN) > least, `${title}: ${name}\n${err}`);
+    }
+  }
+});
+
 Deno.test("the bench says what is wrong with its arguments", needs(...BENCH), async () => {
   for (
     const [args, message] of [
@@ -473,6 +555,9 @@ Deno.test("the bench says what is wrong with its arguments", needs(...BENCH), as
       ],
       [["--growth", "--peers", "socat"], '"socat": not one of '],
       [["--growth", "--status"], "--growth: stands without --status"],
+      [["--tls", "--growth"], "--tls: stands without --growth and --status"],
+      [["--tls", "--only", "streams"], '"streams": not one of up, down, redis, '],
+      [["--tls", "--peers", "nginx"], '"nginx": not one of '],
     ] as const
   ) {
     const { code, out, err } = await bench(...args);
