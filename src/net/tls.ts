@@ -18,8 +18,6 @@ import { isUnclear } from "./tls_words.ts";
 import type { Transport } from "./transports.ts";
 import type { Trust } from "./trust.ts";
 
-/** How long what is wrong with an upstream's certificate is believed to be so, in milliseconds. */
-const DIAGNOSIS_MS = 10_000;
 /** How long an upstream that is only tried may take to refuse, in milliseconds. */
 const REFUSAL_MS = 500;
 
@@ -97,8 +95,8 @@ async function acceptTls(
 /** What dials share. */
 interface DialContext {
   readonly credentials: () => Credentials;
-  /** What was found out about upstreams whose certificates were refused. */
-  readonly diagnoses: Map<string, { readonly atMs: number; readonly error: unknown }>;
+  /** What is being found out about upstreams whose certificates were refused. */
+  readonly diagnoses: Map<string, Promise<TlsError | undefined>>;
 }
 
 /** Connects, shakes hands, and makes sure that it is the upstream that is wanted. */
@@ -111,32 +109,34 @@ async function connectTls(
     return await dial(address, options, context);
   } catch (error) {
     if (!isUnclear(error)) throw error;
-    throw await diagnose(address, options, context) ?? error;
+    const { diagnoses } = context;
+    const name = `${formatAddress(address)} ${options.settings.tlsName ?? ""}`;
+    // Once for all who are refused at a time.
+    const diagnosis = diagnoses.get(name) ?? diagnose(address, options, context);
+    diagnoses.set(name, diagnosis);
+    const found = await diagnosis;
+    diagnoses.delete(name);
+    throw found ?? error;
   }
 }
 
 /**
  * Says what is wrong with an upstream's certificate where the library does not (Deno 2.9.6: expired and
  * signed by a stranger are one to it, and it keeps the certificate to itself). The upstream is refused
- * already: it is asked for its certificate once more, and sent nothing; and not for each client.
+ * already: it is asked for its certificate once more, and sent nothing.
  */
 async function diagnose(
   address: Address,
   options: ConnectOptions,
-  { credentials, diagnoses }: DialContext,
-): Promise<unknown> {
-  const name = `${formatAddress(address)} ${options.settings.tlsName ?? ""}`;
-  const known = diagnoses.get(name);
-  if (known !== undefined && performance.now() - known.atMs < DIAGNOSIS_MS) return known.error;
-  let error: unknown;
+  { credentials }: DialContext,
+): Promise<TlsError | undefined> {
   try {
     const stream = await dial(address, options, { credentials, isDiagnosis: true });
     stream[Symbol.dispose]();
-  } catch (reason) {
-    if (reason instanceof TlsError) error = reason;
+  } catch (error) {
+    if (error instanceof TlsError) return error;
   }
-  diagnoses.set(name, { atMs: performance.now(), error });
-  return error;
+  return undefined;
 }
 
 async function dial(

@@ -121,7 +121,7 @@ for (const env of [{}, CARELESS]) {
     const named = [
       { name: "named in its common name alone", own: await ca.issue({ commonName: "localhost" }) },
       { name: "of another name", own: await ca.issue({ dns: ["other.example.com"] }) },
-    ].map((one) => ({ ...one, asUpstream: 'the certificate is not for the name "localhost"' }));
+    ].map((one) => ({ ...one, asUpstream: 'not for the name "localhost"' }));
     for (
       const { name, own, asUpstream } of [...await createImpostors(ca, other, SERVER), ...named]
     ) {
@@ -253,7 +253,7 @@ Deno.test("the program lets in at each route whom that route names", NEEDS, asyn
       const { isServed, output } = await sClient({ hostname: "127.0.0.1", port }, shown);
       assertEquals(isServed, port === welcomeAt, output);
       if (isServed) continue;
-      assertMatch(await nextRefusal(program, before), /^--tls-allow does not name the client: /);
+      assertMatch(await nextRefusal(program, before), /^--tls-allow does not have the client: /);
     }
   }
   assertEquals([first.clients, second.clients, third.clients], [2, 1, 2]);
