@@ -10,7 +10,7 @@ import { countUnended, formatPem, type PemBlock, readPem } from "./pem.ts";
 import { REFUSALS, TlsError } from "./tls_error.ts";
 import { canVouch, keyKind, kindOf, Trust } from "./trust.ts";
 
-/** Where PEM comes from, and the option or variable that says so. */
+/** Where PEM comes from, and the option (`--tls-key`) or variable that says so. */
 export type PemSource =
   | { readonly option: string; readonly path: string }
   | { readonly option: string; readonly pem: string };
@@ -29,7 +29,7 @@ export interface CredentialSources {
 
 /** A certificate in use: for the metrics, and for people. */
 export interface CertificateInUse {
-  /** The option or variable that names it. */
+  /** The option (`--tls-cert`) or variable that names it. */
   readonly option: string;
   /** The file that it comes from, if it comes from one. */
   readonly path?: string;
@@ -318,10 +318,9 @@ class Findings {
 
 /** The option as it is written, and the path where it may be shown. */
 function nameOf(source: PemSource): string {
-  const option = /^[A-Z]/.test(source.option) ? source.option : `--${source.option}`;
   // What looks otherwise, or is longer, may be PEM that was put in the wrong place.
   const isShown = "path" in source && /^[./](?!.*-----).{0,254}$/.test(source.path);
-  return isShown ? `${option} ${quote(source.path)}` : option;
+  return isShown ? `${source.option} ${quote(source.path)}` : source.option;
 }
 
 function explain(error: unknown): { readonly reason: string; readonly hint?: string } {

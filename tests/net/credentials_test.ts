@@ -38,7 +38,7 @@ function fromFiles({ cert, key, ca, clientCa }: Files): CredentialSources {
 }
 
 function source(option: string, path: string | undefined): PemSource | undefined {
-  return path === undefined ? undefined : { option, path };
+  return path === undefined ? undefined : { option: `--${option}`, path };
 }
 
 /** What is wrong, each with its hint, without the folder of the files. */
@@ -83,9 +83,9 @@ Deno.test(
     assertEquals(
       credentials.certificates.map(({ option, path, subject }) => [option, path, subject]),
       [
-        ["tls-cert", certPath, "redis"],
-        ["tls-ca", ca.path, `"our CA"`],
-        ["tls-client-ca", clients.path, `"their CA"`],
+        ["--tls-cert", certPath, "redis"],
+        ["--tls-ca", ca.path, `"our CA"`],
+        ["--tls-client-ca", clients.path, `"their CA"`],
       ],
     );
     const days = credentials.certificates.map(({ notBeforeMs, notAfterMs }) =>
