@@ -2,6 +2,9 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   formatAddress,
   formatHost,
+  formatListen,
+  formatTarget,
+  formatTargets,
   isIpv4,
   isIpv6,
   isLoopback,
@@ -22,6 +25,16 @@ function refusal(parse: (text: string) => unknown, text: string): string {
     throw error;
   }
 }
+
+Deno.test("formatListen() and formatTargets() say what is TLS, and leave no scheme to be guessed", () => {
+  const plain = { protocol: "tcp", hostname: "a", port: 1 } as const;
+  const tls = { protocol: "tls", hostname: "::1", port: 2 } as const;
+  assertEquals([formatListen(plain), formatListen(tls)], ["a:1", "[::1]:2/tls"]);
+  assertEquals([formatTarget(plain), formatTarget(tls)], ["a:1", "tls://[::1]:2"]);
+  assertEquals(formatTargets([plain, plain]), "a:1,a:1");
+  assertEquals(formatTargets([tls, tls]), "tls://[::1]:2,tls://[::1]:2");
+  assertEquals(formatTargets([tls, plain]), "tls://[::1]:2,tcp://a:1");
+});
 
 Deno.test("parsePort() takes 1 to 65535", () => {
   for (const port of [1, 80, 6379, 65535]) assertEquals(parsePort(String(port)), port);

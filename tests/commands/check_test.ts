@@ -2,8 +2,17 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { formatCommand, type Printed } from "../../src/commands/check.ts";
 import { parseCommand } from "../../src/config/command_line.ts";
 import type { Environment } from "../../src/config/variables.ts";
-import { Random, runProgram } from "../helpers/mod.ts";
-import { needs, programPath } from "../helpers/needs.ts";
+import { createCa } from "../helpers/certificates.ts";
+import {
+  freePort,
+  Random,
+  readText,
+  runProgram,
+  startProgram,
+  within,
+  writeAll,
+} from "../helpers/mod.ts";
+import { needs, programPath, UNIX } from "../helpers/needs.ts";
 
 const ENVIRONMENT = {
   REDIS_PORT_6379_TCP: "tcp://192.168.1.52:6379",
@@ -192,6 +201,122 @@ Deno.test({
   const tried = await runProgram(words, { command: [programPath("socat")] });
   assertEquals(tried.code, 1);
   assert(/192\.0\.2\.1:1.*assign requested address/.test(tried.stderr), tried.stderr);
+});
+
+const TLS = {
+  AMBASSADOR_TLS_CERT: "/run/a b/c.pem",
+  AMBASSADOR_TLS_KEY: "/run/k,e'y.pem",
+  AMBASSADOR_TLS_CA: "/run/ca.pem",
+};
+
+Deno.test("formatCommand() shows what is TLS in the table and in the JSON", () => {
+  const printed = read(["1/tls=a:1,tls://b:1?tls-allow=*.a,spiffe://b/c,tls-name=x", "2=b:2"], TLS);
+  assertEquals(format(printed, "table").split("\n").slice(0, 3), [
+    "ROUTE  LISTEN      TARGET               SETTINGS",
+    "-      [::]:1/tls  tcp://a:1,tls://b:1  tls-allow=*.a,spiffe://b/c,tls-name=x",
+    "-      [::]:2      b:2                  -",
+  ]);
+  const { routes } = JSON.parse(format(printed, "json"));
+  assertEquals(routes[0], {
+    aliases: [],
+    listen: { protocol: "tls", hostname: "::", port: 1 },
+    targets: [
+      { protocol: "tcp", hostname: "a", port: 1 },
+      { protocol: "tls", hostname: "b", port: 1 },
+    ],
+    settings: { "tls-allow": "*.a,spiffe://b/c", "tls-name": "x" },
+  });
+});
+
+Deno.test("formatCommand() prints the OPENSSL addresses of socat, quoted for it and for the shell", () => {
+  const start = "socat -t 100000000 ";
+  const both = "nodelay,keepalive";
+  const shell = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
+  const own = "cert=/run/a\\ b/c.pem,key=/run/k\\,e\\'y.pem";
+  const listen = `OPENSSL-LISTEN:1,pf=ip6,ipv6only=0,fork,reuseaddr,${both},${own}`;
+  const checked = `${own},cafile=/run/ca.pem,verify=1`;
+  assertEquals(
+    format(read(["1/tls=a:1"], TLS), "socat"),
+    `${start}${shell(`${listen},cafile=/run/ca.pem,verify=1`)} TCP:a:1,${both}`,
+  );
+  const args = ["127.0.0.1:1=tls://a:1?tls-name=redis,connect-timeout=2s", "2=tls://[::1]:3"];
+  assertEquals(format(read(args, TLS), "socat").split("\n"), [
+    `${start}TCP4-LISTEN:1,bind=127.0.0.1,fork,reuseaddr,${both} ` +
+    shell(`OPENSSL:a:1,${both},connect-timeout=2,${checked},commonname=redis`),
+    `${start}TCP6-LISTEN:2,ipv6only=0,fork,reuseaddr,${both} ` +
+    shell(`OPENSSL:[::1]:3,pf=ip6,${both},${checked}`),
+  ]);
+  const none = {
+    AMBASSADOR_TLS_CERT: "/c",
+    AMBASSADOR_TLS_KEY: "/k",
+    AMBASSADOR_TLS_CLIENT: "none",
+  };
+  assertEquals(
+    format(read(["1/tls=a:1"], none), "socat"),
+    `${start}OPENSSL-LISTEN:1,pf=ip6,ipv6only=0,fork,reuseaddr,${both},cert=/c,key=/k,verify=0 ` +
+      `TCP:a:1,${both}`,
+  );
+  const clients = { ...TLS, AMBASSADOR_TLS_CLIENT_CA: "/clients.pem" };
+  assertStringIncludes(format(read(["1/tls=a:1"], clients), "socat"), ",cafile=/clients.pem,");
+});
+
+Deno.test("formatCommand() names what of TLS socat can't say", () => {
+  const pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----";
+  const environment = { AMBASSADOR_TLS_CERT: pem, AMBASSADOR_TLS_KEY: pem };
+  const settings = "tls-allow=web,starttls=postgres,handshake-timeout=1s";
+  const printed = read([`1/tls=tls://a:1?${settings}`, "--tls-client-ca=/ca"], environment);
+  const { text, notes } = formatCommand(printed, "socat");
+  assertEquals(notes, [
+    "AMBASSADOR_TLS_CERT: socat reads files alone: name one in the place of this",
+    "AMBASSADOR_TLS_KEY: socat reads files alone: name one in the place of this",
+    "route 1: tls-allow web: socat has nothing like it: the line serves everybody whom the CA signed",
+    "route 1: handshake-timeout 1s: socat has nothing like it",
+    "route 1: starttls postgres: socat has nothing like it",
+    "route 1: socat trusts the roots of the system where no cafile is named",
+  ]);
+  assert(!text.includes("cert=") && !text.includes("key="), text);
+});
+
+Deno.test({
+  name: "ambassador check --format socat prints lines that make a pair with TLS between them",
+  ...needs("socat", "openssl", UNIX),
+}, async () => {
+  using ca = await createCa();
+  const { certPath, keyPath } = await ca.issue({ dns: ["redis"] });
+  // Everything that socat or a shell would act on.
+  const folder = `${ca.directory}/a b,c:d'e\\f"g!!h(i[j{k$l`;
+  await Deno.mkdir(folder);
+  await Deno.copyFile(certPath, `${folder}/cert`);
+  await Deno.copyFile(keyPath, `${folder}/key`);
+  await Deno.copyFile(ca.path, `${folder}/ca`);
+  const env = {
+    AMBASSADOR_TLS_CERT: `${folder}/cert`,
+    AMBASSADOR_TLS_KEY: `${folder}/key`,
+    AMBASSADOR_TLS_CA: `${folder}/ca`,
+  };
+  using upstream = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const [near, far] = [freePort(), freePort()];
+  const lineOf = (route: string): string => format(read([route], env), "socat");
+  const lines = [
+    lineOf(`127.0.0.1:${far}/tls=127.0.0.1:${upstream.addr.port}`),
+    lineOf(`127.0.0.1:${near}=tls://127.0.0.1:${far}?tls-name=redis`),
+  ];
+  await using programs = new AsyncDisposableStack();
+  for (const line of lines) {
+    const program = startProgram(["-c", line.replace("socat", "exec socat -d -d")], {
+      command: ["sh"],
+    });
+    programs.use(program);
+    await program.line(/listening on/);
+  }
+  using client = await Deno.connect({ hostname: "127.0.0.1", port: near });
+  await writeAll(client, "PING");
+  await client.closeWrite();
+  using conn = await within(upstream.accept(), "the connection through both");
+  assertEquals(await readText(conn), "PING");
+  await writeAll(conn, "PONG");
+  await conn.closeWrite();
+  assertEquals(await readText(client), "PONG");
 });
 
 Deno.test("formatCommand() prints nothing but plain characters, whatever the names", () => {
