@@ -2,7 +2,8 @@
 // the sources or an executable.
 
 /** What the tests start the program with, from `tests/helpers`. */
-const STARTS = /\b(?:startProgram|runProgram|startRoute|startTraced|programCommand|networkOf)\(/;
+const STARTS =
+  /\b(?:startProgram|runProgram|startRoute|startTraced|programCommand|networkOf|\w+ByTls|startPair)\(/;
 
 /** The paths in the repository, in their order. */
 export function programTests(root: URL): string[] {

@@ -6,8 +6,10 @@ import config from "../deno.json" with { type: "json" };
 import { findEngine, run } from "../build/engine.ts";
 import { IMAGE_TARGETS, imageCommand, readOrigin } from "../build/image.ts";
 import { pathOf } from "../build/sources.ts";
+import { createCa, type Issued } from "./helpers/certificates.ts";
 import { Containers, makeRedisImage } from "./helpers/containers.ts";
 import { Random, readExactly, until, within, writeAll } from "./helpers/mod.ts";
+import { type Needs, needs, NO_TLS, TLS } from "./helpers/needs.ts";
 
 const engine = await findEngine();
 
@@ -43,9 +45,13 @@ Deno.test.afterAll(async () => {
 });
 
 /** A claim about the image that is made for each of the two. */
-function testBoth(claim: string, test: (image: string, target: string) => Promise<void>): void {
+function testBoth(
+  claim: string,
+  test: (image: string, target: string) => Promise<void>,
+  wanted: Needs = { ignore: false },
+): void {
   for (const target of IMAGE_TARGETS) {
-    Deno.test(`image ${target} ${claim}`, async () => {
+    Deno.test({ name: `image ${target} ${claim}`, ...wanted }, async () => {
       const image = built[target];
       if (image === undefined) throw new Error(`${target} was not built`);
       await test(image, target);
@@ -147,6 +153,57 @@ testBoth("forwards from host to host in a chain of two", async (image) => {
   assertMatch(await redis(containers, consumer, "far", "PING"), /Could not connect/);
   assertEquals(await redis(containers, db, "127.0.0.1", "GET", "key"), "value");
 });
+
+/** The variables of an ambassador that is somebody, with the PEM itself in them. */
+function pemVariables({ cert, key }: Issued, ca: string): Record<string, string> {
+  return { AMBASSADOR_TLS_CERT: cert, AMBASSADOR_TLS_KEY: key, AMBASSADOR_TLS_CA: ca };
+}
+
+// What runs this test is embedded in the images, and has TLS or has not.
+testBoth(
+  "forwards from host to host by TLS, and to nobody without a certificate",
+  async (image) => {
+    using ca = await createCa();
+    await using containers = new Containers(engine);
+    const near = await containers.network({ internal: true });
+    const far = await containers.network();
+    const db = await startRedis(containers, far, "db");
+    const farAmbassador = await containers.start(image, {
+      networks: [far],
+      names: ["big-server"],
+      env: {
+        ...pemVariables(await ca.issue({ dns: ["big-server"] }), ca.pem),
+        REDIS_PORT_6380_TLS: "tcp://db:6379",
+      },
+      flags: LOCKED,
+    });
+    const nearAmbassador = await containers.start(image, {
+      networks: [near, far],
+      names: ["redis"],
+      env: {
+        ...pemVariables(await ca.issue({ dns: ["consumer"] }), ca.pem),
+        REDIS_PORT_6379_TCP: "tls://big-server:6380",
+      },
+      flags: LOCKED,
+    });
+    const consumer = await startConsumer(containers, near);
+    await ready(containers, farAmbassador);
+    await ready(containers, nearAmbassador);
+    assertEquals(await redis(containers, consumer, "redis", "SET", "key", "value"), "OK");
+    assertEquals(await redis(containers, db, "127.0.0.1", "GET", "key"), "value");
+    assert(!(await redis(containers, db, "big-server:6380", "PING")).includes("PONG"));
+    await containers.line(farAmbassador, / tls_failed .*not TLS/);
+  },
+  needs(TLS, "openssl"),
+);
+
+testBoth("says of a TLS route that its Deno is too old", async (image) => {
+  await using containers = new Containers(engine);
+  const env = ["-e", "REDIS_PORT_6380_TLS=tcp://db:6379"];
+  const { code, stderr } = await containers.try("run", "--rm", ...LOCKED, ...env, image);
+  assertEquals(code, 2);
+  assertMatch(stderr, /REDIS_PORT_6380_TLS.* TLS .*Deno 2\.9/);
+}, needs(NO_TLS));
 
 testBoth("forwards several links from one container", async (image) => {
   await using containers = new Containers(engine);

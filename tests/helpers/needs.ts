@@ -53,6 +53,14 @@ export const TLS: Ability = {
   },
 };
 
+/** A Deno that is too old for TLS. */
+export const NO_TLS: Ability = {
+  name: "a program on a Deno before 2.9",
+  get isHere(): boolean {
+    return !TLS.isHere;
+  },
+};
+
 /** What {@linkcode needs} tells `Deno.test`. */
 export interface Needs {
   /** Whether something is missing. */

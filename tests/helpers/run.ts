@@ -19,6 +19,8 @@ export interface Ran {
 export interface Fed extends AsyncDisposable {
   /** What it has written to stdout so far. */
   readonly text: string;
+  /** How many bytes that is. */
+  readonly count: number;
   /** Writes to its stdin. */
   write(data: Uint8Array | string): Promise<void>;
   /** Ends its stdin. */
@@ -49,6 +51,9 @@ export function feed(name: string, args: readonly string[]): Fed {
   return {
     get text(): string {
       return decode(concat(out));
+    },
+    get count(): number {
+      return out.reduce((sum, chunk) => sum + chunk.length, 0);
     },
     write: (data) => writer.write(typeof data === "string" ? encode(data) : data),
     end: () => writer.close(),

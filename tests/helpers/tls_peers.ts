@@ -60,6 +60,7 @@ export async function startDialer(
     startHaproxy(port, [
       "listen dial",
       `  bind 127.0.0.1:${port}`,
+      "  retries 0",
       `  server far 127.0.0.1:${to} ssl crt ${bundle} ca-file ${who.caPath} verify required` +
       ` sni str(${name}) verifyhost ${name}${announce}`,
     ]));
