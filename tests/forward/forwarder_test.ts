@@ -1,6 +1,8 @@
 // Accepting, the limit on connections, loops, the stop, and what the log says of each end.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { Address } from "../../src/base/address.ts";
+import type { Stream } from "../../src/net/stream.ts";
 import {
   discard,
   echo,
@@ -12,10 +14,10 @@ import {
   readAll,
   readExactly,
   readText,
+  readToAnyEnd,
   startEcho,
   startForwarder,
   startProgram,
-  startUpstream,
   until,
   type Upstream,
   within,
@@ -23,13 +25,16 @@ import {
 } from "../helpers/mod.ts";
 import { LINUX, needs, RESETS } from "../helpers/needs.ts";
 import {
-  connectAndReset,
   descriptorsOf,
   linesOf,
   startRoute,
   startSilent,
   untilDescriptors,
 } from "../helpers/process.ts";
+import { testEveryWay, WAYS } from "../helpers/tls_routes.ts";
+
+/** For what takes seconds each. */
+const SLOW_WAYS = WAYS.filter(({ listen, target }) => listen === target);
 
 /** Waits for the end of one connection: `bytes_up/bytes_down reason`. */
 async function nextClosed(forwarder: Forwarder, nth = 1): Promise<string> {
@@ -42,58 +47,58 @@ async function nextClosed(forwarder: Forwarder, nth = 1): Promise<string> {
   return `${up}/${down} ${reason}`;
 }
 
-Deno.test("serve() logs the bytes of a connection that finished", async () => {
-  await using upstream = startUpstream(async (conn) => {
+testEveryWay("serve() logs the bytes of a connection that finished", async (way) => {
+  await using upstream = way.startUpstream(async (conn) => {
     await readExactly(conn, 5);
     await writeAll(conn, "goodbye");
   });
-  await using forwarder = await startForwarder([upstream.address]);
-  using client = await Deno.connect(forwarder.address);
+  await using forwarder = await way.startForwarder([upstream.address]);
+  using client = await way.connect(forwarder.address);
   await writeAll(client, "hello");
   await client.closeWrite();
   assertEquals(await readText(client), "goodbye");
   assertEquals(await nextClosed(forwarder), "5/7 finished");
 });
 
-Deno.test({
-  name: "serve() logs client_reset when the client resets",
-  ...needs(RESETS),
-  async fn(): Promise<void> {
-    await using upstream = startUpstream(async (conn) => {
-      await readExactly(conn, 5);
-      await writeAll(conn, "goodbye");
-      await discard(conn);
-    });
-    await using forwarder = await startForwarder([upstream.address]);
-    await connectAndReset(forwarder.address, "hello");
-    assertEquals(await nextClosed(forwarder), "5/7 client_reset");
-  },
-});
-
-Deno.test("serve() logs client_reset when the client leaves in the middle of an answer", async () => {
-  await using upstream = startUpstream(async (conn) => {
-    for (;;) await conn.write(new Uint8Array(1000));
+testEveryWay("serve() logs client_reset when the client resets", async (way) => {
+  await using upstream = way.startUpstream(async (conn) => {
+    await readExactly(conn, 5);
+    await writeAll(conn, "goodbye");
+    await discard(conn);
   });
-  await using forwarder = await startForwarder([upstream.address]);
-  {
-    using client = await Deno.connect(forwarder.address);
-    await writeAll(client, "hello");
-    await readExactly(client, 1);
-  }
-  assertMatch(await nextClosed(forwarder), /^5\/\d{4,} client_reset$/);
-});
+  await using forwarder = await way.startForwarder([upstream.address]);
+  await way.breakOff(forwarder.address, "hello");
+  assertEquals(await nextClosed(forwarder), "5/7 client_reset");
+}, { abilities: [RESETS] });
 
-Deno.test("serve() logs upstream_reset when the upstream accepts and resets", async () => {
-  await using upstream = startUpstream(async (conn) => {
+testEveryWay(
+  "serve() logs client_reset when the client leaves in the middle of an answer",
+  async (way) => {
+    await using upstream = way.startUpstream(async (conn) => {
+      for (;;) await conn.write(new Uint8Array(1000));
+    });
+    await using forwarder = await way.startForwarder([upstream.address]);
+    {
+      using client = await way.connect(forwarder.address);
+      await writeAll(client, "hello");
+      await readExactly(client, 1);
+    }
+    assertMatch(await nextClosed(forwarder), /^5\/\d{4,} client_reset$/);
+  },
+);
+
+testEveryWay("serve() logs upstream_reset when the upstream accepts and resets", async (way) => {
+  await using upstream = way.startUpstream(async (conn) => {
     // What it leaves unread makes its system reset the connection.
     await readExactly(conn, 1);
+    conn[Symbol.dispose]();
   });
-  await using forwarder = await startForwarder([upstream.address]);
-  using client = await Deno.connect(forwarder.address);
+  await using forwarder = await way.startForwarder([upstream.address]);
+  using client = await way.connect(forwarder.address);
   await writeAll(client, "hello");
-  await within(readToAnyEnd(client), "the end");
+  await readToAnyEnd(client);
   assertEquals(await nextClosed(forwarder), "5/0 upstream_reset");
-});
+}, { ways: SLOW_WAYS });
 
 Deno.test({
   name: "serve() logs upstream_reset also when the reset comes before the connect is heard of",
@@ -142,76 +147,89 @@ Deno.test("serve() logs upstream_reset when a connect says that it was reset", a
   assertEquals(forwarder.lines.filter((line) => line.includes(" WARN ")), []);
 });
 
-Deno.test("serve() logs connect_failed once for a client whose upstream refuses", async () => {
-  await using forwarder = await startForwarder([{ hostname: "127.0.0.1", port: freePort() }]);
-  using client = await Deno.connect(forwarder.address);
-  assertEquals(await readText(client), "");
-  assertEquals(await nextClosed(forwarder), "0/0 connect_failed");
-  const warnings = forwarder.lines.filter((line) => line.includes(" WARN "));
-  assertEquals(warnings.length, 1);
-  assertMatch(
-    warnings[0] ?? "",
-    /connect_failed route=ROUTE0 .* target=127\.0\.0\.1:\d+ .* error="connection refused"$/,
-  );
-});
+testEveryWay(
+  "serve() logs connect_failed once for a client whose upstream refuses",
+  async (way) => {
+    await using forwarder = await way.startForwarder([{ hostname: "127.0.0.1", port: freePort() }]);
+    using client = await way.connect(forwarder.address);
+    await readToAnyEnd(client);
+    assertEquals(await nextClosed(forwarder), "0/0 connect_failed");
+    const warnings = forwarder.lines.filter((line) => line.includes(" WARN "));
+    assertEquals(warnings.length, 1);
+    assertMatch(
+      warnings[0] ?? "",
+      /connect_failed route=ROUTE0 .* target=(?:tls:\/\/)?127\.0\.0\.1:\d+ .* error="connection refused"$/,
+    );
+  },
+);
 
-Deno.test("serve() ends a half-closed connection whose client resets", async () => {
-  const clients: Deno.TcpConn[] = [];
-  await using upstream = startUpstream(async (conn) => {
+testEveryWay("serve() ends a half-closed connection whose client resets", async (way) => {
+  const clients: Stream[] = [];
+  await using upstream = way.startUpstream(async (conn) => {
     clients.push(conn);
-    await writeAll(conn, "part");
+    // Too much for one read: what is left makes its system reset the connection.
+    await writeAll(conn, new Uint8Array(100_000));
     // Never finishes by itself: it waits for the end of a connection that it reads no more.
     await until(() => forwarder.lines.some((line) => line.includes("connection_closed")), "end");
   });
-  await using forwarder = await startForwarder([upstream.address]);
-  const client = await Deno.connect(forwarder.address);
+  await using forwarder = await way.startForwarder([upstream.address]);
+  const client = await way.connect(forwarder.address);
   await client.closeWrite();
   await until(() => clients.length === 1, "the upstream has a client");
   await readExactly(client, 1);
-  client.close();
-  assertEquals(await nextClosed(forwarder), "0/4 client_reset");
-});
+  client[Symbol.dispose]();
+  assertEquals(await nextClosed(forwarder), "0/100000 client_reset");
+}, { ways: SLOW_WAYS });
 
-Deno.test("serve() leaves clients beyond maxConnections in the listen queue", async () => {
-  await using upstream = startEcho();
-  await using forwarder = await startForwarder([upstream.address], { maxConnections: 2 });
-  const first = await Deno.connect(forwarder.address);
-  using second = await Deno.connect(forwarder.address);
+testEveryWay("serve() leaves clients beyond maxConnections in the listen queue", async (way) => {
+  await using upstream = way.startUpstream(echo);
+  await using forwarder = await way.startForwarder([upstream.address], { maxConnections: 2 });
+  const first = await way.connect(forwarder.address);
+  using second = await way.connect(forwarder.address);
   for (const client of [first, second]) {
     await writeAll(client, "x");
     await readExactly(client, 1);
   }
-  using third = await Deno.connect(forwarder.address);
-  await writeAll(third, "third");
-  const answer = readExactly(third, 5);
+  // With TLS the handshake is a part of what it waits for.
+  const third = way.connect(forwarder.address);
+  async function ask(): Promise<string> {
+    using client = await third;
+    await writeAll(client, "third");
+    return await readExactly(client, 5);
+  }
+  const answer = ask();
   await writeAll(second, "y");
   await readExactly(second, 1);
   assertEquals(upstream.clients, 2);
   const opened = (): number =>
     forwarder.lines.filter((l) => l.includes("connection_opened")).length;
   assertEquals(opened(), 2);
-  first.close();
+  first[Symbol.dispose]();
   assertEquals(await answer, "third");
   assertEquals(opened(), 3);
 });
 
-Deno.test("serve() counts maxConnections over all routes", async () => {
-  await using upstream = startEcho();
-  await using forwarder = await startForwarder([upstream.address, upstream.address], {
+testEveryWay("serve() counts maxConnections over all routes", async (way) => {
+  await using upstream = way.startUpstream(echo);
+  await using forwarder = await way.startForwarder([upstream.address, upstream.address], {
     maxConnections: 1,
   });
   const [, second] = forwarder.routes;
   assert(second !== undefined);
-  const client = await Deno.connect(forwarder.address);
+  const client = await way.connect(forwarder.address);
   await writeAll(client, "x");
   await readExactly(client, 1);
-  using other = await Deno.connect(second.listen);
-  await writeAll(other, "other");
+  async function ask(address: Address): Promise<string> {
+    using other = await way.connect(address);
+    await writeAll(other, "other");
+    return await readExactly(other, 5);
+  }
+  const answer = ask(second.listen);
   await writeAll(client, "y");
   await readExactly(client, 1);
   assertEquals(upstream.clients, 1);
-  client.close();
-  assertEquals(await readExactly(other, 5), "other");
+  client[Symbol.dispose]();
+  assertEquals(await answer, "other");
 });
 
 /** Three routes of which one has the only place taken, and a client waits at each of the others. */
@@ -372,14 +390,6 @@ Deno.test({
   },
 });
 
-async function readToAnyEnd(conn: Deno.Conn): Promise<void> {
-  try {
-    await readAll(conn);
-  } catch {
-    // A reset is an end, too.
-  }
-}
-
 Deno.test({
   name: "serve() survives a loop through another program, and is as before once that stops",
   ...needs(LINUX),
@@ -405,46 +415,50 @@ Deno.test({
   },
 });
 
-Deno.test("serve() lets transfers finish after a stop signal, and refuses new clients", async () => {
-  const random = new Random();
-  const data = random.bytes(200_000);
-  const chunk = 20_000;
-  const go = Promise.withResolvers<void>();
-  await using upstream = startUpstream(async (conn) => {
-    await writeAll(conn, data.subarray(0, chunk));
-    await go.promise;
-    for (let at = chunk; at < data.length; at += chunk) {
-      await writeAll(conn, data.subarray(at, at + chunk));
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  });
-  const { program, address } = await startRoute(upstream.address);
-  await using _program = program;
-  const clients = await Promise.all(Array.from({ length: 5 }, () => Deno.connect(address)));
-  await until(() => upstream.clients === 5, "five transfers are under way");
-  const transfers = clients.map(async (client) => {
-    using _client = client;
-    return await hash(await readAll(client));
-  });
-  program.kill("SIGTERM");
-  await program.line(/draining connections=5/);
-  // The log says so before the listener is closed.
-  await until(() => isRefused(address), "new clients are refused");
-  go.resolve();
-  const expected = await hash(data);
-  assertEquals(await Promise.all(transfers), Array(5).fill(expected));
-  const { code } = await within(program.status, "the program to end");
-  assertEquals(code, 0);
-  assertMatch(program.stderr, / INFO {2}stopped cut_off=0\n$/);
-});
+testEveryWay(
+  "serve() lets transfers finish after a stop signal, and refuses new clients",
+  async (way) => {
+    const random = new Random();
+    const data = random.bytes(200_000);
+    const chunk = 20_000;
+    const go = Promise.withResolvers<void>();
+    await using upstream = way.startUpstream(async (conn) => {
+      await writeAll(conn, data.subarray(0, chunk));
+      await go.promise;
+      for (let at = chunk; at < data.length; at += chunk) {
+        await writeAll(conn, data.subarray(at, at + chunk));
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    });
+    const { program, address } = await way.startRoute(upstream.address);
+    await using _program = program;
+    const clients = await Promise.all(Array.from({ length: 5 }, () => way.connect(address)));
+    await until(() => upstream.clients === 5, "five transfers are under way");
+    const transfers = clients.map(async (client) => {
+      using _client = client;
+      return await hash(await readAll(client));
+    });
+    program.kill("SIGTERM");
+    await program.line(/draining connections=5/);
+    // The log says so before the listener is closed.
+    await until(() => isRefused(address), "new clients are refused");
+    go.resolve();
+    const expected = await hash(data);
+    assertEquals(await Promise.all(transfers), Array(5).fill(expected));
+    const { code } = await within(program.status, "the program to end");
+    assertEquals(code, 0);
+    assertMatch(program.stderr, / INFO {2}stopped cut_off=0\n$/);
+  },
+  { isProgram: true },
+);
 
-Deno.test("serve() cuts off what goes on past the deadline, and says how many", async () => {
-  await using upstream = startEcho();
-  const { program, address } = await startRoute(upstream.address, {
+testEveryWay("serve() cuts off what goes on past the deadline, and says how many", async (way) => {
+  await using upstream = way.startUpstream(echo);
+  const { program, address } = await way.startRoute(upstream.address, {
     args: ["--drain-timeout", "300ms", "--log-level", "debug"],
   });
   await using _program = program;
-  const clients = await Promise.all([Deno.connect(address), Deno.connect(address)]);
+  const clients = await Promise.all([way.connect(address), way.connect(address)]);
   for (const client of clients) {
     await writeAll(client, "x");
     await readExactly(client, 1);
@@ -457,11 +471,11 @@ Deno.test("serve() cuts off what goes on past the deadline, and says how many", 
     linesOf(program, "connection_closed").filter((l) => /=1 .*=1 .*drain_timeout$/.test(l)).length,
     2,
   );
-  clients.forEach((client) => client.close());
-});
+  for (const client of clients) client[Symbol.dispose]();
+}, { isProgram: true });
 
-Deno.test("serve() ends at the deadline also when a client reads nothing", async () => {
-  await using upstream = startUpstream(async (conn) => {
+testEveryWay("serve() ends at the deadline also when a client reads nothing", async (way) => {
+  await using upstream = way.startUpstream(async (conn) => {
     const block = new Uint8Array(1 << 20);
     try {
       for (;;) await conn.write(block);
@@ -469,20 +483,20 @@ Deno.test("serve() ends at the deadline also when a client reads nothing", async
       // Cut off.
     }
   });
-  const { program, address } = await startRoute(upstream.address, {
+  const { program, address } = await way.startRoute(upstream.address, {
     args: ["--drain-timeout", "200ms"],
   });
   await using _program = program;
-  using client = await Deno.connect(address);
+  using client = await way.connect(address);
   await readExactly(client, 1);
   program.kill("SIGTERM");
   const { code } = await within(program.status, "the program to end", 5000);
   assertEquals(code, 1);
-});
+}, { isProgram: true });
 
-Deno.test("serve() goes on accepting for the drain delay", async () => {
-  await using upstream = startEcho();
-  const { program, address } = await startRoute(upstream.address, {
+testEveryWay("serve() goes on accepting for the drain delay", async (way) => {
+  await using upstream = way.startUpstream(echo);
+  const { program, address } = await way.startRoute(upstream.address, {
     args: ["--drain-delay", "700ms"],
   });
   await using _program = program;
@@ -490,7 +504,7 @@ Deno.test("serve() goes on accepting for the drain delay", async () => {
   program.kill("SIGTERM");
   await program.line(/draining .*delay=700ms/);
   {
-    using client = await Deno.connect(address);
+    using client = await way.connect(address);
     await writeAll(client, "late");
     assertEquals(await readExactly(client, 4), "late");
   }
@@ -498,28 +512,34 @@ Deno.test("serve() goes on accepting for the drain delay", async () => {
   assertEquals(code, 0);
   assert(performance.now() - startMs >= 690, "the delay was cut short");
   assertEquals(upstream.clients, 1);
-});
+}, { isProgram: true });
 
-Deno.test("serve() cuts off a client that is held for its upstream at the deadline", async () => {
-  const forwarder = await startForwarder([{ hostname: "127.0.0.1", port: freePort() }], {
-    retryMs: 60_000,
-    drainTimeoutMs: 100,
-  });
-  using client = await Deno.connect(forwarder.address);
-  await until(() => forwarder.lines.some((line) => line.includes("opened")), "it is accepted");
-  assertEquals(await forwarder.stop(), { cutOff: 1 });
-  assertEquals(await nextClosed(forwarder), "0/0 drain_timeout");
-  assertEquals(await readText(client), "");
-});
+testEveryWay(
+  "serve() cuts off a client that is held for its upstream at the deadline",
+  async (way) => {
+    const forwarder = await way.startForwarder([{ hostname: "127.0.0.1", port: freePort() }], {
+      retryMs: 60_000,
+      drainTimeoutMs: 100,
+    });
+    using client = await way.connect(forwarder.address);
+    await until(() => forwarder.lines.some((line) => line.includes("opened")), "it is accepted");
+    assertEquals(await forwarder.stop(), { cutOff: 1 });
+    assertEquals(await nextClosed(forwarder), "0/0 drain_timeout");
+    await readToAnyEnd(client);
+  },
+);
 
-Deno.test("serve() waits for a held client during the drain and serves it", async () => {
+testEveryWay("serve() waits for a held client during the drain and serves it", async (way) => {
   const address = { hostname: "127.0.0.1", port: freePort() };
-  const forwarder = await startForwarder([address], { retryMs: 60_000, drainTimeoutMs: 10_000 });
-  using client = await Deno.connect(forwarder.address);
+  const forwarder = await way.startForwarder([address], {
+    retryMs: 60_000,
+    drainTimeoutMs: 10_000,
+  });
+  using client = await way.connect(forwarder.address);
   await writeAll(client, "patience");
   await until(() => forwarder.lines.some((line) => line.includes("opened")), "it is accepted");
   const stopped = forwarder.stop();
-  await using _upstream = startUpstream(echo, address);
+  await using _upstream = way.startUpstream(echo, address);
   await client.closeWrite();
   assertEquals(await readText(client), "patience");
   assertEquals(await stopped, { cutOff: 0 });
@@ -553,53 +573,61 @@ Deno.test("serve() writes no line that a variable's name or value made up", asyn
   assertEquals(linesOf(program, "forged"), []);
 });
 
-Deno.test("serve() does not count as cut off what a side had broken before the stop", async () => {
-  await using upstream = startUpstream(async (conn) => {
-    await readExactly(conn, 1);
-    await writeAll(conn, "bye");
-  });
-  const forwarder = await startForwarder([upstream.address]);
-  await using _forwarder = forwarder;
-  using client = await Deno.connect(forwarder.address);
-  // What is left unread makes the upstream's system reset the connection.
-  await writeAll(client, "hello");
-  assertEquals(await readText(client), "bye");
-  const uploading = setInterval(() => void writeAll(client, "more").catch(() => {}), 10);
-  await within(new Promise((resolve) => setTimeout(resolve, 100)), "some more to be sent");
-  assertEquals(await forwarder.stop(), { cutOff: 0 });
-  clearInterval(uploading);
-  assertMatch(await nextClosed(forwarder), / upstream_reset$/);
-});
+testEveryWay(
+  "serve() does not count as cut off what a side had broken before the stop",
+  async (way) => {
+    await using upstream = way.startUpstream(async (conn) => {
+      await readExactly(conn, 1);
+      await writeAll(conn, "bye");
+      conn[Symbol.dispose]();
+    });
+    const forwarder = await way.startForwarder([upstream.address]);
+    await using _forwarder = forwarder;
+    using client = await way.connect(forwarder.address);
+    // What is left unread makes the upstream's system reset the connection.
+    await writeAll(client, "hello");
+    assertEquals(await readExactly(client, 3), "bye");
+    await readToAnyEnd(client);
+    const uploading = setInterval(() => void writeAll(client, "more").catch(() => {}), 10);
+    await within(new Promise((resolve) => setTimeout(resolve, 100)), "some more to be sent");
+    assertEquals(await forwarder.stop(), { cutOff: 0 });
+    clearInterval(uploading);
+    assertMatch(await nextClosed(forwarder), / upstream_reset$/);
+  },
+);
 
-Deno.test("serve() delivers an answer to a slow reader that goes on sending at full speed", async () => {
-  const answer = new Random().bytes(1_000_000);
-  await using upstream = startUpstream(async (conn) => {
-    await readExactly(conn, 1000);
-    await writeAll(conn, answer);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  });
-  await using forwarder = await startForwarder([upstream.address]);
-  using client = await Deno.connect(forwarder.address);
-  let isOver = false;
-  async function upload(): Promise<void> {
-    const chunk = new Uint8Array(65536);
-    try {
-      while (!isOver) await client.write(chunk);
-    } catch {
-      // It is closed at the end.
+testEveryWay(
+  "serve() delivers an answer to a slow reader that goes on sending at full speed",
+  async (way) => {
+    const answer = new Random().bytes(1_000_000);
+    await using upstream = way.startUpstream(async (conn) => {
+      await readExactly(conn, 1000);
+      await writeAll(conn, answer);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    });
+    await using forwarder = await way.startForwarder([upstream.address]);
+    using client = await way.connect(forwarder.address);
+    let isOver = false;
+    async function upload(): Promise<void> {
+      const chunk = new Uint8Array(65536);
+      try {
+        while (!isOver) await client.write(chunk);
+      } catch {
+        // It is closed at the end.
+      }
     }
-  }
-  const uploading = upload();
-  const buffer = new Uint8Array(8192);
-  let received = 0;
-  for (;;) {
-    const count = await within(client.read(buffer), "more of the answer");
-    if (count === null) break;
-    received += count;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  assertEquals(received, answer.length);
-  isOver = true;
-  client.close();
-  await within(uploading, "the upload to end");
-});
+    const uploading = upload();
+    const buffer = new Uint8Array(8192);
+    let received = 0;
+    for (;;) {
+      const count = await within(client.read(buffer), "more of the answer");
+      if (count === null) break;
+      received += count;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    assertEquals(received, answer.length);
+    isOver = true;
+    client[Symbol.dispose]();
+    await within(uploading, "the upload to end");
+  },
+);

@@ -2,13 +2,19 @@
 // process, and a limit on every wait.
 
 import { sourceCommand } from "../../build/sources.ts";
-import { type Address, formatAddress, formatTargets } from "../../src/base/address.ts";
+import {
+  type Address,
+  formatAddress,
+  formatTargets,
+  type Protocol,
+} from "../../src/base/address.ts";
 import { createLog } from "../../src/base/log.ts";
 import { routeTo } from "./routes.ts";
 import type { RouteSettings } from "../../src/config/options.ts";
 import { type Route, routeName } from "../../src/config/routes.ts";
 import { serve, type ServeOptions } from "../../src/commands/forward.ts";
 import type { Forwarded } from "../../src/forward/forwarder.ts";
+import type { Stream } from "../../src/net/stream.ts";
 
 // A test that leaves a socket or a timer behind fails. Since 2.8 Deno has to be asked for it; earlier
 // versions do it unasked and know neither this function nor the setting for it in deno.json.
@@ -45,13 +51,16 @@ export async function until(
 }
 
 /** Writes all of the data. */
-export async function writeAll(conn: Deno.Conn, data: Uint8Array | string): Promise<void> {
+export async function writeAll(
+  conn: Pick<Stream, "write">,
+  data: Uint8Array | string,
+): Promise<void> {
   let rest = typeof data === "string" ? new TextEncoder().encode(data) : data;
   while (rest.length > 0) rest = rest.subarray(await conn.write(rest));
 }
 
 /** Everything until the peer has finished. */
-export async function readAll(conn: Deno.Conn): Promise<Uint8Array<ArrayBuffer>> {
+export async function readAll(conn: Pick<Stream, "read">): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   const buffer = new Uint8Array(64 * 1024);
   for (;;) {
@@ -62,12 +71,12 @@ export async function readAll(conn: Deno.Conn): Promise<Uint8Array<ArrayBuffer>>
 }
 
 /** Everything until the peer has finished, as text. */
-export async function readText(conn: Deno.Conn): Promise<string> {
+export async function readText(conn: Pick<Stream, "read">): Promise<string> {
   return new TextDecoder().decode(await readAll(conn));
 }
 
 /** Exactly so many bytes, as text. */
-export async function readExactly(conn: Deno.Conn, count: number): Promise<string> {
+export async function readExactly(conn: Pick<Stream, "read">, count: number): Promise<string> {
   const bytes = new Uint8Array(count);
   for (let done = 0; done < count;) {
     const n = await within(conn.read(bytes.subarray(done)), `${count} bytes`);
@@ -75,6 +84,15 @@ export async function readExactly(conn: Deno.Conn, count: number): Promise<strin
     done += n;
   }
   return new TextDecoder().decode(bytes);
+}
+
+/** Everything until the peer has finished or broken off; what has come is not told. */
+export async function readToAnyEnd(conn: Pick<Stream, "read">): Promise<void> {
+  try {
+    await readAll(conn);
+  } catch {
+    // A reset is an end, too.
+  }
 }
 
 /** Joins chunks. */
@@ -197,7 +215,7 @@ export function startUpstream(
 }
 
 /** Sends everything back, and finishes when the client has finished. */
-export async function echo(conn: Deno.TcpConn): Promise<void> {
+export async function echo(conn: Stream): Promise<void> {
   const buffer = new Uint8Array(64 * 1024);
   for (;;) {
     const count = await conn.read(buffer);
@@ -208,7 +226,7 @@ export async function echo(conn: Deno.TcpConn): Promise<void> {
 }
 
 /** Reads to the end and throws it away. */
-export async function discard(conn: Deno.TcpConn): Promise<void> {
+export async function discard(conn: Pick<Stream, "read">): Promise<void> {
   const buffer = new Uint8Array(64 * 1024);
   while (await conn.read(buffer) !== null);
 }
@@ -268,6 +286,10 @@ export interface StartForwarderOptions
   extends Partial<ServeOptions & Omit<RouteSettings, "maxConnections">> {
   /** Where to listen; 127.0.0.1 unless given. */
   readonly hostname?: string;
+  /** How to listen, and how to connect; plain unless given. */
+  readonly protocols?: { readonly listen: Protocol; readonly target: Protocol };
+  /** More settings of every route. */
+  readonly settings?: Partial<RouteSettings>;
 }
 
 /** Forwards a free port to each target, in this process; 200 ms to drain unless given. */
@@ -279,6 +301,8 @@ export async function startForwarder(
     retryMs = 0,
     halfCloseTimeoutMs = 0,
     idleTimeoutMs = 0,
+    protocols: { listen, target } = { listen: "tcp", target: "tcp" },
+    settings,
     ...options
   }: StartForwarderOptions = {},
 ): Promise<Forwarder> {
@@ -287,10 +311,10 @@ export async function startForwarder(
   const ready = Promise.withResolvers<{ routes: readonly Route[]; status: Address | undefined }>();
   const served = serve(
     targets.map(({ hostname: name, port }, index) =>
-      routeTo({ hostname: name, port }, {
+      routeTo({ protocol: target, hostname: name, port }, {
         aliases: [`ROUTE${index}`],
-        listen: { hostname, port: 0 },
-        settings: { connectTimeoutMs, retryMs, halfCloseTimeoutMs, idleTimeoutMs },
+        listen: { protocol: listen, hostname, port: 0 },
+        settings: { connectTimeoutMs, retryMs, halfCloseTimeoutMs, idleTimeoutMs, ...settings },
       })
     ),
     {

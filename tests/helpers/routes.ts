@@ -1,6 +1,6 @@
 // Routes for tests.
 
-import type { Address } from "../../src/base/address.ts";
+import type { Address, Endpoint, Protocol } from "../../src/base/address.ts";
 import type { RouteSettings } from "../../src/config/options.ts";
 import { createLog } from "../../src/base/log.ts";
 import type { RouteContext } from "../../src/forward/active_route.ts";
@@ -15,19 +15,26 @@ export function routeContext(): RouteContext {
   return { transports: PLAIN_TRANSPORTS, log, admission: new Admission(0, []) };
 }
 
-/** A TCP route with one target, and with the defaults but for what is given. */
+/** An address, and how it is spoken to: plain unless given. */
+export type PerhapsEndpoint = Address & { readonly protocol?: Protocol };
+
+/** A route with one target, and with the defaults but for what is given. */
 export function routeTo(
-  target: Address,
+  target: PerhapsEndpoint,
   { aliases = [], listen = { hostname: "127.0.0.1", port: 0 }, settings = {} }: {
     readonly aliases?: readonly string[];
-    readonly listen?: Address;
+    readonly listen?: PerhapsEndpoint;
     readonly settings?: Partial<RouteSettings>;
   } = {},
 ): Route {
   return {
     aliases,
-    listen: { protocol: "tcp", hostname: listen.hostname, port: listen.port },
-    targets: [{ protocol: "tcp", hostname: target.hostname, port: target.port }],
+    listen: endpointOf(listen),
+    targets: [endpointOf(target)],
     settings: { ...DEFAULT_SETTINGS, ...settings },
   };
+}
+
+function endpointOf({ protocol = "tcp", hostname, port }: PerhapsEndpoint): Endpoint {
+  return { protocol, hostname, port };
 }
