@@ -12,10 +12,12 @@ import {
   readSmallFile,
 } from "./credentials.ts";
 
-/** How often the files are looked at, in milliseconds. */
-const LOOK_EVERY_MS = 10_000;
-/** A certificate and its key are replaced one after the other: how long that may take. */
+/** How often the files are looked at, in milliseconds: with the time to settle, ten seconds. */
+const LOOK_EVERY_MS = 9000;
+/** How long files must stay the same until they count as written to their end, in milliseconds. */
 const SETTLE_MS = 1000;
+/** How often to wait for that before it is left to the next look. */
+const MAX_SETTLES = 8;
 
 /** The text of each file, or what keeps it from being read. */
 type Texts = ReadonlyMap<string, string | Error>;
@@ -27,7 +29,10 @@ export class CredentialFiles {
   readonly #sources: CredentialSources;
   readonly #paths: readonly string[];
   #texts: Texts;
-  #looking: Promise<void> | undefined;
+  /** The look that began last. */
+  #looking = Promise.resolve();
+  /** The look that begins when that one has ended. */
+  #next: Promise<void> | undefined;
 
   private constructor(sources: CredentialSources, texts: Texts, current: Credentials) {
     this.#sources = sources;
@@ -49,19 +54,32 @@ export class CredentialFiles {
     return new CredentialFiles(sources, texts, await load(sources, texts));
   }
 
-  /** Looks at the files every ten seconds until the signal aborts. */
+  /** Looks at the files within every ten seconds until the signal aborts. */
   async watch(log: Log, signal: AbortSignal): Promise<void> {
     if (this.#paths.length === 0) return;
-    while (!signal.aborted) {
+    for (;;) {
       await pause(LOOK_EVERY_MS, signal);
-      if (!signal.aborted) await this.look(log, signal);
+      if (signal.aborted) return;
+      await this.#queue(() => this.#look(log, { signal, isComplete: false }));
     }
   }
 
-  /** Looks at the files now; what has changed takes effect, or is said to be wrong once. */
+  /**
+   * Looks at the files, of which somebody says that they are complete: what has changed takes effect at
+   * once, or is said to be wrong once.
+   */
   look(log: Log, signal: AbortSignal): Promise<void> {
-    this.#looking ??= this.#look(log, signal).finally(() => this.#looking = undefined);
-    return this.#looking;
+    return this.#queue(() => this.#look(log, { signal, isComplete: true }));
+  }
+
+  /** One at a time; one that is under way may have read before the latest change. */
+  #queue(look: () => Promise<void>): Promise<void> {
+    if (this.#next !== undefined) return this.#next;
+    this.#next = this.#looking.then(() => {
+      this.#next = undefined;
+      return look();
+    });
+    return this.#looking = this.#next;
   }
 
   /** This ambassador's own certificate, if it has one. */
@@ -70,14 +88,17 @@ export class CredentialFiles {
     return this.current.certificates.find(({ option }) => option === tlsCert?.option);
   }
 
-  async #look(log: Log, signal: AbortSignal): Promise<void> {
-    let texts = await readAll(this.#paths);
-    if (this.#areKnown(texts)) return;
-    let next = await loadOrError(this.#sources, texts);
-    if (next instanceof ConfigError) {
-      await pause(SETTLE_MS, signal);
-      texts = await readAll(this.#paths);
-      if (this.#areKnown(texts)) return;
+  /** Unless they are said to be complete, files must have settled: half a chain is a chain too. */
+  async #look(
+    log: Log,
+    { signal, isComplete }: { readonly signal: AbortSignal; readonly isComplete: boolean },
+  ): Promise<void> {
+    let texts: Texts | undefined = await readAll(this.#paths);
+    if (isSame(texts, this.#texts)) return;
+    let next = isComplete ? await loadOrError(this.#sources, texts) : undefined;
+    if (next === undefined || next instanceof ConfigError) {
+      texts = await this.#settled(texts, signal);
+      if (texts === undefined || isSame(texts, this.#texts)) return;
       next = await loadOrError(this.#sources, texts);
     }
     this.#texts = texts;
@@ -94,9 +115,21 @@ export class CredentialFiles {
     for (const reason of next.warnings) log.error("warning", { reason });
   }
 
-  #areKnown(texts: Texts): boolean {
-    return this.#paths.every((path) => String(this.#texts.get(path)) === String(texts.get(path)));
+  /** What the files hold once that has not changed for a while; undefined if it goes on changing. */
+  async #settled(texts: Texts, signal: AbortSignal): Promise<Texts | undefined> {
+    for (let times = 0; times < MAX_SETTLES; times++) {
+      await pause(SETTLE_MS, signal);
+      if (signal.aborted) return undefined;
+      const again = await readAll(this.#paths);
+      if (isSame(texts, again)) return again;
+      texts = again;
+    }
+    return undefined;
   }
+}
+
+function isSame(one: Texts, other: Texts): boolean {
+  return [...one].every(([path, text]) => String(text) === String(other.get(path)));
 }
 
 async function readAll(paths: readonly string[]): Promise<Texts> {
@@ -124,6 +157,8 @@ async function loadOrError(
     return await load(sources, texts);
   } catch (error) {
     if (error instanceof ConfigError) return error;
-    throw error;
+    // Nothing that a file holds may end a program that works. Its message may hold a part of the file.
+    const name = error instanceof Error ? error.name : typeof error;
+    return new ConfigError([{ message: `certificates can't be evaluated: ${name}` }]);
   }
 }
