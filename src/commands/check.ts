@@ -1,5 +1,6 @@
 // `check`: prints the routes and what is ignored, as a table, as JSON or as socat command lines
-// (`socat.ts`). It opens nothing, and the same routes always print the same.
+// (`socat.ts`). It reads the files of TLS, since what they hold may keep the program from starting, but
+// opens no socket; and the same routes always print the same.
 
 import { formatListen, formatTargets } from "../base/address.ts";
 import { ConfigError } from "../base/errors.ts";
@@ -9,18 +10,18 @@ import { type Command, noRoute } from "../config/command_line.ts";
 import type { CheckFormat } from "../config/options.ts";
 import { changedSettings, formatSettings } from "../config/settings.ts";
 import { type CommandContext, print } from "./command.ts";
-import { prepareTransports } from "./transports.ts";
 import { formatSocat, socatNotes } from "./socat.ts";
+import { prepareTransports } from "./transports.ts";
 
 /**
  * Prints what would be forwarded.
  *
- * @throws {ConfigError} if that is nothing
+ * @throws {ConfigError} if that is nothing, or if it could not start for want of what TLS needs
  */
 export async function check(command: Command, { environment }: CommandContext): Promise<number> {
-  const { credentials } = await prepareTransports(command.routes, command.options);
   command.warnings.forEach(complain);
-  credentials?.current.warnings.forEach((message) => complain({ message }));
+  const { credentials } = await prepareTransports(command.routes, command.options);
+  for (const message of credentials?.current.warnings ?? []) complain({ message });
   // Colours are for a terminal that wants them (https://no-color.org).
   const colour = Deno.stdout.isTerminal() && !environment["NO_COLOR"] &&
     environment["TERM"] !== "dumb";

@@ -1,6 +1,6 @@
 // The transports that routes want. TLS is loaded, and its files are read, only where one of them does.
 
-import type { Endpoint } from "../base/address.ts";
+import { type Endpoint, formatListen, formatTargets } from "../base/address.ts";
 import type { Options } from "../config/options.ts";
 import { CredentialFiles } from "../net/credential_files.ts";
 import {
@@ -28,16 +28,21 @@ export async function prepareTransports(
   routes: readonly { readonly listen?: Endpoint; readonly targets: readonly Endpoint[] }[],
   options: Options,
 ): Promise<Prepared> {
-  const endpoints = routes.flatMap(({ listen, targets }) =>
-    listen ? [listen, ...targets] : targets
-  );
-  if (endpoints.every(({ protocol }) => protocol !== "tls")) {
-    return { transports: PLAIN_TRANSPORTS };
-  }
+  const wanting = routes.map(findTls).find((endpoint) => endpoint !== undefined);
+  if (wanting === undefined) return { transports: PLAIN_TRANSPORTS };
   // First: where TLS can't be spoken, nothing else that may be wrong matters.
-  requireTls();
+  requireTls(wanting);
   const credentials = await CredentialFiles.open(options);
   const { tlsClient } = options;
   const tls = { tlsClient, credentials: () => credentials.current };
   return { transports: await loadTransports(tls), credentials };
+}
+
+/** An end of the route that speaks TLS, as it is written. */
+function findTls(
+  { listen, targets }: { readonly listen?: Endpoint; readonly targets: readonly Endpoint[] },
+): string | undefined {
+  if (listen?.protocol === "tls") return formatListen(listen);
+  const target = targets.find(({ protocol }) => protocol === "tls");
+  return target && formatTargets([target]);
 }

@@ -50,13 +50,15 @@ function unprepared(): Transport {
 /**
  * Makes sure that this Deno has a TLS that can be trusted: older ones let everybody in.
  *
+ * @param what What wants it, for the message.
  * @throws {ConfigError} if it has not
  */
-export function requireTls(): void {
+export function requireTls(what = "tls"): void {
   const [major = 0, minor = 0] = Deno.version.deno.split(".").map(Number);
   if (major > 2 || (major === 2 && minor >= 9)) return;
-  const message = `TLS needs Deno 2.9 or later, and this is ${Deno.version.deno}`;
-  throw new ConfigError([{ message, hint: "use a release that was built with it" }]);
+  const message = `${what}: TLS needs Deno 2.9 or later, and this is Deno ${Deno.version.deno}`;
+  const hint = "use an executable or an image that was made with Deno 2.9 or later";
+  throw new ConfigError([{ message, hint }]);
 }
 
 /**
