@@ -60,6 +60,29 @@ export interface Listener {
   close(): void;
 }
 
+/** How one protocol listens and connects. */
+export interface Transport {
+  /**
+   * Listens: one listener, or two where IPv6 and IPv4 need one each.
+   *
+   * @throws the system's error if the address can't be had; then nothing is open
+   */
+  listen(address: Address, options?: ListenOptions): readonly Listener[];
+  /**
+   * Connects once, to an address or a name.
+   *
+   * @throws the error of the last address; the signal's reason as soon as it aborts
+   */
+  connect(address: Address, options: ConnectOptions): Promise<Stream>;
+  /**
+   * What a client owes before it is served, if anything.
+   *
+   * @returns the stream to go on with; undefined if the client has left without a byte
+   * @throws {TlsError} if the client is not to be served
+   */
+  shakeHands?(client: Stream, settings: RouteSettings): Promise<Stream | undefined>;
+}
+
 /** Writes all of the data. */
 export async function writeAll(stream: Pick<Stream, "write">, data: Uint8Array): Promise<void> {
   let rest = data;

@@ -9,13 +9,12 @@ import type { Options, RouteSettings } from "../config/options.ts";
 import { type Certificate, hasHost } from "./certificate.ts";
 import type { Credentials } from "./credentials.ts";
 import { startTls } from "./starttls.ts";
-import type { ConnectOptions, Stream } from "./stream.ts";
+import type { ConnectOptions, Stream, Transport } from "./stream.ts";
 import { connectTcp, listenTcp } from "./tcp.ts";
 import { type Context, createContext, TlsEngine } from "./tls_engine.ts";
 import { REFUSALS, TlsError } from "./tls_error.ts";
 import { TlsStream } from "./tls_stream.ts";
 import { isUnclear } from "./tls_words.ts";
-import type { Transport } from "./transports.ts";
 import type { Trust } from "./trust.ts";
 
 /** How long an upstream that is only tried may take to refuse, in milliseconds. */

@@ -1,35 +1,11 @@
 // The table of transports: how each protocol listens and connects. A new protocol is a row here and a
 // file of its own; what only some routes want is loaded for them alone.
 
-import type { Address, Protocol } from "../base/address.ts";
+import type { Protocol } from "../base/address.ts";
 import { ConfigError } from "../base/errors.ts";
-import type { RouteSettings } from "../config/options.ts";
-import type { ConnectOptions, Listener, ListenOptions, Stream } from "./stream.ts";
+import type { Transport } from "./stream.ts";
 import { connectTcp, listenTcp } from "./tcp.ts";
 import type { TlsOptions } from "./tls.ts";
-
-/** How one protocol listens and connects. */
-export interface Transport {
-  /**
-   * Listens: one listener, or two where IPv6 and IPv4 need one each.
-   *
-   * @throws the system's error if the address can't be had; then nothing is open
-   */
-  listen(address: Address, options?: ListenOptions): readonly Listener[];
-  /**
-   * Connects once, to an address or a name.
-   *
-   * @throws the error of the last address; the signal's reason as soon as it aborts
-   */
-  connect(address: Address, options: ConnectOptions): Promise<Stream>;
-  /**
-   * What a client owes before it is served, if anything.
-   *
-   * @returns the stream to go on with; undefined if the client has left without a byte
-   * @throws {TlsError} if the client is not to be served
-   */
-  shakeHands?(client: Stream, settings: RouteSettings): Promise<Stream | undefined>;
-}
 
 /** A transport for each protocol. */
 export type Transports = Readonly<Record<Protocol, Transport>>;
