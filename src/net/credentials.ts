@@ -326,7 +326,7 @@ function nameOf(source: PemSource): string {
 function explain(error: unknown): { readonly reason: string; readonly hint?: string } {
   if (error instanceof Deno.errors.NotFound) return { reason: "no such file" };
   if (error instanceof Deno.errors.NotCapable) {
-    return { reason: "Deno does not allow to read it", hint: "run with --allow-read" };
+    return { reason: "Deno does not allow to read it", hint: "run with -P, or --allow-read=/" };
   }
   if (error instanceof Deno.errors.PermissionDenied) return { reason: "permission denied" };
   if (error instanceof RangeError) return { reason: error.message };
