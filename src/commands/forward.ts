@@ -25,8 +25,10 @@ export async function forward(
   }
   if (credentials !== undefined) {
     for (const reason of credentials.current.warnings) log.error("warning", { reason });
-    onHangup(() => void credentials.look(log, signal));
-    void credentials.watch(log, signal);
+    if (credentials.hasFiles) {
+      onHangup(() => void credentials.look(log, signal));
+      void credentials.watch(log, signal);
+    }
   }
   const { cutOff } = await serve(routes, {
     ...options,

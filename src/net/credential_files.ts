@@ -54,9 +54,13 @@ export class CredentialFiles {
     return new CredentialFiles(sources, texts, await load(sources, texts));
   }
 
+  /** Whether there is anything to look at: PEM may also stand in variables. */
+  get hasFiles(): boolean {
+    return this.#paths.length > 0;
+  }
+
   /** Looks at the files within every ten seconds until the signal aborts. */
   async watch(log: Log, signal: AbortSignal): Promise<void> {
-    if (this.#paths.length === 0) return;
     for (;;) {
       await pause(LOOK_EVERY_MS, signal);
       if (signal.aborted) return;
@@ -94,13 +98,15 @@ export class CredentialFiles {
     { signal, isComplete }: { readonly signal: AbortSignal; readonly isComplete: boolean },
   ): Promise<void> {
     let texts: Texts | undefined = await readAll(this.#paths);
-    if (isSame(texts, this.#texts)) return;
+    if (differing(texts, this.#texts).length === 0) return;
     let next = isComplete ? await loadOrError(this.#sources, texts) : undefined;
     if (next === undefined || next instanceof ConfigError) {
       texts = await this.#settled(texts, signal);
-      if (texts === undefined || isSame(texts, this.#texts)) return;
+      if (texts === undefined) return;
       next = await loadOrError(this.#sources, texts);
     }
+    const files = differing(texts, this.#texts);
+    if (files.length === 0) return;
     this.#texts = texts;
     if (next instanceof ConfigError) {
       const hint = "those from before stay in use";
@@ -111,6 +117,7 @@ export class CredentialFiles {
     log.info("certificate_changed", {
       subject: this.own?.subject,
       expires: this.own && new Date(this.own.notAfterMs).toISOString(),
+      files: files.join(","),
     });
     for (const reason of next.warnings) log.error("warning", { reason });
   }
@@ -121,15 +128,16 @@ export class CredentialFiles {
       await pause(SETTLE_MS, signal);
       if (signal.aborted) return undefined;
       const again = await readAll(this.#paths);
-      if (isSame(texts, again)) return again;
+      if (differing(texts, again).length === 0) return again;
       texts = again;
     }
     return undefined;
   }
 }
 
-function isSame(one: Texts, other: Texts): boolean {
-  return [...one].every(([path, text]) => String(text) === String(other.get(path)));
+/** The files that are not the same in both. */
+function differing(one: Texts, other: Texts): string[] {
+  return [...one.keys()].filter((path) => String(one.get(path)) !== String(other.get(path)));
 }
 
 async function readAll(paths: readonly string[]): Promise<Texts> {

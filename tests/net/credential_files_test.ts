@@ -30,9 +30,9 @@ async function watch(ca: RootCa, { cert, key }: Pick<Issued, "cert" | "key">): P
   await Deno.writeTextFile(paths.key, key);
   await Deno.writeTextFile(paths.ca, ca.pem);
   const files = await CredentialFiles.open({
-    tlsCert: { option: "tls-cert", path: paths.cert },
-    tlsKey: { option: "tls-key", path: paths.key },
-    tlsCa: { option: "tls-ca", path: paths.ca },
+    tlsCert: { option: "AMBASSADOR_TLS_CERT", path: paths.cert },
+    tlsKey: { option: "AMBASSADOR_TLS_KEY", path: paths.key },
+    tlsCa: { option: "AMBASSADOR_TLS_CA", path: paths.ca },
     tlsClientCa: undefined,
   });
   const lines: string[] = [];
@@ -75,7 +75,7 @@ Deno.test("CredentialFiles.look() takes a pair that was renamed over", OPTIONS, 
   await watched.look();
   const expires = new Date(files.own?.notAfterMs ?? 0).toISOString();
   assertEquals(watched.takeLines(), [
-    `INFO  certificate_changed subject=second expires=${expires}`,
+    `INFO  certificate_changed subject=second expires=${expires} files=…/tls.crt,…/tls.key`,
   ]);
   assertEquals([files.current.cert, files.current.key], [second.cert, second.key]);
   // Whoever holds the old set has all of it.
@@ -154,11 +154,15 @@ Deno.test(
     const { files, paths } = watched;
     const hint = `hint="those from before stay in use"`;
     const broken: readonly (readonly [path: string, text: string, reason: string])[] = [
-      [paths.cert, second.cert, `--tls-key \\"…/tls.key\\": it is not the key of the certificate`],
-      [paths.cert, "secret", `--tls-cert \\"…/tls.crt\\": it is not PEM`],
-      [paths.key, first.key.slice(0, 90), `--tls-key \\"…/tls.key\\": it is cut off: `],
-      [paths.ca, first.cert, `--tls-ca \\"…/ca.crt\\": the certificate of test is no CA`],
-      [paths.ca, "", `--tls-ca \\"…/ca.crt\\": it is empty`],
+      [
+        paths.cert,
+        second.cert,
+        `AMBASSADOR_TLS_KEY \\"…/tls.key\\": it is not the key of the certificate`,
+      ],
+      [paths.cert, "secret", `AMBASSADOR_TLS_CERT \\"…/tls.crt\\": it is not PEM`],
+      [paths.key, first.key.slice(0, 90), `AMBASSADOR_TLS_KEY \\"…/tls.key\\": it is cut off: `],
+      [paths.ca, first.cert, `AMBASSADOR_TLS_CA \\"…/ca.crt\\": the certificate of test is no CA`],
+      [paths.ca, "", `AMBASSADOR_TLS_CA \\"…/ca.crt\\": it is empty`],
     ];
     for (const [path, text, reason] of broken) {
       const good = await Deno.readTextFile(path);
@@ -189,7 +193,7 @@ Deno.test("CredentialFiles.look() goes on without a file that is gone", OPTIONS,
   await watched.look();
   await watched.look();
   assertEquals(watched.takeLines(), [
-    `ERROR certificate_changed error="--tls-cert \\"…/tls.crt\\": no such file" ` +
+    `ERROR certificate_changed error="AMBASSADOR_TLS_CERT \\"…/tls.crt\\": no such file" ` +
     `hint="those from before stay in use"`,
   ]);
   assertEquals(files.current.cert, first.cert);
@@ -219,8 +223,8 @@ Deno.test("CredentialFiles.look() follows a symlink above the files", OPTIONS, a
     await Deno.symlink(`..data/${name}`, `${folder}/${name}`);
   }
   const files = await CredentialFiles.open({
-    tlsCert: { option: "tls-cert", path: `${folder}/tls.crt` },
-    tlsKey: { option: "tls-key", path: `${folder}/tls.key` },
+    tlsCert: { option: "AMBASSADOR_TLS_CERT", path: `${folder}/tls.crt` },
+    tlsKey: { option: "AMBASSADOR_TLS_KEY", path: `${folder}/tls.key` },
     tlsCa: undefined,
     tlsClientCa: undefined,
   });
