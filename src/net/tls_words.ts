@@ -83,6 +83,15 @@ function wordsFor({ message, code }: EngineError, { role, first }: Failure): str
     return other === undefined ? "not TLS" : `not TLS: ${other}`;
   }
   const alert = /^received fatal alert: (\w+)/.exec(message)?.[1];
-  if (alert === undefined) return `not a handshake that can be gone on with: ${message}`;
+  if (alert === undefined) {
+    if (isOldHello(first)) return `${role} ${ALERTS["ProtocolVersion"]}`;
+    return `not a handshake that can be gone on with: ${message}`;
+  }
   return `${role} ${ALERTS[alert] ?? `ended it with the alert ${alert}`}`;
+}
+
+/** Whether a client's first bytes offer nothing newer than TLS 1.1: 0x0302 (RFC 5246, ClientHello). */
+function isOldHello(first: Uint8Array | undefined): boolean {
+  const [kind, , , , , message, , , , major = 3, minor = 3] = first ?? [];
+  return kind === 0x16 && message === 1 && major === 3 && minor < 3;
 }
