@@ -5,27 +5,15 @@
 import { createHash, createPrivateKey, type KeyObject } from "node:crypto";
 import { ConfigError, errorCode, type Problem } from "../base/errors.ts";
 import { plain, quote } from "../base/text.ts";
+import type { Options } from "../config/options.ts";
+import { type PemSource, quotePath } from "../config/pem.ts";
 import { type Certificate, parseCertificate } from "./certificate.ts";
 import { countUnended, formatPem, type PemBlock, readPem } from "./pem.ts";
 import { REFUSALS, TlsError } from "./tls_error.ts";
 import { canVouch, keyKind, kindOf, Trust } from "./trust.ts";
 
-/** Where PEM comes from, and the option (`--tls-key`) or variable that says so. */
-export type PemSource =
-  | { readonly option: string; readonly path: string }
-  | { readonly option: string; readonly pem: string };
-
 /** What the configuration names. */
-export interface CredentialSources {
-  /** This ambassador's own certificate, and the chain after it. */
-  readonly tlsCert: PemSource | undefined;
-  /** The key of that. */
-  readonly tlsKey: PemSource | undefined;
-  /** Whom it trusts. */
-  readonly tlsCa: PemSource | undefined;
-  /** Whom it trusts as clients, where that is not the same. */
-  readonly tlsClientCa: PemSource | undefined;
-}
+export type CredentialSources = Pick<Options, "tlsCert" | "tlsKey" | "tlsCa" | "tlsClientCa">;
 
 /** A certificate in use: for the metrics, and for people. */
 export interface CertificateInUse {
@@ -318,9 +306,7 @@ class Findings {
 
 /** The option as it is written, and the path where it may be shown. */
 function nameOf(source: PemSource): string {
-  // What looks otherwise, or is longer, may be PEM that was put in the wrong place.
-  const isShown = "path" in source && /^[./](?!.*-----).{0,254}$/.test(source.path);
-  return isShown ? `${source.option} ${quote(source.path)}` : source.option;
+  return "path" in source ? `${source.option} ${quotePath(source.path)}` : source.option;
 }
 
 function explain(error: unknown): { readonly reason: string; readonly hint?: string } {

@@ -71,6 +71,8 @@ export interface Engines extends Disposable {
 
 /** Options of the two engines beside what makes them trust each other. */
 export interface EnginesOptions {
+  /** Who the client is; somebody of the CA's unless given. */
+  readonly clientIs?: Pick<Issued, "cert" | "key">;
   /** Of the client. */
   readonly client?: Partial<EngineOptions>;
   /** Of the server. */
@@ -82,7 +84,7 @@ export async function createEngines(ca: Ca, options: EnginesOptions = {}): Promi
   const { createContext, TlsEngine } = await loadTls();
   const [ofServer, ofClient] = await Promise.all([
     ca.issue({ dns: ["localhost"] }),
-    ca.issue({ dns: ["client.example.com"] }),
+    options.clientIs ?? ca.issue({ dns: ["client.example.com"] }),
   ]);
   const server = new TlsEngine({
     isServer: true,

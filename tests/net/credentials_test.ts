@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ConfigError } from "../../src/base/errors.ts";
+import type { PemSource } from "../../src/config/pem.ts";
 import {
   type Credentials,
   type CredentialSources,
   loadCredentials,
-  type PemSource,
 } from "../../src/net/credentials.ts";
 import {
   createCa,
