@@ -141,11 +141,11 @@ function differing(one: Texts, other: Texts): string[] {
 }
 
 async function readAll(paths: readonly string[]): Promise<Texts> {
-  const texts = new Map<string, string | Error>();
-  await Promise.all(paths.map(async (path) => {
-    texts.set(path, await readSmallFile(path).catch((error) => error));
-  }));
-  return texts;
+  const read = (path: string): Promise<string | Error> =>
+    readSmallFile(path).catch((error) => error);
+  return new Map(
+    await Promise.all(paths.map(async (path) => [path, await read(path)] as const)),
+  );
 }
 
 /** From what was read, so that all of it is of one moment. */

@@ -4,7 +4,7 @@
 
 import { createHash, createPrivateKey, type KeyObject } from "node:crypto";
 import { ConfigError, errorCode, type Problem } from "../base/errors.ts";
-import { plain, quote } from "../base/text.ts";
+import { plain } from "../base/text.ts";
 import type { Options } from "../config/options.ts";
 import { type PemSource, quotePath } from "../config/pem.ts";
 import { type Certificate, parseCertificate } from "./certificate.ts";
