@@ -1,7 +1,7 @@
 // The status page for people: one HTML page that needs nothing else and works with scripts off. Pure:
 // a report in, HTML out. Everything that came from outside is escaped in `markup`, and nowhere else.
 
-import { formatAddress } from "../base/address.ts";
+import { formatListen } from "../base/address.ts";
 import type { Counts } from "../forward/counts.ts";
 import { SCRIPT, STYLE } from "./page_assets.ts";
 import type { Report, RouteReport, TargetReport } from "../forward/report.ts";
@@ -84,7 +84,7 @@ function routeRow({ route, targets, counts }: RouteReport, now: number): string 
   const bad = failed > 0 ? "bad" : "";
   return markup`
 <tr><td class="name" data-label="Route"><bdi>${aliases.join(", ") || listen.port}</bdi></td>
-<td class="address" data-label="Listen">${formatAddress(listen)}</td>
+<td class="address" data-label="Listen">${formatListen(listen)}</td>
 ` + targetsCell(targets) + markup`
 <td class="number" data-label="Open">${formatNumber(open)}</td>
 <td class="number" data-label="Total">${formatNumber(connections)}</td>
