@@ -10,7 +10,7 @@ import type { RouteSettings } from "../config/options.ts";
 import { type ProxyHeader, ProxyHeaderError, readProxyHeader } from "../net/proxy_header.ts";
 import { newTraffic, relay, type Traffic } from "../net/relay.ts";
 import type { Stream } from "../net/stream.ts";
-import { TlsError } from "../net/tls_error.ts";
+import { hintFor, TlsError, withHint } from "../net/tls_error.ts";
 import { type ActiveRoute, isSameMachine } from "./active_route.ts";
 import type { Handshake } from "./admission.ts";
 import type { Reason } from "./counts.ts";
@@ -192,9 +192,11 @@ export class Connection implements Watched, Handshake {
   #refuse(reason: Refusal, error: string): void {
     if (this.#reason !== undefined) return;
     if (reason === "tls_failed") {
-      this.#route.counts.lastHandshakeError = { at: Date.now(), message: error };
+      const message = withHint(error, "the client");
+      this.#route.counts.lastHandshakeError = { at: Date.now(), message };
     }
-    this.#context.log.repeated("warn", reason, { ...this.#fields(), error });
+    const hint = hintFor(error, "the client");
+    this.#context.log.repeated("warn", reason, { ...this.#fields(), error, hint });
     this.end(reason);
   }
 
@@ -245,14 +247,17 @@ export class Connection implements Watched, Handshake {
   #notConnected(reason: "connect_failed" | "tls_failed", error: unknown): void {
     this.#reason = reason;
     const message = describeError(error);
-    this.#route.counts.connectFailed(message);
-    this.#context.log.repeated("warn", reason, { ...this.#fields(), error: message });
+    this.#route.counts.connectFailed(withHint(message, "the upstream"));
+    const hint = hintFor(message, "the upstream");
+    this.#context.log.repeated("warn", reason, { ...this.#fields(), error: message, hint });
   }
 
   /** Says why the client is held. */
   #noteRetry(error: string): void {
-    this.#route.counts.lastConnectError = { at: Date.now(), message: error };
-    this.#context.log.repeated("warn", "connect_retrying", { ...this.#fields(), error });
+    const message = withHint(error, "the upstream");
+    this.#route.counts.lastConnectError = { at: Date.now(), message };
+    const hint = hintFor(error, "the upstream");
+    this.#context.log.repeated("warn", "connect_retrying", { ...this.#fields(), error, hint });
   }
 
   /**

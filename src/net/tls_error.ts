@@ -7,6 +7,9 @@ export class TlsError extends Error {
   override readonly name = "TlsError";
 }
 
+/** What a peer is to this side. */
+export type Role = "the client" | "the upstream";
+
 /** What is said of a peer whose certificate is refused. */
 export const REFUSALS = {
   noCertificate: "no certificate",
@@ -38,3 +41,64 @@ export const REFUSALS = {
     "the certificate cannot be evaluated: an issuer has an unknown critical extension",
   issuerNameConstraints: "the certificate cannot be evaluated: an issuer has name constraints",
 } as const;
+
+/** The ways out, by how what is said begins: of a client, and of an upstream. */
+const HINTS: readonly (readonly [starts: string, Readonly<Partial<Record<Role, string>>>])[] = [
+  [REFUSALS.unknownAuthority, {
+    "the client": "the CA of the client's certificate is not in --tls-client-ca or --tls-ca, " +
+      "or the client does not send an intermediate",
+    "the upstream": "the CA of the upstream's certificate is not in --tls-ca, " +
+      "or the upstream does not send an intermediate",
+  }],
+  [REFUSALS.selfSigned, {
+    "the client": "give the client a certificate of a CA that --tls-client-ca or --tls-ca names",
+    "the upstream": "give the upstream a certificate of a CA that --tls-ca names",
+  }],
+  [REFUSALS.expired, {
+    "the client": "the client needs a new certificate, or the clock here is wrong",
+    "the upstream": "the upstream needs a new certificate, or the clock here is wrong",
+  }],
+  [REFUSALS.notYetValid, {
+    "the client": "wait, or set the clock here right",
+    "the upstream": "wait, or set the clock here right",
+  }],
+  [REFUSALS.notForClients, {
+    "the client": "give the client one with clientAuth in its extendedKeyUsage",
+  }],
+  [REFUSALS.notForServers, {
+    "the upstream": "give the upstream one with serverAuth in its extendedKeyUsage",
+  }],
+  ["the certificate is not for the name", {
+    "the upstream": "--tls-name says which name it must have",
+  }],
+  ["the client sent no certificate", {
+    "the client": "give the client one, or say --tls-client none to let anybody in",
+  }],
+  ["the client closed the connection during", {
+    "the client": "it may not accept this ambassador's certificate; the client's own log says why",
+  }],
+  ["the upstream closed the connection after", {
+    "the upstream": "the upstream's own log says why",
+  }],
+  ["the upstream closed the connection during", {
+    "the upstream": "it may not speak TLS; the upstream's own log says why",
+  }],
+  ["the upstream does not trust", {
+    "the upstream": "the upstream has to trust the CA of --tls-cert",
+  }],
+  ["not TLS", {
+    "the client": "a route for clients without TLS listens by _TCP, not _TLS",
+    "the upstream": "write tcp:// for an upstream without TLS",
+  }],
+];
+
+/** The way out of what is said of a peer, where there is a likely one. */
+export function hintFor(message: string, role: Role): string | undefined {
+  return HINTS.find(([starts]) => message.startsWith(starts))?.[1][role];
+}
+
+/** What is said of a peer and the way out, where there is room for one text alone. */
+export function withHint(message: string, role: Role): string {
+  const hint = hintFor(message, role);
+  return hint === undefined ? message : `${message}; ${hint}`;
+}

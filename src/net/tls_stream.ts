@@ -5,8 +5,8 @@ import type { Address } from "../base/address.ts";
 import { isPeerGone } from "../base/errors.ts";
 import { type Stream, writeAll } from "./stream.ts";
 import type { TlsEngine } from "./tls_engine.ts";
-import { TlsError } from "./tls_error.ts";
-import { explain, type Role } from "./tls_words.ts";
+import { type Role, TlsError } from "./tls_error.ts";
+import { explain } from "./tls_words.ts";
 
 /** How much of the peer's handshake is read at once. */
 const HANDSHAKE_BYTES = 4096;

@@ -2,10 +2,7 @@
 // change with Deno; what is known of them was measured on Deno 2.9.6.
 
 import { EngineError } from "./tls_engine.ts";
-import { REFUSALS, TlsError } from "./tls_error.ts";
-
-/** What the peer is to this side. */
-export type Role = "the client" | "the upstream";
+import { REFUSALS, type Role, TlsError } from "./tls_error.ts";
 
 /** Whose failure it is, and what is known of it. */
 export interface Failure {

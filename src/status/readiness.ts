@@ -1,5 +1,6 @@
 // The body of `/readyz`: whether clients are welcome, and how each route fares. Pure.
 
+import type { Counts } from "../forward/counts.ts";
 import type { Report, RouteReport } from "../forward/report.ts";
 import { escapeInvisible } from "../base/text.ts";
 
@@ -16,14 +17,19 @@ export function* formatReadiness({ ready, routes }: Report): Generator<string> {
 }
 
 function readinessOf({ route: { aliases, listen, targets }, counts }: RouteReport): unknown {
-  const error = counts.lastConnectError;
+  const handshakes = listen.protocol === "tls"
+    ? { last_handshake_error: failureOf(counts.lastHandshakeError) }
+    : {};
   return {
     aliases,
     listen,
     targets,
     open_connections: counts.open,
-    last_connect_error: error
-      ? { time: new Date(error.at).toISOString(), error: error.message }
-      : null,
+    last_connect_error: failureOf(counts.lastConnectError),
+    ...handshakes,
   };
+}
+
+function failureOf(error: Counts["lastConnectError"]): unknown {
+  return error ? { time: new Date(error.at).toISOString(), error: error.message } : null;
 }
