@@ -2,7 +2,7 @@
 
 import { type Endpoint, formatListen, formatTargets } from "../base/address.ts";
 import type { Options } from "../config/options.ts";
-import { CredentialFiles } from "../net/credential_files.ts";
+import type { CredentialFiles } from "../net/credential_files.ts";
 import {
   loadTransports,
   PLAIN_TRANSPORTS,
@@ -32,6 +32,7 @@ export async function prepareTransports(
   if (wanting === undefined) return { transports: PLAIN_TRANSPORTS };
   // First: where TLS can't be spoken, nothing else that may be wrong matters.
   requireTls(wanting);
+  const { CredentialFiles } = await import("../net/credential_files.ts");
   const credentials = await CredentialFiles.open(options);
   const { tlsClient } = options;
   const tls = { tlsClient, credentials: () => credentials.current };
