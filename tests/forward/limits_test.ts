@@ -11,22 +11,25 @@ import {
   watchLimits,
   WRITE_PATIENCE_MS,
 } from "../../src/forward/limits.ts";
+import type { Stream } from "../../src/net/stream.ts";
 import { type Direction, newTraffic, relay } from "../../src/net/relay.ts";
 import {
   echo,
   type Forwarder,
   freePort,
   pair,
-  readAll,
   readExactly,
   readText,
+  readToAnyEnd,
   startEcho,
   startForwarder,
-  startUpstream,
   until,
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { needs } from "../helpers/needs.ts";
+import { TLS } from "../helpers/tls.ts";
+import { acceptTls, connectTls, everybody, testEveryWay, tlsPair } from "../helpers/tls_routes.ts";
 
 const NONE: Limits = { idleTimeoutMs: 0, halfCloseTimeoutMs: 0 };
 
@@ -37,22 +40,22 @@ async function untilClosed(forwarder: Forwarder): Promise<string> {
   return find() ?? "";
 }
 
-Deno.test("idleTimeoutMs closes a connection on which nothing moves", async () => {
-  await using upstream = startEcho();
-  await using forwarder = await startForwarder([upstream.address], { idleTimeoutMs: 200 });
-  using client = await Deno.connect(forwarder.address);
+testEveryWay("idleTimeoutMs closes a connection on which nothing moves", async (way) => {
+  await using upstream = way.startUpstream(echo);
+  await using forwarder = await way.startForwarder([upstream.address], { idleTimeoutMs: 200 });
+  using client = await way.connect(forwarder.address);
   await writeAll(client, "x");
   await readExactly(client, 1);
   const startMs = performance.now();
-  assertEquals(await within(client.read(new Uint8Array(1)), "the end"), null);
+  await readToAnyEnd(client);
   const tookMs = performance.now() - startMs;
   assert(tookMs > 190 && tookMs < 1500, `${tookMs} ms`);
   assert((await untilClosed(forwarder)).endsWith("reason=idle_timeout"));
 });
 
 for (const direction of ["up", "down"] as const) {
-  Deno.test(`idleTimeoutMs starts again with every byte ${direction}`, async () => {
-    const send = async (conn: Deno.Conn): Promise<void> => {
+  testEveryWay(`idleTimeoutMs starts again with every byte ${direction}`, async (way) => {
+    const send = async (conn: Stream): Promise<void> => {
       for (let i = 0; i < 10; i++) {
         await writeAll(conn, "x");
         await new Promise((resolve) => setTimeout(resolve, 60));
@@ -60,12 +63,12 @@ for (const direction of ["up", "down"] as const) {
       await conn.closeWrite();
     };
     let received = "";
-    await using upstream = startUpstream(async (conn) => {
+    await using upstream = way.startUpstream(async (conn) => {
       if (direction === "down") return await send(conn);
       received = await readText(conn);
     });
-    await using forwarder = await startForwarder([upstream.address], { idleTimeoutMs: 300 });
-    using client = await Deno.connect(forwarder.address);
+    await using forwarder = await way.startForwarder([upstream.address], { idleTimeoutMs: 300 });
+    using client = await way.connect(forwarder.address);
     if (direction === "up") await send(client);
     const answer = await readText(client);
     assertEquals(direction === "up" ? received : answer, "xxxxxxxxxx");
@@ -73,42 +76,52 @@ for (const direction of ["up", "down"] as const) {
   });
 }
 
-Deno.test("halfCloseTimeoutMs does not touch a connection of which both sides are open", async () => {
-  await using upstream = startEcho();
-  await using forwarder = await startForwarder([upstream.address], { halfCloseTimeoutMs: 50 });
-  using client = await Deno.connect(forwarder.address);
-  await new Promise((resolve) => setTimeout(resolve, 250));
-  await writeAll(client, "still open");
-  assertEquals(await readExactly(client, 10), "still open");
-});
+testEveryWay(
+  "halfCloseTimeoutMs does not touch a connection of which both sides are open",
+  async (way) => {
+    await using upstream = way.startUpstream(echo);
+    await using forwarder = await way.startForwarder([upstream.address], {
+      halfCloseTimeoutMs: 50,
+    });
+    using client = await way.connect(forwarder.address);
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    await writeAll(client, "still open");
+    assertEquals(await readExactly(client, 10), "still open");
+  },
+);
 
 for (const first of ["client", "upstream"] as const) {
-  Deno.test(`halfCloseTimeoutMs closes what is left after the ${first} has finished`, async () => {
-    const other = Promise.withResolvers<void>();
-    await using upstream = startUpstream(async (conn) => {
-      if (first === "upstream") await conn.closeWrite();
-      await other.promise;
-    });
-    await using forwarder = await startForwarder([upstream.address], { halfCloseTimeoutMs: 150 });
-    using client = await Deno.connect(forwarder.address);
-    if (first === "client") await client.closeWrite();
-    const startMs = performance.now();
-    const line = await untilClosed(forwarder);
-    assert(performance.now() - startMs > 140, "too early");
-    assert(line.endsWith("reason=half_close_timeout"), line);
-    other.resolve();
-  });
+  testEveryWay(
+    `halfCloseTimeoutMs closes what is left after the ${first} has finished`,
+    async (way) => {
+      const other = Promise.withResolvers<void>();
+      await using upstream = way.startUpstream(async (conn) => {
+        if (first === "upstream") await conn.closeWrite();
+        await other.promise;
+      });
+      await using forwarder = await way.startForwarder([upstream.address], {
+        halfCloseTimeoutMs: 150,
+      });
+      using client = await way.connect(forwarder.address);
+      if (first === "client") await client.closeWrite();
+      const startMs = performance.now();
+      const line = await untilClosed(forwarder);
+      assert(performance.now() - startMs > 140, "too early");
+      assert(line.endsWith("reason=half_close_timeout"), line);
+      other.resolve();
+    },
+  );
 }
 
-Deno.test("halfCloseTimeoutMs starts again with every byte", async () => {
-  await using upstream = startUpstream(async (conn) => {
+testEveryWay("halfCloseTimeoutMs starts again with every byte", async (way) => {
+  await using upstream = way.startUpstream(async (conn) => {
     for (let i = 0; i < 10; i++) {
       await writeAll(conn, "x");
       await new Promise((resolve) => setTimeout(resolve, 60));
     }
   });
-  await using forwarder = await startForwarder([upstream.address], { halfCloseTimeoutMs: 300 });
-  using client = await Deno.connect(forwarder.address);
+  await using forwarder = await way.startForwarder([upstream.address], { halfCloseTimeoutMs: 300 });
+  using client = await way.connect(forwarder.address);
   await client.closeWrite();
   assertEquals(await readText(client), "xxxxxxxxxx");
   assert((await untilClosed(forwarder)).endsWith("reason=finished"));
@@ -119,14 +132,17 @@ Deno.test("halfCloseTimeoutMs starts again with every byte", async () => {
  * the kernel resets its connection, since there is something in it that was not read.
  */
 const FLOODER = `
-const [port] = Deno.args;
+const [port, cert, key, ca] = Deno.args;
+const [listen, connect] = cert === undefined
+  ? [Deno.listen, Deno.connect]
+  : [Deno.listenTls, Deno.connectTls];
 let conn;
 if (port === "") {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const listener = listen({ hostname: "127.0.0.1", port: 0, cert, key });
   console.log(listener.addr.port);
   conn = await listener.accept();
 } else {
-  conn = await Deno.connect({ hostname: "127.0.0.1", port: Number(port) });
+  conn = await connect({ hostname: "127.0.0.1", port: Number(port), cert, key, caCerts: [ca] });
 }
 for (;;) await conn.write(new Uint8Array(65536));
 `;
@@ -135,7 +151,7 @@ for (;;) await conn.write(new Uint8Array(65536));
 interface Flooded extends AsyncDisposable {
   readonly connection: Watched;
   /** Reads nothing unless the test does. */
-  readonly reader: Deno.TcpConn;
+  readonly reader: Stream;
   /** What the flooder sends. */
   readonly flood: Direction;
   /** Looks at the connection at this time. */
@@ -146,32 +162,43 @@ interface Flooded extends AsyncDisposable {
   reset(nowMs: number): Promise<void>;
 }
 
-async function startFlooded(flooder: "client" | "upstream", settings = NONE): Promise<Flooded> {
+interface FloodedOptions extends Partial<Limits> {
+  /** Whether both sides speak TLS. */
+  readonly isTls?: boolean;
+}
+
+async function startFlooded(
+  flooder: "client" | "upstream",
+  { isTls = false, ...limits }: FloodedOptions = {},
+): Promise<Flooded> {
+  const settings = { ...NONE, ...limits };
+  const { own, ca } = isTls ? await everybody() : {};
+  const pems = own === undefined || ca === undefined ? [] : [own.cert, own.key, ca.pem];
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["eval", "-q", FLOODER, flooder === "client" ? String(listener.addr.port) : ""],
+    args: ["eval", "-q", FLOODER, flooder === "client" ? String(listener.addr.port) : "", ...pems],
     stdout: "piped",
     stderr: "null",
   }).spawn();
   const lines = child.stdout.getReader();
-  let near: Deno.TcpConn;
+  let near: Stream;
   if (flooder === "client") {
-    near = await within(listener.accept(), "the flooder");
+    const conn = await within(listener.accept(), "the flooder");
+    near = isTls ? await acceptTls(conn) : conn;
   } else {
     const { value } = await within(lines.read(), "the flooder to listen");
-    near = await Deno.connect({
-      hostname: "127.0.0.1",
-      port: Number(new TextDecoder().decode(value)),
-    });
+    const address = { hostname: "127.0.0.1", port: Number(new TextDecoder().decode(value)) };
+    near = isTls ? await connectTls(address) : await Deno.connect(address);
   }
   listener.close();
-  const [reader, other] = await pair();
+  const [reader, other] = isTls ? await tlsPair() : await pair();
   const [client, upstream] = flooder === "client" ? [near, other] : [other, near];
   const { connection, check, reason, ended } = watch(client, upstream, settings);
   const { up, down } = connection.traffic;
   const [flood, back] = flooder === "client" ? [up, down] : [down, up];
-  await writeAll(reader, "unread");
-  await until(() => back.bytes === 6, "the flooder has something to leave unread");
+  // More than Deno's TLS reads ahead.
+  await writeAll(reader, new Uint8Array(200_000));
+  await until(() => back.bytes === 200_000, "the flooder has something to leave unread");
   await untilStuck(flood);
   let isKilled = false;
   async function kill(): Promise<void> {
@@ -207,7 +234,7 @@ interface Watching extends Pick<Flooded, "connection" | "check" | "reason"> {
   readonly ended: Promise<void>;
 }
 
-function watch(client: Deno.TcpConn, upstream: Deno.TcpConn, settings: Limits): Watching {
+function watch(client: Stream, upstream: Stream, settings: Limits): Watching {
   const watcher = new Watcher();
   let reason: string | undefined;
   function close(): void {
@@ -250,14 +277,30 @@ async function readSome({ reader, flood }: Flooded): Promise<number> {
   return read;
 }
 
+/** Runs a test over plain streams, and over TLS where that can be had. */
+function testBoth(name: string, body: (isTls: boolean) => Promise<void>): void {
+  Deno.test(name, () => body(false));
+  Deno.test({ name: `${name} (tls)`, ...needs(TLS, "openssl"), fn: () => body(true) });
+}
+
+/** How many bytes come until the peer has finished or broken off. */
+async function countToAnyEnd(conn: Stream): Promise<number> {
+  const buffer = new Uint8Array(65536);
+  for (let count = 0;;) {
+    const more = await within(conn.read(buffer), "more").catch(() => null);
+    if (more === null) return count;
+    count += more;
+  }
+}
+
 for (
   const [flooder, reason] of [
     ["client", "client_reset"],
     ["upstream", "upstream_reset"],
   ] as const
 ) {
-  Deno.test(`Watcher keeps what came before the ${flooder}'s reset for a minute`, async () => {
-    await using flooded = await startFlooded(flooder);
+  testBoth(`Watcher keeps what came before the ${flooder}'s reset for a minute`, async (isTls) => {
+    await using flooded = await startFlooded(flooder, { isTls });
     const { check } = flooded;
     await flooded.reset(0);
     check(WRITE_PATIENCE_MS - 1);
@@ -267,24 +310,28 @@ for (
   });
 }
 
-Deno.test("Watcher gives a reader that takes some in each minute all that came before a reset", async () => {
-  await using flooded = await startFlooded("upstream");
-  const { check, reader, flood } = flooded;
-  await flooded.reset(0);
-  let read = 0;
-  const before = flood.bytes;
-  while (flood.bytes === before) read += (await readExactly(reader, 100_000)).length;
-  check(WRITE_PATIENCE_MS - 1);
-  check(2 * WRITE_PATIENCE_MS - 2);
-  read += (await readAll(reader)).length;
-  await reader.closeWrite();
-  await until(() => flooded.reason() !== undefined, "the relay ends");
-  assertEquals([flooded.reason(), flood.bytes], ["upstream_reset", read]);
-});
+testBoth(
+  "Watcher gives a reader that takes some in each minute all that came before a reset",
+  async (isTls) => {
+    await using flooded = await startFlooded("upstream", { isTls });
+    const { check, reader, flood } = flooded;
+    await flooded.reset(0);
+    let read = 0;
+    const before = flood.bytes;
+    while (flood.bytes === before) read += (await readExactly(reader, 100_000)).length;
+    check(WRITE_PATIENCE_MS - 1);
+    check(2 * WRITE_PATIENCE_MS - 2);
+    // A TLS reader is not told that this was all.
+    read += await countToAnyEnd(reader);
+    await reader.closeWrite();
+    await until(() => flooded.reason() !== undefined, "the relay ends");
+    assertEquals([flooded.reason(), flood.bytes], ["upstream_reset", read]);
+  },
+);
 
 for (const limit of ["idleTimeoutMs", "halfCloseTimeoutMs"] as const) {
-  Deno.test(`${limit} is a minute at least while a write is pending`, async () => {
-    await using flooded = await startFlooded("upstream", { ...NONE, [limit]: 10_000 });
+  testBoth(`${limit} is a minute at least while a write is pending`, async (isTls) => {
+    await using flooded = await startFlooded("upstream", { isTls, [limit]: 10_000 });
     const { check, reader, connection } = flooded;
     if (limit === "halfCloseTimeoutMs") {
       await reader.closeWrite();
@@ -306,7 +353,7 @@ for (const limit of ["idleTimeoutMs", "halfCloseTimeoutMs"] as const) {
 }
 
 Deno.test("Watcher waits longer for a pending write where idleTimeoutMs is longer", async () => {
-  await using flooded = await startFlooded("upstream", { ...NONE, idleTimeoutMs: 100_000 });
+  await using flooded = await startFlooded("upstream", { idleTimeoutMs: 100_000 });
   flooded.check(0);
   flooded.check(99_999);
   assertEquals(flooded.reason(), undefined);
@@ -434,29 +481,32 @@ Deno.test("Watcher ends a client that has reset while it was held", async () => 
   assertEquals(ends, ["client_reset"]);
 });
 
-Deno.test("serve() delivers an answer whose upstream left most of the upload unread", async () => {
-  const answer = new Uint8Array(2_000_000).fill(7);
-  await using upstream = startUpstream(async (conn) => {
-    await writeAll(conn, answer);
-    // What its own system has still to send is lost with it.
-    await until(() => received > 1_500_000, "the rest is with the forwarder");
-  });
-  let received = 0;
-  await using forwarder = await startForwarder([upstream.address]);
-  using client = await Deno.connect(forwarder.address);
-  const uploading = writeAll(client, new Uint8Array(10_000_000));
-  const buffer = new Uint8Array(64 * 1024);
-  for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    const count = await within(client.read(buffer), "the answer");
-    if (count === null) break;
-    received += count;
-  }
-  await within(uploading, "the upload to be thrown away");
-  await client.closeWrite();
-  assertEquals(received, answer.length);
-  assert((await untilClosed(forwarder)).endsWith("reason=upstream_reset"));
-});
+testEveryWay(
+  "serve() delivers an answer whose upstream left most of the upload unread",
+  async (way) => {
+    const answer = new Uint8Array(2_000_000).fill(7);
+    await using upstream = way.startUpstream(async (conn) => {
+      await writeAll(conn, answer);
+      // What its own system has still to send is lost with it.
+      await until(() => received > 1_500_000, "the rest is with the forwarder");
+    });
+    let received = 0;
+    await using forwarder = await way.startForwarder([upstream.address]);
+    using client = await way.connect(forwarder.address);
+    const uploading = writeAll(client, new Uint8Array(10_000_000));
+    const buffer = new Uint8Array(64 * 1024);
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      const count = await within(client.read(buffer), "the answer");
+      if (count === null) break;
+      received += count;
+    }
+    await within(uploading, "the upload to be thrown away");
+    await client.closeWrite();
+    assertEquals(received, answer.length);
+    assert((await untilClosed(forwarder)).endsWith("reason=upstream_reset"));
+  },
+);
 
 Deno.test("watchLimits() looks as often as the shortest limit in use needs", () => {
   const { setTimeout: realTimeout } = globalThis;
@@ -519,30 +569,38 @@ Deno.test("watchLimits() sets no timer when bytes move", async () => {
   assert(timers <= 1 + (performance.now() - startMs) / 500, `${timers} timers`);
 });
 
-Deno.test("halfCloseTimeoutMs counts from the end of the first side, however quiet it was before", async () => {
-  const finished = Promise.withResolvers<void>();
-  await using upstream = startUpstream(async (conn) => {
-    await readText(conn);
-    finished.resolve();
-    await new Promise((resolve) => setTimeout(resolve, 150));
-    await writeAll(conn, "late");
-  });
-  await using forwarder = await startForwarder([upstream.address], { halfCloseTimeoutMs: 400 });
-  using client = await Deno.connect(forwarder.address);
-  await writeAll(client, "request");
-  await new Promise((resolve) => setTimeout(resolve, 700));
-  await client.closeWrite();
-  await finished.promise;
-  assertEquals(await readText(client), "late");
-});
+testEveryWay(
+  "halfCloseTimeoutMs counts from the end of the first side, however quiet it was before",
+  async (way) => {
+    const finished = Promise.withResolvers<void>();
+    await using upstream = way.startUpstream(async (conn) => {
+      await readText(conn);
+      finished.resolve();
+      await new Promise((resolve) => setTimeout(resolve, 150));
+      await writeAll(conn, "late");
+    });
+    await using forwarder = await way.startForwarder([upstream.address], {
+      halfCloseTimeoutMs: 400,
+    });
+    using client = await way.connect(forwarder.address);
+    await writeAll(client, "request");
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    await client.closeWrite();
+    await finished.promise;
+    assertEquals(await readText(client), "late");
+  },
+);
 
-Deno.test("idleTimeoutMs does not touch a client that is held for its upstream", async () => {
+testEveryWay("idleTimeoutMs does not touch a client that is held for its upstream", async (way) => {
   const address = { hostname: "127.0.0.1", port: freePort() };
-  await using forwarder = await startForwarder([address], { retryMs: 60_000, idleTimeoutMs: 100 });
-  using client = await Deno.connect(forwarder.address);
+  await using forwarder = await way.startForwarder([address], {
+    retryMs: 60_000,
+    idleTimeoutMs: 100,
+  });
+  using client = await way.connect(forwarder.address);
   await writeAll(client, "patience");
   await new Promise((resolve) => setTimeout(resolve, 400));
-  await using _upstream = startUpstream(echo, address);
+  await using _upstream = way.startUpstream(echo, address);
   await client.closeWrite();
   assertEquals(await readText(client), "patience");
 });

@@ -72,7 +72,9 @@ export interface Engines extends Disposable {
 /** Options of the two engines beside what makes them trust each other. */
 export interface EnginesOptions {
   /** Who the client is; somebody of the CA's unless given. */
-  readonly clientIs?: Pick<Issued, "cert" | "key">;
+  readonly clientIs?: Partial<Pick<Issued, "cert" | "key">>;
+  /** Who the server is; somebody of the CA's called `localhost` unless given. */
+  readonly serverIs?: Pick<Issued, "cert" | "key">;
   /** Of the client. */
   readonly client?: Partial<EngineOptions>;
   /** Of the server. */
@@ -83,18 +85,18 @@ export interface EnginesOptions {
 export async function createEngines(ca: Ca, options: EnginesOptions = {}): Promise<Engines> {
   const { createContext, TlsEngine } = await loadTls();
   const [ofServer, ofClient] = await Promise.all([
-    ca.issue({ dns: ["localhost"] }),
+    options.serverIs ?? ca.issue({ dns: ["localhost"] }),
     options.clientIs ?? ca.issue({ dns: ["client.example.com"] }),
   ]);
   const server = new TlsEngine({
     isServer: true,
-    context: createContext({ cert: ofServer.cert, key: ofServer.key, ca: ca.pem }),
+    context: createContext({ ...ofServer, ca: ca.pem }),
     needsCertificate: true,
     ...options.server,
   });
   const client = new TlsEngine({
     isServer: false,
-    context: createContext({ cert: ofClient.cert, key: ofClient.key, ca: ca.pem }),
+    context: createContext({ ...ofClient, ca: ca.pem }),
     serverName: "localhost",
     ...options.client,
   });

@@ -5,8 +5,7 @@
 
 import type { Address, Protocol } from "../../src/base/address.ts";
 import { DEFAULT_SETTINGS } from "../../src/config/settings.ts";
-import type { Stream } from "../../src/net/stream.ts";
-import type { Transport } from "../../src/net/stream.ts";
+import type { Stream, Transport } from "../../src/net/stream.ts";
 import { loadTransports, type Transports } from "../../src/net/transports.ts";
 import { createCa, type Issued, type RootCa } from "./certificates.ts";
 import {

@@ -512,9 +512,9 @@ async function stopTree(pid: number): Promise<void> {
   }
 }
 
-Deno.test("ambassador is given net and env, and nothing else", async () => {
+Deno.test("ambassador is given net, env and a read that it gives up, and nothing else", async () => {
   const { permissions } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
-  assertEquals(permissions.default, { net: true, env: true });
+  assertEquals(permissions.default, { net: true, env: true, read: ["/"] });
 });
 
 Deno.test("ambassador says which permission is missing", needs(SOURCES), async () => {

@@ -3,17 +3,22 @@
 
 import { assert, assertEquals } from "@std/assert";
 import {
+  discard,
   freePort,
   type Program,
   readExactly,
+  readToAnyEnd,
   startEcho,
   startProgram,
+  startUpstream,
   within,
   writeAll,
 } from "../helpers/mod.ts";
 import { withResolver } from "../helpers/namespace.ts";
 import { startNameServer } from "../helpers/names.ts";
 import { LINUX, needs, ROOT_RIGHTS } from "../helpers/needs.ts";
+import { PROGRAM_TLS } from "../helpers/tls.ts";
+import { ALLOWED, argsOf, connectTls, everybody } from "../helpers/tls_routes.ts";
 import {
   commandWithLimit,
   descriptorsOf,
@@ -38,7 +43,11 @@ async function seeServed(address: { hostname: string; port: number }): Promise<v
 }
 
 /** The program with few descriptors: one route to an upstream that answers, one to a dead target. */
-async function startBeside(deadTarget: string, upstream: Deno.NetAddr): Promise<
+async function startBeside(
+  deadTarget: string,
+  upstream: Deno.NetAddr,
+  args: readonly string[] = [],
+): Promise<
   AsyncDisposable & Record<"healthy" | "dead", { hostname: string; port: number }> & {
     program: Program;
   }
@@ -49,21 +58,12 @@ async function startBeside(deadTarget: string, upstream: Deno.NetAddr): Promise<
   }));
   assert(healthy && dead);
   const program = startProgram([
+    ...args,
     `127.0.0.1:${healthy.port}=127.0.0.1:${upstream.port}`,
     `127.0.0.1:${dead.port}=${deadTarget}`,
   ], { command: commandWithLimit(60) });
   await program.line(/ ready /);
   return { program, healthy, dead, [Symbol.asyncDispose]: () => program[Symbol.asyncDispose]() };
-}
-
-/** Reads until the connection has ended or was reset. */
-async function toAnyEnd(conn: Deno.Conn): Promise<void> {
-  const buffer = new Uint8Array(1024);
-  try {
-    while (await conn.read(buffer) !== null);
-  } catch {
-    // A reset is an end, too.
-  }
 }
 
 Deno.test({
@@ -116,6 +116,45 @@ for (
   });
 }
 
+Deno.test({
+  name:
+    "a rush of clients to an upstream that never shakes hands leaves descriptors to another route",
+  ...needs(LINUX, PROGRAM_TLS, "bash", "openssl"),
+}, async () => {
+  await using upstream = startEcho();
+  await using mute = startUpstream(discard);
+  const target = `tls://127.0.0.1:${mute.address.port}`;
+  const args = argsOf(await everybody());
+  await using started = await startBeside(target, upstream.address, args);
+  const { healthy, dead } = started;
+  using rush = new DisposableStack();
+  for (let i = 0; i < 100; i++) rush.use(await Deno.connect(dead));
+  await seeServed(healthy);
+});
+
+Deno.test({
+  name: "a rush of clients that never shake hands leaves descriptors to another route",
+  ...needs(LINUX, PROGRAM_TLS, "bash", "openssl"),
+}, async () => {
+  await using upstream = startEcho();
+  const [healthy, mute] = [freePort(), freePort()].map((port) => ({
+    hostname: "127.0.0.1",
+    port,
+  }));
+  assert(healthy && mute);
+  const target = `127.0.0.1:${upstream.address.port}`;
+  await using program = startProgram([
+    ...argsOf(await everybody()),
+    ...["--tls-allow", ALLOWED],
+    `127.0.0.1:${healthy.port}=${target}`,
+    `127.0.0.1:${mute.port}/tls=${target}`,
+  ], { command: commandWithLimit(60) });
+  await program.line(/ ready /);
+  using rush = new DisposableStack();
+  for (let i = 0; i < 100; i++) rush.use(await Deno.connect(mute));
+  await seeServed(healthy);
+});
+
 for (const [routes, spare] of [[6, 6], [10, 8], [40, 14]] as const) {
   Deno.test({
     name:
@@ -149,13 +188,19 @@ for (const [routes, spare] of [[6, 6], [10, 8], [40, 14]] as const) {
 /** Sees ten clients of a looping route let go, the log say why, and another route served. */
 async function seeLoopCut(
   program: Program,
-  { loop, healthy }: { loop: number; healthy: number },
+  { loop, healthy, isTls = false }: { loop: number; healthy: number; isTls?: boolean },
 ): Promise<void> {
   using clients = new DisposableStack();
+  const address = { hostname: "127.0.0.1", port: loop };
+  async function enter(): Promise<void> {
+    // Some are let go in the middle of their handshake.
+    const client = await connectTls(address).catch(() => undefined);
+    if (client !== undefined) await readToAnyEnd(clients.use(client));
+  }
   const ends: Promise<void>[] = [];
   for (let i = 0; i < 10; i++) {
-    const client = clients.use(await Deno.connect({ hostname: "127.0.0.1", port: loop }));
-    ends.push(toAnyEnd(client));
+    if (isTls) ends.push(enter());
+    else ends.push(readToAnyEnd(clients.use(await Deno.connect(address))));
   }
   await within(Promise.all(ends), "every client of the loop to be let go", 8000);
   // The log comes a moment after what the clients see.
@@ -201,6 +246,40 @@ Deno.test({
   await program.line(/ ready /);
   await seeLoopCut(program, { loop: a, healthy });
 });
+
+for (
+  const [limit, protocols] of [
+    ["1", [["tls", "tls"]]],
+    ["2", [["tls", "tls"], ["tls", "tls"]]],
+    ["2", [["tls", "tcp"], ["tcp", "tls"]]],
+    ["2", [["tcp", "tls"], ["tls", "tcp"]]],
+  ] as const
+) {
+  const names = protocols.map((two) => two.join(" → ")).join(", ");
+  Deno.test({
+    name: `a loop of ${names} is recognised also where all places are taken by it`,
+    ...needs(LINUX, PROGRAM_TLS, "openssl", {
+      name: "an address of its own",
+      isHere: OWN_ADDRESS !== "",
+    }),
+  }, async () => {
+    await using upstream = startEcho();
+    const healthy = freePort();
+    const ports = protocols.map(() => freePort());
+    const routes = protocols.map(([listen, target], index) =>
+      `${ports[index]}/${listen}=${target}://${OWN_ADDRESS}:${ports[(index + 1) % ports.length]}`
+    );
+    await using program = startProgram([
+      ...argsOf(await everybody()),
+      ...["--max-connections", limit, "--tls-allow", ALLOWED],
+      ...routes,
+      `${healthy}=127.0.0.1:${upstream.address.port}`,
+    ]);
+    await program.line(/ ready /);
+    const isTls = protocols[0][0] === "tls";
+    await seeLoopCut(program, { loop: ports[0] ?? 0, healthy, isTls });
+  });
+}
 
 /** The middle one of the times, in milliseconds, that so many clients at once take. */
 async function medianMs(
