@@ -6,7 +6,7 @@ import { HIDDEN, looksLikeKey, quote } from "../base/text.ts";
 /** PEM, or the file that holds it. */
 export type PemSource =
   & {
-    /** Where it was said: `tls-key` as an argument, or `AMBASSADOR_TLS_KEY`. */
+    /** Where it was said, as it is written: `--tls-key` or `AMBASSADOR_TLS_KEY`. */
     readonly option: string;
   }
   & ({
@@ -35,7 +35,7 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
  */
 export function parsePem(text: string, source = ""): PemSource {
   const isArgument = source.startsWith("--");
-  const option = source.replace(/^--/, "");
+
   const pem = isPath(text) ? undefined : findPem(text);
   if (pem !== undefined) {
     if (isArgument) {
@@ -46,7 +46,7 @@ export function parsePem(text: string, source = ""): PemSource {
     if (!BLOCK.test(pem)) {
       throw new SyntaxError("PEM that is cut off, or whose line ends are lost: write them as \\n");
     }
-    return { option, pem };
+    return { option: source, pem };
   }
   if (/^["'`]/.test(text)) throw new SyntaxError("quotation marks stand around it");
   if (!isArgument && !isPath(text)) {
@@ -55,7 +55,7 @@ export function parsePem(text: string, source = ""): PemSource {
   if (text.length >= MAX_PATH || INVISIBLE.test(text)) throw new SyntaxError("not a path");
   // Base64 that is damaged, say: whatever names the file later would show it.
   if (hasKey(text)) throw new SyntaxError("it looks more like a key than like a path");
-  return { option, path: text };
+  return { option: source, path: text };
 }
 
 /** The path, or what stands for PEM: it is never shown. */

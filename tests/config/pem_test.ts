@@ -23,7 +23,7 @@ Deno.test("parsePem() takes a path from a variable where it begins with / or .",
 
 Deno.test("parsePem() takes any path from an argument", () => {
   for (const path of ["/run/key", "key.pem", "a/b", "~/key", "-"]) {
-    assertEquals(parsePem(path, "--tls-key"), { option: "tls-key", path });
+    assertEquals(parsePem(path, "--tls-key"), { option: "--tls-key", path });
   }
 });
 

@@ -36,7 +36,7 @@ Deno.test("parseCommand() gives the options of TLS as they were said", () => {
   });
   assertEquals(options.tlsCert, { option: "AMBASSADOR_TLS_CERT", path: "/cert" });
   assertEquals(options.tlsKey, { option: "AMBASSADOR_TLS_KEY", path: "/key" });
-  assertEquals(options.tlsCa, { option: "tls-ca", path: "ca.pem" });
+  assertEquals(options.tlsCa, { option: "--tls-ca", path: "ca.pem" });
   assertEquals(options.tlsClientCa, { option: "AMBASSADOR_TLS_CLIENT_CA", path: "./clients.pem" });
   assertEquals(options.tlsClient, "required");
   assertEquals(String(options.tlsAllow), "web,spiffe://a/b");
