@@ -247,6 +247,8 @@ export class TlsEngine implements Disposable {
 
   /** Forgets all; the wrap refers to itself, and would never be collected. */
   [Symbol.dispose](): void {
+    // The library would go on to take what is written, and throw it away.
+    this.#error ??= new EngineError("the connection is closed", "");
     this.#plain = [];
     this.#wrap.destroySsl();
   }
