@@ -410,6 +410,20 @@ function serverNameOf(record: Uint8Array): string | undefined {
   return undefined;
 }
 
+Deno.test(
+  "a TLS target that no root of Deno's vouches for is refused without a CA of one's own",
+  NEEDS,
+  async () => {
+    using ca = await createCa();
+    await using upstream = startEcho();
+    await using far = await startFar(upstream, { own: await ca.issue(SERVER), ca: ca.pem });
+    await using near = await startNear(far, { own: await ca.issue(CLIENT) });
+    assert(!await isServed(near));
+    await untilSays(near, "signed by an unknown authority");
+    assertEquals(upstream.clients, 0);
+  },
+);
+
 Deno.test("a CA for upstreams is none for clients, and the reverse", NEEDS, async () => {
   using upstreams = await createCa({ name: "a CA for upstreams" });
   using clients = await createCa({ name: "a CA for clients" });

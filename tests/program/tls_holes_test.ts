@@ -138,6 +138,40 @@ for (const env of [{}, CARELESS]) {
 }
 
 Deno.test(
+  "the program trusts Deno's roots alone where it has no CA, whatever the environment says",
+  NEEDS,
+  async () => {
+    using ca = await createCa();
+    await using upstream = startEcho();
+    const { hostname, port } = upstream.address;
+    await using far = await startTlsForwarder({ protocol: "tcp", hostname, port }, {
+      listen: "tls",
+      identity: { own: await ca.issue(SERVER) },
+      tlsClient: "none",
+    });
+    const [rightName, wrongName] = [freePort(), freePort()];
+    const routes = [
+      `127.0.0.1:${rightName}=tls://localhost:${far.address.port}`,
+      `127.0.0.1:${wrongName}=tls://127.0.0.1:${far.address.port}`,
+    ];
+    {
+      await using program = startProgram(routes, { env: CARELESS });
+      await program.line(/ready/);
+      assert(!await isServed(rightName));
+      assertEquals(await nextRefusal(program, 0), "signed by an unknown authority");
+      assertEquals(upstream.clients, 0);
+    }
+    // One more root.
+    await using program = startProgram(routes, { env: { ...CARELESS, DENO_CERT: ca.path } });
+    await program.line(/ready/);
+    assert(await isServed(rightName), program.stderr);
+    assert(!await isServed(wrongName));
+    assertStringIncludes(await nextRefusal(program, 0), 'not for the name "127.0.0.1"');
+    assertEquals(upstream.clients, 1);
+  },
+);
+
+Deno.test(
   "the program serves nobody with a ticket from before its CA was changed",
   NEEDS,
   async (t) => {
