@@ -68,20 +68,23 @@ const HINTS: readonly (readonly [starts: string, Readonly<Partial<Record<Role, s
   [REFUSALS.notForServers, {
     "the upstream": "give the upstream one with serverAuth in its extendedKeyUsage",
   }],
-  ["the certificate is not for the name", {
+  ["not for the name", {
     "the upstream": "--tls-name says which name it must have",
   }],
   ["the client sent no certificate", {
-    "the client": "give the client one, or say --tls-client none to let anybody in",
+    "the client": "give the client one that --tls-client-ca or --tls-ca vouches for",
   }],
   ["the client closed the connection during", {
-    "the client": "it may not accept this ambassador's certificate; the client's own log says why",
+    "the client": "the client's own log says why",
   }],
   ["the upstream closed the connection after", {
     "the upstream": "the upstream's own log says why",
   }],
   ["the upstream closed the connection during", {
-    "the upstream": "it may not speak TLS; the upstream's own log says why",
+    "the upstream": "the upstream's own log says why",
+  }],
+  ["the upstream closed the connection: ", {
+    "the upstream": "write tcp:// for an upstream without TLS; some want --starttls",
   }],
   ["the upstream does not trust", {
     "the upstream": "the upstream has to trust the CA of --tls-cert",

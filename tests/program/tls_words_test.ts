@@ -154,8 +154,9 @@ async function assertSaid(
 const NOT_ACCEPTED =
   "the upstream closed the connection after the handshake: it may not accept this ambassador; " +
   "the upstream's own log says why";
-const LEFT = "the client closed the connection during the handshake; " +
-  "it may not accept this ambassador's certificate; the client's own log says why";
+const LEFT =
+  "the client closed the connection during the handshake: it may not accept this ambassador; " +
+  "the client's own log says why";
 const PAST = { notBefore: new Date(0), notAfter: new Date(1e12) };
 const HOST = { dns: ["localhost"] };
 
@@ -187,7 +188,7 @@ Deno.test({
     [
       await ca.issue({ dns: ["consumer"] }),
       { ...far, AMBASSADOR_TLS_ALLOW: "app.example.com" },
-      "--tls-allow does not name the client: consumer",
+      '--tls-allow does not have the client: "consumer"',
     ],
   ];
   await Promise.all(
@@ -208,7 +209,7 @@ Deno.test({
   await assertSaid(listenTo(variables({ ca }), variables({ ca, own })), {
     near,
     far: "the client sent no certificate; " +
-      "give the client one, or say --tls-client none to let anybody in",
+      "give the client one that --tls-client-ca or --tls-ca vouches for",
   });
   const port = freePort();
   const server = new Deno.Command(programPath("openssl"), {
@@ -251,7 +252,7 @@ Deno.test({
       far: "the client says that this ambassador's certificate has expired, or is not valid yet",
     }],
     [await ca.issue({ dns: ["big-server"] }), near, {
-      near: 'the certificate is not for the name "localhost": big-server; ' +
+      near: 'not for the name "localhost": the certificate has "big-server"; ' +
         "--tls-name says which name it must have",
       far: LEFT,
     }],
@@ -296,8 +297,8 @@ Deno.test({
   });
   await using closing = startPlain(() => Promise.resolve());
   await assertSaid(listenTo(near, closing.address.port), {
-    near: "the upstream closed the connection during the handshake; " +
-      "it may not speak TLS; the upstream's own log says why",
+    near: "the upstream closed the connection: it may not speak TLS; " +
+      "write tcp:// for an upstream without TLS; some want --starttls",
   });
   await assertSaid(listenTo(near, freePort(), "127.0.0.1"), {
     near: "connection refused",
