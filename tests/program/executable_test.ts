@@ -11,7 +11,7 @@ const [executable = ""] = programCommand();
 const TAIL_BYTES = 1_000_000;
 
 Deno.test({
-  name: "the executable has net and env built in and nothing else",
+  name: "the executable has net, env and read built in and nothing else",
   ...needs(EXECUTABLE),
 }, async () => {
   const file = await Deno.readFile(executable);
@@ -22,7 +22,9 @@ Deno.test({
     name.startsWith("allow_") && permissions[name] !== null && permissions[name] !== false
   );
   // Deno always writes the hosts that code may be imported from; denied, they are none.
-  assertEquals(allowed.sort(), ["allow_env", "allow_import", "allow_net"]);
+  assertEquals(allowed.sort(), ["allow_env", "allow_import", "allow_net", "allow_read"]);
+  // By a path: what is allowed without one can't be given up at the start.
+  assertEquals(permissions["allow_read"], ["/"]);
   assertEquals(permissions["deny_import"], []);
   assertEquals(permissions["prompt"], false);
 });
