@@ -140,7 +140,7 @@ class Findings {
     try {
       text = "pem" in source ? source.pem : await read(source.path);
     } catch (error) {
-      const { reason, hint } = explain(error);
+      const { reason, hint } = explain(error, "path" in source ? source.path : "");
       return this.#problem(source, reason, hint);
     }
     if (text.trim() === "") return this.#problem(source, "it is empty");
@@ -309,12 +309,24 @@ function nameOf(source: PemSource): string {
   return "path" in source ? `${source.option} ${quotePath(source.path)}` : source.option;
 }
 
-function explain(error: unknown): { readonly reason: string; readonly hint?: string } {
+function explain(
+  error: unknown,
+  path: string,
+): { readonly reason: string; readonly hint?: string } {
   if (error instanceof Deno.errors.NotFound) return { reason: "no such file" };
   if (error instanceof Deno.errors.NotCapable) {
-    return { reason: "Deno does not allow to read it", hint: "run with -P, or --allow-read=/" };
+    // Deno keeps these for programs that may do everything.
+    const isSpecial = /^\/(?:dev|proc|sys)\//.test(path);
+    const hint = isSpecial
+      ? "nothing below /dev, /proc and /sys can be used: write it to a file elsewhere"
+      : "run with -P, or --allow-read=/";
+    return { reason: "Deno does not allow to read it", hint };
   }
-  if (error instanceof Deno.errors.PermissionDenied) return { reason: "permission denied" };
+  if (error instanceof Deno.errors.PermissionDenied) {
+    const hint =
+      "the user that the ambassador runs as has to be able to read it (65532 in its images)";
+    return { reason: "permission denied", hint };
+  }
   if (error instanceof RangeError) return { reason: error.message };
   // Not the message: Deno puts the path into it.
   const code = errorCode(error);

@@ -185,9 +185,19 @@ Deno.test("loadCredentials() tells every problem of files in one go", OPTIONS, a
     () => loadCredentials(fromFiles({ key: "./key.pem" }), { read: denied }),
     ConfigError,
   );
-  assertEquals(problems.map(({ message }) => message), [
-    `--tls-key "./key.pem": permission denied`,
-  ]);
+  assertEquals(problems, [{
+    message: `--tls-key "./key.pem": permission denied`,
+    hint: "the user that the ambassador runs as has to be able to read it (65532 in its images)",
+  }]);
+  const special = (): Promise<string> => Promise.reject(new Deno.errors.NotCapable("secret"));
+  const refused = await assertRejects(
+    () => loadCredentials(fromFiles({ key: "/dev/stdin" }), { read: special }),
+    ConfigError,
+  );
+  assertEquals(refused.problems, [{
+    message: `--tls-key "/dev/stdin": Deno does not allow to read it`,
+    hint: "nothing below /dev, /proc and /sys can be used: write it to a file elsewhere",
+  }]);
 });
 
 Deno.test(
