@@ -173,6 +173,7 @@ Deno.test(
       const [line = "", ...more] = watched.takeLines();
       assert(line.startsWith(`ERROR certificate_changed error="${reason}`), line);
       assert(line.endsWith(hint), line);
+      assert(!line.includes(text.slice(60, 80)) || text.length < 80, line);
       assertEquals(more, []);
       assert(files.current === before);
       await watched.rename(path, good);

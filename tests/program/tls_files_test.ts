@@ -20,6 +20,9 @@ import { LINUX, needs, programPath, UNIX } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
 import { PROGRAM_TLS } from "../helpers/tls.ts";
 
+/** Less than it takes until the program looks at its files by itself. */
+const AT_ONCE_MS = 5000;
+
 const NEEDS = needs(UNIX, "openssl", PROGRAM_TLS);
 
 /** The program with a route that listens by TLS, and the files that it was told of. */
@@ -173,7 +176,10 @@ Deno.test({
   // Twice is not too much.
   program.kill("SIGHUP");
   program.kill("SIGHUP");
-  await program.line(/ INFO {2}certificate_changed subject=second expires=\S+ files=\S+\n/);
+  const changed = program.line(
+    / INFO {2}certificate_changed subject=second expires=\S+ files=\S+\n/,
+  );
+  await within(changed, "the new pair", AT_ONCE_MS);
   using after = await connect(port, young);
   assertEquals(after.peer, "second");
   assert(await isRefused(port, old));
@@ -203,7 +209,8 @@ Deno.test({
   await using _program = program;
   await Deno.writeTextFile(paths.key, second.key);
   program.kill("SIGHUP");
-  const [line] = await program.line(/^.* ERROR certificate_changed .*$/m);
+  const said = program.line(/^.* ERROR certificate_changed .*$/m);
+  const [line] = await within(said, "the error", AT_ONCE_MS);
   assertMatch(line, /TLS_KEY .*tls\.key\\": it is not the key of the certificate" hint=/);
   assert(!program.stderr.includes("-----BEGIN"), program.stderr);
   program.kill("SIGHUP");
