@@ -21,6 +21,8 @@ export interface Fed extends AsyncDisposable {
   readonly text: string;
   /** How many bytes that is. */
   readonly count: number;
+  /** What it has written to stderr so far. */
+  readonly stderr: string;
   /** Writes to its stdin. */
   write(data: Uint8Array | string): Promise<void>;
   /** Ends its stdin. */
@@ -51,6 +53,9 @@ export function feed(name: string, args: readonly string[]): Fed {
   return {
     get text(): string {
       return decode(concat(out));
+    },
+    get stderr(): string {
+      return decode(concat(err));
     },
     get count(): number {
       return out.reduce((sum, chunk) => sum + chunk.length, 0);
