@@ -317,7 +317,7 @@ Deno.test({
   await readExactly(client, 1);
   await Deno.writeTextFile(ca.path, other.pem);
   program.kill("SIGHUP");
-  await program.line(/ certificate_changed files=\S+\n/);
+  await within(program.line(/ certificate_changed files=\S+\n/), "the new CA", AT_ONCE_MS);
   await writeAll(client, "y");
   assertEquals(await readExactly(client, 1), "y");
 });

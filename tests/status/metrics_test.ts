@@ -65,6 +65,20 @@ async function scrape(url: string): Promise<string> {
   return await response.text();
 }
 
+Deno.test("formatMetrics() says when the own certificate expires, where there is one", () => {
+  const name = "ambassador_tls_certificate_expiry_timestamp_seconds";
+  const none = [...formatMetrics(reportOf(new RouteCounts()))].join("");
+  assert(!samplesOf(none).has(name), none);
+  const certificate = {
+    option: "--tls-cert",
+    subject: "redis",
+    notBeforeMs: 0,
+    notAfterMs: Date.UTC(2027, 0, 1),
+  };
+  const text = [...formatMetrics({ ...reportOf(new RouteCounts()), certificate })].join("");
+  assertEquals(samplesOf(text).get(name), Date.UTC(2027, 0, 1) / 1000);
+});
+
 Deno.test("formatMetrics() gives every number of a route with its name and listen address", () => {
   const counts = new RouteCounts();
   counts.acceptErrors = 3;

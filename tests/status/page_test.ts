@@ -47,6 +47,19 @@ function textOf(html: string): string {
     .replace(/\s+/g, " ");
 }
 
+Deno.test("formatPage() shows the last handshake that failed beside the last connect that did", () => {
+  const shown = report();
+  const routes = shown.routes.map((route) => {
+    const lastHandshakeError = { at: NOW - 5000, message: "the client sent no certificate" };
+    return { ...route, counts: { ...route.counts, lastHandshakeError } };
+  });
+  assertStringIncludes(
+    textOf(pageOf({ ...shown, routes })),
+    "connection &lt;refused&gt; 2026-11-22 18:18:59 UTC, 1 min 1 s ago " +
+      "the client sent no certificate 2026-11-22 18:19:55 UTC, 5 s ago",
+  );
+});
+
 Deno.test("formatPage() shows the routes, their numbers and last error, and what is ignored", () => {
   const text = textOf(pageOf(report({ aliases: ["REDIS", "REDIS_1"] })));
   assertStringIncludes(text, "Ambassador ready version 1.2.3, up 1 d 3 h");

@@ -1,0 +1,34 @@
+import { assertEquals } from "@std/assert";
+import { RouteCounts } from "../../src/forward/counts.ts";
+import { formatReadiness } from "../../src/status/readiness.ts";
+import "../helpers/mod.ts";
+import { routeTo } from "../helpers/routes.ts";
+
+/** What is said of a route with these counts that listens by this protocol. */
+function readinessOf(counts: RouteCounts, protocol: "tcp" | "tls"): Record<string, unknown> {
+  const plain = routeTo({ hostname: "192.0.2.10", port: 6379 });
+  const route = { ...plain, listen: { ...plain.listen, protocol } };
+  const text = [...formatReadiness({
+    version: "1.2.3",
+    startedAt: 0,
+    certificate: undefined,
+    ready: true,
+    routes: [{ route, targets: [], counts: counts.report() }],
+    ignored: [],
+  })].join("");
+  const { routes: [said] } = JSON.parse(text);
+  return said;
+}
+
+Deno.test("formatReadiness() gives the last handshake that failed where clients make them, and null if none", () => {
+  const counts = new RouteCounts();
+  assertEquals(readinessOf(counts, "tls")["last_handshake_error"], null);
+  counts.lastHandshakeError = { at: Date.UTC(2026, 10, 22), message: "not TLS" };
+  const said = readinessOf(counts, "tls");
+  assertEquals(said["last_handshake_error"], {
+    time: "2026-11-22T00:00:00.000Z",
+    error: "not TLS",
+  });
+  assertEquals(said["last_connect_error"], null);
+  assertEquals("last_handshake_error" in readinessOf(new RouteCounts(), "tcp"), false);
+});
