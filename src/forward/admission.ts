@@ -224,8 +224,9 @@ export class Admission {
   /**
    * Takes descriptors back from handshakes and dials that have had their time, where their route holds
    * more than its share. If that
-   * is not enough for one more client, the youngest who wait for such a target go; and if nobody is
-   * served at all, since clients hold every descriptor and none has an upstream, the youngest of all.
+   * is not enough for one more client, the youngest who wait for such a target go; and if more wait for
+   * a descriptor than are served, the youngest of all: they hold what the others wait for. It comes to
+   * that where many shake hands at once, since nobody dials until that is done.
    */
   #makeRoom(): void {
     const nowMs = performance.now();
@@ -264,8 +265,9 @@ export class Admission {
       hopeless.pop()?.giveUp();
       free++;
     }
-    if (free < PER_CONNECTION && held === open && waiting.length === held && held > 1) {
-      waiting.pop()?.giveUp();
+    if (free < PER_CONNECTION && waiting.length === held) {
+      // Each that goes lets another have its upstream: one stops waiting for it.
+      for (; held > 1 && held > open - held; held -= 2, open--) waiting.pop()?.giveUp();
     }
   }
 

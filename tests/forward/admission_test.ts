@@ -215,6 +215,24 @@ Deno.test("Admission ends a client where all hold a descriptor and none has an u
   await within(Promise.all(clients.map(({ over }) => over)), "the signal");
 });
 
+Deno.test("Admission ends the youngest where more wait for a descriptor than are served", async () => {
+  const [admission, share] = admissionOf(0, 0);
+  assert(share);
+  connectAll(admission, share, 1);
+  const stop = new AbortController();
+  const clients = Array.from({ length: 7 }, () => {
+    const client = new TestDial();
+    admission.accepted(share);
+    return { client, over: admission.untilMayDial(share, client, stop.signal) };
+  });
+  admission.noteShortage();
+  // Two have the descriptors of the two that go, and as many wait as are served.
+  const ended = clients.map(({ client }) => client.gaveUp);
+  assertEquals(ended, [false, false, false, false, false, true, true]);
+  stop.abort();
+  await within(Promise.all(clients.map(({ over }) => over)), "the signal");
+});
+
 Deno.test("Admission ends nobody for want of a descriptor while others are served", async () => {
   const [admission, share] = admissionOf(0, 0);
   assert(share);
