@@ -18,6 +18,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { everybody, testEveryWay, TLS_WAYS } from "../helpers/tls_routes.ts";
 import { IPV6, LINUX, needs, programPath, ROOT_RIGHTS, SOURCES } from "../helpers/needs.ts";
 
 const LOOPBACK = { AMBASSADOR_BIND: "127.0.0.1" };
@@ -52,6 +53,45 @@ Deno.test("ambassador forwards what the environment says and stops on SIGTERM wi
   assertMatch(draining, new RegExp(`^${time} INFO  draining connections=0`));
   assertMatch(stopped, new RegExp(`^${time} INFO  stopped cut_off=0`));
 });
+
+testEveryWay(
+  "ambassador listens as a variable's name says, and connects as its value does",
+  async (way) => {
+    const { own, ca } = await everybody();
+    await using upstream = way.startUpstream(echo);
+    const address = { hostname: "127.0.0.1", port: freePort() };
+    const name = `REDIS_PORT_${address.port}_${way.listen.toUpperCase()}`;
+    const value = `${way.target}://127.0.0.1:${upstream.address.port}`;
+    await using program = startProgram(["--log-level", "debug"], {
+      env: {
+        ...LOOPBACK,
+        AMBASSADOR_TLS_CERT: own.certPath,
+        AMBASSADOR_TLS_KEY: own.keyPath,
+        AMBASSADOR_TLS_CA: ca.path,
+        [name]: value,
+      },
+    });
+    await program.line(/ ready /);
+    using client = await way.connect(address);
+    await writeAll(client, "hello");
+    assertEquals(await readExactly(client, 5), "hello");
+    program.kill("SIGTERM");
+    await program.line(/ draining connections=1/);
+    await until(() => isRefused(address), "new clients are refused");
+    await writeAll(client, " again");
+    await client.closeWrite();
+    assertEquals(await readText(client), " again");
+    assertEquals((await within(program.status, "the end")).code, 0);
+    const listen = `127.0.0.1:${address.port}${way.listen === "tls" ? "/tls" : ""}`;
+    const target = value.replace("tcp://", "");
+    assertStringIncludes(program.stderr, ` route=REDIS listen=${listen} target=${target}\n`);
+    const peer = way.listen === "tls" ? " peer=localhost" : "";
+    const end = `${peer} bytes_up=11 bytes_down=11 duration_ms=\\d+ reason=finished\n`;
+    assertMatch(program.stderr, new RegExp(end));
+    assertMatch(program.stderr, / stopped cut_off=0/);
+  },
+  { ways: TLS_WAYS, isProgram: true },
+);
 
 Deno.test({
   name: "ambassador forwards over IPv6 and IPv4 from one route, to either",
