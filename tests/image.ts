@@ -9,7 +9,7 @@ import { pathOf } from "../build/sources.ts";
 import { createCa, type Issued } from "./helpers/certificates.ts";
 import { Containers, makeRedisImage } from "./helpers/containers.ts";
 import { Random, readExactly, until, within, writeAll } from "./helpers/mod.ts";
-import { type Needs, needs, NO_TLS, TLS } from "./helpers/needs.ts";
+import { type Needs, needs, NO_TLS, PROGRAM_TLS } from "./helpers/needs.ts";
 
 const engine = await findEngine();
 
@@ -194,7 +194,7 @@ testBoth(
     assert(!(await redis(containers, db, "big-server:6380", "PING")).includes("PONG"));
     await containers.line(farAmbassador, / tls_failed .*not TLS/);
   },
-  needs(TLS, "openssl"),
+  needs(PROGRAM_TLS, "openssl"),
 );
 
 testBoth("says of a TLS target that its Deno is too old", async (image) => {

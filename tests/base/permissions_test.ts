@@ -4,8 +4,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { pathOf } from "../../build/sources.ts";
 import { createCa } from "../helpers/certificates.ts";
 import { freePort, programCommand, runProgram, startEcho, startProgram } from "../helpers/mod.ts";
-import { needs, SOURCES, UNIX } from "../helpers/needs.ts";
-import { TLS } from "../helpers/tls.ts";
+import { needs, SOURCES, TLS, UNIX } from "../helpers/needs.ts";
 
 const PROBE = pathOf("tests/helpers/read_probe.ts");
 

@@ -4,9 +4,9 @@
 import { assertRejects, assertStringIncludes } from "@std/assert";
 import { smokeTls } from "../../build/tls_smoke.ts";
 import { programCommand } from "../helpers/mod.ts";
-import { needs, TLS, UNIX } from "../helpers/needs.ts";
+import { needs, PROGRAM_TLS, UNIX } from "../helpers/needs.ts";
 
-const NEEDED = needs(UNIX, TLS, "openssl", "bash");
+const NEEDED = needs(UNIX, PROGRAM_TLS, "openssl", "bash");
 
 /** The program, after a shell line that has changed something for it. */
 function changed(line: string): string[] {

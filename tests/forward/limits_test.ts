@@ -27,8 +27,8 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
-import { needs } from "../helpers/needs.ts";
-import { TLS } from "../helpers/tls.ts";
+import { needs, TLS } from "../helpers/needs.ts";
+
 import { acceptTls, connectTls, everybody, testEveryWay, tlsPair } from "../helpers/tls_routes.ts";
 
 const NONE: Limits = { idleTimeoutMs: 0, halfCloseTimeoutMs: 0 };

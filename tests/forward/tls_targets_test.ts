@@ -18,9 +18,9 @@ import {
   type Upstream,
   writeAll,
 } from "../helpers/mod.ts";
-import { needs } from "../helpers/needs.ts";
+import { needs, PROGRAM_TLS } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
-import { PROGRAM_TLS } from "../helpers/tls.ts";
+
 import { acceptTls, argsOf, everybody, transportsOf } from "../helpers/tls_routes.ts";
 
 const NEEDS = needs(PROGRAM_TLS, "openssl");

@@ -20,9 +20,9 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
-import { needs, programPath, RESETS } from "../helpers/needs.ts";
+import { needs, programPath, RESETS, TLS } from "../helpers/needs.ts";
 import { connectAndReset } from "../helpers/process.ts";
-import { TLS } from "../helpers/tls.ts";
+
 import { everybody, testEveryWay, TLS_WAYS, type Way } from "../helpers/tls_routes.ts";
 
 /** Bytes up, bytes down and the reason of the first connection's end. */

@@ -45,11 +45,14 @@ export const SOURCES: Ability = {
   isHere: !EXECUTABLE.isHere,
 };
 
-/** TLS: the Deno that runs the program, or that the executable was made of, is new enough for it. */
-export const TLS: Ability = {
+/** A Deno whose TLS can be used in the tests' own process. */
+export const TLS: Ability = { name: "Deno 2.9 or later", isHere: hasTls() };
+
+/** A program whose TLS can be used: an executable may be made of another Deno than the tests run on. */
+export const PROGRAM_TLS: Ability = {
   name: "a program on Deno 2.9 or later",
   get isHere(): boolean {
-    return isTlsHere ??= findTls();
+    return isTlsHere ??= programHasTls();
   },
 };
 
@@ -57,7 +60,7 @@ export const TLS: Ability = {
 export const NO_TLS: Ability = {
   name: "a program on a Deno before 2.9",
   get isHere(): boolean {
-    return !TLS.isHere;
+    return !PROGRAM_TLS.isHere;
   },
 };
 
@@ -132,12 +135,14 @@ function postgresFolders(): string[] {
 /** Found out once, and only where a test asks: an executable has to be started for it. */
 let isTlsHere: boolean | undefined;
 
-function findTls(): boolean {
+function hasTls(): boolean {
+  const [major = 0, minor = 0] = Deno.version.deno.split(".").map(Number);
+  return major > 2 || (major === 2 && minor >= 9);
+}
+
+function programHasTls(): boolean {
   const executable = Deno.env.get("AMBASSADOR_BIN");
-  if (executable === undefined) {
-    const [major = 0, minor = 0] = Deno.version.deno.split(".").map(Number);
-    return major > 2 || (major === 2 && minor >= 9);
-  }
+  if (executable === undefined) return hasTls();
   // A target that speaks TLS needs no certificate: nothing else can be wrong.
   const { stderr } = new Deno.Command(executable, { args: ["check", "1=tls://127.0.0.1:2"] })
     .outputSync();

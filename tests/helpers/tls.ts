@@ -8,39 +8,14 @@ import { serve, type ServeOptions } from "../../src/commands/forward.ts";
 import type { Options, RouteSettings } from "../../src/config/options.ts";
 import type { Route } from "../../src/config/routes.ts";
 import { type Credentials, loadCredentials } from "../../src/net/credentials.ts";
-import { loadTransports, requireTls } from "../../src/net/transports.ts";
+import { loadTransports } from "../../src/net/transports.ts";
 import type { EngineOptions, TlsEngine } from "../../src/net/tls_engine.ts";
 import type { TlsStream } from "../../src/net/tls_stream.ts";
 import type { Ca, Issued } from "./certificates.ts";
-import { freePort, pair, programCommand, startProgram, within } from "./mod.ts";
-import { type Ability, EXECUTABLE, programPath } from "./needs.ts";
+import { freePort, pair, startProgram, within } from "./mod.ts";
+import { programPath } from "./needs.ts";
 import type { ProgramWithRoute } from "./process.ts";
 import { routeTo } from "./routes.ts";
-
-/** A Deno whose TLS can be used. */
-export const TLS: Ability = { name: "Deno 2.9 or later", isHere: hasTls() };
-
-/** A program whose TLS can be used: an executable may be made of another Deno than the tests run on. */
-export const PROGRAM_TLS: Ability = {
-  name: "a program made of Deno 2.9 or later",
-  isHere: TLS.isHere && (!EXECUTABLE.isHere || executableHasTls()),
-};
-
-function hasTls(): boolean {
-  try {
-    requireTls();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function executableHasTls(): boolean {
-  const [command = "", ...first] = programCommand();
-  const args = [...first, "wait", "--timeout", "1ms", "tls://127.0.0.1:1"];
-  const { stderr } = new Deno.Command(command, { args }).outputSync();
-  return !new TextDecoder().decode(stderr).includes("TLS needs Deno");
-}
 
 /** The modules that an old Deno can't load. */
 export interface TlsModules {

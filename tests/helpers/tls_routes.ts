@@ -20,10 +20,10 @@ import {
   within,
   writeAll,
 } from "./mod.ts";
-import { type Ability, needs } from "./needs.ts";
+import { type Ability, needs, PROGRAM_TLS, TLS } from "./needs.ts";
 import { commandWithLimit, connectAndReset, type ProgramWithRoute } from "./process.ts";
 import type { StartRouteOptions } from "./process.ts";
-import { credentialsOf, type Identity, PROGRAM_TLS, TLS } from "./tls.ts";
+import { credentialsOf, type Identity } from "./tls.ts";
 
 /** Who everybody is, and whom everybody trusts. */
 export interface Everybody {

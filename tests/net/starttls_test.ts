@@ -14,14 +14,13 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
-import { needs } from "../helpers/needs.ts";
+import { needs, TLS } from "../helpers/needs.ts";
 import {
   createEngines,
   errorsOf,
   type Identity,
   loadTls,
   startTlsForwarder,
-  TLS,
   type TlsForwarder,
 } from "../helpers/tls.ts";
 

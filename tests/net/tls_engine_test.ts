@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { createCa, derOf, selfSigned } from "../helpers/certificates.ts";
 import { Random } from "../helpers/mod.ts";
-import { needs } from "../helpers/needs.ts";
+import { needs, TLS } from "../helpers/needs.ts";
 import type { TlsEngine } from "../../src/net/tls_engine.ts";
-import { createEngines, type Engines, TLS } from "../helpers/tls.ts";
+import { createEngines, type Engines } from "../helpers/tls.ts";
 
 const NEEDS = needs(TLS, "openssl");
 

@@ -5,8 +5,8 @@ import { TlsError } from "../../src/net/tls_error.ts";
 import type { TlsStream } from "../../src/net/tls_stream.ts";
 import { createCa } from "../helpers/certificates.ts";
 import { pair, Random, until, within } from "../helpers/mod.ts";
-import { needs } from "../helpers/needs.ts";
-import { createEngines, createStreams, loadTls, type Streams, TLS } from "../helpers/tls.ts";
+import { needs, TLS } from "../helpers/needs.ts";
+import { createEngines, createStreams, loadTls, type Streams } from "../helpers/tls.ts";
 
 const NEEDS = needs(TLS, "openssl");
 const KB = 1024;

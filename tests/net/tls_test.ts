@@ -10,7 +10,7 @@ import type { Trust } from "../../src/net/trust.ts";
 import { createCa, type Issued, openssl } from "../helpers/certificates.ts";
 import { createImpostors, type Impostor, versionOne } from "../helpers/impostors.ts";
 import { readText, startEcho, until, type Upstream, within, writeAll } from "../helpers/mod.ts";
-import { needs } from "../helpers/needs.ts";
+import { needs, TLS } from "../helpers/needs.ts";
 import {
   createEngines,
   credentialsOf,
@@ -18,7 +18,6 @@ import {
   type Identity,
   sClient,
   startTlsForwarder,
-  TLS,
   type TlsForwarder,
   type TlsForwarderOptions,
 } from "../helpers/tls.ts";

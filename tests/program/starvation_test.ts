@@ -16,8 +16,8 @@ import {
 } from "../helpers/mod.ts";
 import { withResolver } from "../helpers/namespace.ts";
 import { startNameServer } from "../helpers/names.ts";
-import { LINUX, needs, ROOT_RIGHTS } from "../helpers/needs.ts";
-import { PROGRAM_TLS } from "../helpers/tls.ts";
+import { LINUX, needs, PROGRAM_TLS, ROOT_RIGHTS } from "../helpers/needs.ts";
+
 import { ALLOWED, argsOf, connectTls, everybody } from "../helpers/tls_routes.ts";
 import {
   commandWithLimit,

@@ -16,9 +16,8 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
-import { LINUX, needs, programPath, UNIX } from "../helpers/needs.ts";
+import { LINUX, needs, PROGRAM_TLS, programPath, UNIX } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
-import { PROGRAM_TLS } from "../helpers/tls.ts";
 
 /** Less than it takes until the program looks at its files by itself. */
 const AT_ONCE_MS = 5000;

@@ -14,7 +14,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
-import { needs, programPath, TLS, UNIX } from "../helpers/needs.ts";
+import { needs, PROGRAM_TLS, programPath, UNIX } from "../helpers/needs.ts";
 import { parseYaml, type YamlMap } from "../helpers/yaml.ts";
 
 const GUIDE = Deno.readTextFileSync(new URL("docs/tls.md", ROOT));
@@ -101,7 +101,7 @@ function moved(
 
 Deno.test(
   "docs/tls.md starts two ambassadors that carry bytes, by its files and variables alone",
-  needs(UNIX, TLS, "bash", "openssl"),
+  needs(UNIX, PROGRAM_TLS, "bash", "openssl"),
   async () => {
     await using made = await runGuide();
     await using echo = startEcho();

@@ -21,13 +21,12 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
-import { LINUX, needs, programPath, RESETS } from "../helpers/needs.ts";
+import { LINUX, needs, PROGRAM_TLS, programPath, RESETS } from "../helpers/needs.ts";
 import { descriptorsOf, linesOf, repeat, untilDescriptors } from "../helpers/process.ts";
 import {
   createEngines,
   errorsOf,
   loadTls,
-  PROGRAM_TLS,
   sClient,
   startTlsRoute,
   type StartTlsRouteOptions,

@@ -14,14 +14,8 @@ import {
   until,
   writeAll,
 } from "../helpers/mod.ts";
-import { needs } from "../helpers/needs.ts";
-import {
-  errorsOf,
-  PROGRAM_TLS,
-  sClient,
-  startTlsForwarder,
-  startTlsRoute,
-} from "../helpers/tls.ts";
+import { needs, PROGRAM_TLS } from "../helpers/needs.ts";
+import { errorsOf, sClient, startTlsForwarder, startTlsRoute } from "../helpers/tls.ts";
 
 const NEEDS = needs(PROGRAM_TLS, "openssl");
 const CLIENT = { dns: ["client.example.com"] };

@@ -4,7 +4,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { createCa } from "../helpers/certificates.ts";
 import { hash } from "../helpers/mod.ts";
-import { needs, TLS } from "../helpers/needs.ts";
+import { needs, PROGRAM_TLS } from "../helpers/needs.ts";
 import { run } from "../helpers/run.ts";
 import { identify, startHttp2 } from "../helpers/tls_peers.ts";
 import { listenByTls, startPair } from "../helpers/tls_program.ts";
@@ -23,7 +23,7 @@ function randomBytes(count: number): Uint8Array<ArrayBuffer> {
 
 Deno.test({
   name: "curl gets twenty files at once by HTTP/2 through a pair",
-  ...needs(TLS, "openssl", "curl", "nghttpd"),
+  ...needs(PROGRAM_TLS, "openssl", "curl", "nghttpd"),
 }, async () => {
   using ca = await createCa();
   const bytes = randomBytes(500_000);
@@ -61,7 +61,7 @@ function startHttp(): AsyncDisposable & { readonly port: number; readonly reques
 
 Deno.test({
   name: "curl with a client certificate gets and posts by https at a TLS listener",
-  ...needs(TLS, "openssl", "curl"),
+  ...needs(PROGRAM_TLS, "openssl", "curl"),
 }, async () => {
   using ca = await createCa();
   await using server = startHttp();
@@ -85,7 +85,7 @@ Deno.test({
 
 Deno.test({
   name: "curl without a certificate, by http, or for another name gets nothing at a TLS listener",
-  ...needs(TLS, "openssl", "curl"),
+  ...needs(PROGRAM_TLS, "openssl", "curl"),
 }, async () => {
   using ca = await createCa();
   await using server = startHttp();
@@ -108,7 +108,7 @@ Deno.test({
 
 Deno.test({
   name: "curl without a certificate is served where --tls-client is none",
-  ...needs(TLS, "openssl", "curl"),
+  ...needs(PROGRAM_TLS, "openssl", "curl"),
 }, async () => {
   using ca = await createCa();
   await using server = startHttp();

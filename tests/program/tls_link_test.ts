@@ -2,14 +2,14 @@
 
 import { assertEquals } from "@std/assert";
 import { networkOf } from "../helpers/namespace.ts";
-import { needs, TLS } from "../helpers/needs.ts";
+import { needs, PROGRAM_TLS } from "../helpers/needs.ts";
 import { BIG_SERVER } from "../helpers/tls_link.ts";
 
 const TWO_HOSTS = networkOf("a network of its own with two hosts in it", BIG_SERVER);
 
 Deno.test({
   name: "a pair set up by variables alone keeps from the wire what plain ambassadors show it",
-  ...needs(TLS, TWO_HOSTS, "openssl", "redis-server", "redis-cli", "nsenter", "ip"),
+  ...needs(PROGRAM_TLS, TWO_HOSTS, "openssl", "redis-server", "redis-cli", "nsenter", "ip"),
 }, async () => {
   const { code, stdout, stderr } = await TWO_HOSTS.run("tests/helpers/tls_link.ts");
   assertEquals([stdout.trim().split("\n"), stderr, code], [

@@ -13,7 +13,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
-import { LINUX, needs, TLS } from "../helpers/needs.ts";
+import { LINUX, needs, PROGRAM_TLS } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
 import { ended, identify, QUIET, said, startClient } from "../helpers/tls_peers.ts";
 import { listenByTls, startPair, startTlsProgram } from "../helpers/tls_program.ts";
@@ -81,7 +81,7 @@ async function readHashes(
 
 Deno.test({
   name: "a pair brings 200 clients every byte both ways, also those whom a stop finds half-way",
-  ...needs(TLS, "openssl"),
+  ...needs(PROGRAM_TLS, "openssl"),
 }, async () => {
   using ca = await createCa();
   const random = new Random();
@@ -140,7 +140,7 @@ async function untilOver(conn: Deno.TcpConn): Promise<void> {
 
 Deno.test({
   name: "a pair whose far side is killed breaks its clients' connections at once",
-  ...needs(TLS, "openssl", LINUX),
+  ...needs(PROGRAM_TLS, "openssl", LINUX),
 }, async () => {
   using ca = await createCa();
   const who = await identify(ca, NAMES);
@@ -167,7 +167,7 @@ Deno.test({
 for (const flag of ["-tls1_2", "-tls1_3"]) {
   Deno.test({
     name: `a client of a TLS listener can tell that its upstream was killed, by ${flag.slice(1)}`,
-    ...needs(TLS, "openssl", LINUX),
+    ...needs(PROGRAM_TLS, "openssl", LINUX),
   }, async () => {
     using ca = await createCa();
     const who = await identify(ca, NAMES);
@@ -188,7 +188,7 @@ for (const flag of ["-tls1_2", "-tls1_3"]) {
 
 Deno.test({
   name: "an upstream of a pair whose near side is killed gets no more than was sent",
-  ...needs(TLS, "openssl", LINUX),
+  ...needs(PROGRAM_TLS, "openssl", LINUX),
 }, async () => {
   using ca = await createCa();
   const who = await identify(ca, NAMES);

@@ -14,7 +14,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
-import { needs, programPath, TLS } from "../helpers/needs.ts";
+import { needs, PROGRAM_TLS, programPath } from "../helpers/needs.ts";
 import { run } from "../helpers/run.ts";
 import {
   ended,
@@ -46,7 +46,7 @@ function randomBytes(count: number): Uint8Array<ArrayBuffer> {
 for (const [version, flag, protocol] of VERSIONS) {
   Deno.test({
     name: `a TLS listener echoes a megabyte to s_client by ${version}`,
-    ...needs(TLS, "openssl"),
+    ...needs(PROGRAM_TLS, "openssl"),
   }, async () => {
     using ca = await createCa();
     const who = await identify(ca, NAMES);
@@ -67,7 +67,7 @@ for (const [version, flag, protocol] of VERSIONS) {
 
   Deno.test({
     name: `a TLS listener passes on what s_client by ${version} ends with, and its end`,
-    ...needs(TLS, "openssl"),
+    ...needs(PROGRAM_TLS, "openssl"),
   }, async () => {
     using ca = await createCa();
     const who = await identify(ca, NAMES);
@@ -85,7 +85,7 @@ for (const [version, flag, protocol] of VERSIONS) {
 
   Deno.test({
     name: `a TLS listener ends s_client's connection by ${version} in order with the upstream's`,
-    ...needs(TLS, "openssl"),
+    ...needs(PROGRAM_TLS, "openssl"),
   }, async () => {
     using ca = await createCa();
     const who = await identify(ca, NAMES);
@@ -100,7 +100,7 @@ for (const [version, flag, protocol] of VERSIONS) {
 
   Deno.test({
     name: `a TLS listener takes a session of s_client by ${version} up again, with its certificate`,
-    ...needs(TLS, "openssl"),
+    ...needs(PROGRAM_TLS, "openssl"),
   }, async () => {
     using ca = await createCa();
     const who = await identify(ca, NAMES);
@@ -124,7 +124,7 @@ for (const [version, flag, protocol] of VERSIONS) {
 
   Deno.test({
     name: `a TLS listener turns s_client by ${version} away that has no certificate`,
-    ...needs(TLS, "openssl"),
+    ...needs(PROGRAM_TLS, "openssl"),
   }, async () => {
     using ca = await createCa();
     const who = await identify(ca, NAMES);
@@ -140,7 +140,7 @@ for (const [version, flag, protocol] of VERSIONS) {
 
   Deno.test({
     name: `a TLS target of s_server by ${version} gives lines back`,
-    ...needs(TLS, "openssl"),
+    ...needs(PROGRAM_TLS, "openssl"),
   }, async () => {
     using ca = await createCa();
     const who = await identify(ca, NAMES);
@@ -158,7 +158,7 @@ for (const [version, flag, protocol] of VERSIONS) {
 
   Deno.test({
     name: `a late reply reaches socat that has ended its side by ${version}`,
-    ...needs(TLS, "openssl", "socat"),
+    ...needs(PROGRAM_TLS, "openssl", "socat"),
   }, async () => {
     using ca = await createCa();
     const who = await identify(ca, NAMES);
@@ -187,7 +187,7 @@ function socatOptions({ certPath, keyPath, caPath }: Identity): string {
 
 Deno.test({
   name: "a late reply of socat's TLS server reaches a client that has finished",
-  ...needs(TLS, "openssl", "socat"),
+  ...needs(PROGRAM_TLS, "openssl", "socat"),
 }, async () => {
   using ca = await createCa();
   const who = await identify(ca, NAMES);
@@ -207,7 +207,7 @@ Deno.test({
 
 Deno.test({
   name: "a TLS listener goes on with new keys where s_client asks for them",
-  ...needs(TLS, "openssl"),
+  ...needs(PROGRAM_TLS, "openssl"),
 }, async () => {
   using ca = await createCa();
   const who = await identify(ca, NAMES);
@@ -231,7 +231,7 @@ Deno.test({
 
 Deno.test({
   name: "a TLS listener does not shake hands again, and serves others when s_client asks for it",
-  ...needs(TLS, "openssl"),
+  ...needs(PROGRAM_TLS, "openssl"),
 }, async () => {
   using ca = await createCa();
   const who = await identify(ca, NAMES);
@@ -252,7 +252,7 @@ Deno.test({
 
 Deno.test({
   name: "a TLS listener does not speak TLS 1.1",
-  ...needs(TLS, "openssl"),
+  ...needs(PROGRAM_TLS, "openssl"),
 }, async () => {
   using ca = await createCa();
   const who = await identify(ca, NAMES);
@@ -270,7 +270,7 @@ Deno.test({
 
 Deno.test({
   name: "a TLS target that speaks nothing newer than TLS 1.1 gets no byte",
-  ...needs(TLS, "openssl"),
+  ...needs(PROGRAM_TLS, "openssl"),
 }, async () => {
   using ca = await createCa();
   const who = await identify(ca, NAMES);
@@ -331,7 +331,7 @@ function daysAgo(days: number): Date {
 for (const { what, names, words, ...more } of REFUSED) {
   Deno.test({
     name: `a TLS target gets no byte: ${what}`,
-    ...needs(TLS, "openssl"),
+    ...needs(PROGRAM_TLS, "openssl"),
   }, async () => {
     using ca = await createCa();
     const who = await identify(ca, NAMES);
@@ -346,7 +346,7 @@ for (const { what, names, words, ...more } of REFUSED) {
 
 Deno.test({
   name: "a TLS target gets no byte: a server of another authority",
-  ...needs(TLS, "openssl"),
+  ...needs(PROGRAM_TLS, "openssl"),
 }, async () => {
   using ca = await createCa();
   using otherCa = await createCa({ name: "other CA" });
@@ -362,7 +362,7 @@ Deno.test({
 
 Deno.test({
   name: "a TLS target that does not trust the ambassador's certificate: the log says so",
-  ...needs(TLS, "openssl"),
+  ...needs(PROGRAM_TLS, "openssl"),
 }, async () => {
   using ca = await createCa();
   using otherCa = await createCa({ name: "other CA" });

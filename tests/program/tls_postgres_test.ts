@@ -4,14 +4,14 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createCa } from "../helpers/certificates.ts";
 import { concat, readAll, startUpstream, type Upstream, within, writeAll } from "../helpers/mod.ts";
-import { needs, TLS } from "../helpers/needs.ts";
+import { needs, PROGRAM_TLS } from "../helpers/needs.ts";
 import { POSTGRES, psql, startPostgres } from "../helpers/postgres.ts";
 import { identify } from "../helpers/tls_peers.ts";
 import { dialByTls, listenByTls, startPair } from "../helpers/tls_program.ts";
 
 const NAME = "db.example.com";
 const NAMES = { dns: [NAME], ips: ["127.0.0.1"] };
-const WANTS_POSTGRES = needs(TLS, "openssl", ...POSTGRES);
+const WANTS_POSTGRES = needs(PROGRAM_TLS, "openssl", ...POSTGRES);
 
 /** Whether the server sees TLS, and as whom it sees the client. */
 const SEEN = "select ssl, client_dn from pg_stat_ssl where pid = pg_backend_pid()";
@@ -157,7 +157,7 @@ const ANSWERS = [
 for (const [answer, words] of ANSWERS) {
   Deno.test({
     name: `starttls=postgres closes after the answer "${answer}", and sends no plain text`,
-    ...needs(TLS, "openssl"),
+    ...needs(PROGRAM_TLS, "openssl"),
   }, async () => {
     using ca = await createCa();
     await using upstream = startAnswering(answer);
@@ -179,7 +179,7 @@ for (const [answer, words] of ANSWERS) {
 
 Deno.test({
   name: "starttls=postgres takes no bytes between the yes and the handshake for the server's",
-  ...needs(TLS, "openssl"),
+  ...needs(PROGRAM_TLS, "openssl"),
 }, async () => {
   using ca = await createCa();
   await using upstream = startAnswering("S", "Z\0\0\0\x05I: ready, says who is on the way");
@@ -196,7 +196,7 @@ Deno.test({
 
 Deno.test({
   name: "starttls=postgres gives up a server that does not answer, within --connect-timeout",
-  ...needs(TLS, "openssl"),
+  ...needs(PROGRAM_TLS, "openssl"),
 }, async () => {
   using ca = await createCa();
   await using upstream = startAnswering("");
@@ -211,7 +211,7 @@ Deno.test({
 
 Deno.test({
   name: "a TLS listener that a Postgres client asks for TLS says in the log what to do",
-  ...needs(TLS, "openssl", "psql"),
+  ...needs(PROGRAM_TLS, "openssl", "psql"),
 }, async () => {
   using ca = await createCa();
   await using upstream = startUpstream((conn) => conn.closeWrite());

@@ -4,7 +4,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { createCa } from "../helpers/certificates.ts";
 import { hash, readAll, startEcho, within, writeAll } from "../helpers/mod.ts";
-import { needs, TLS } from "../helpers/needs.ts";
+import { needs, PROGRAM_TLS } from "../helpers/needs.ts";
 import { askWho, endsOf, startTeller } from "../helpers/proxies.ts";
 import {
   identify,
@@ -41,7 +41,7 @@ async function assertEchoes(port: number): Promise<void> {
 for (const wrapper of WRAPPERS) {
   Deno.test({
     name: `a TLS listener serves the clients of ${wrapper}, to the end of both directions`,
-    ...needs(TLS, "openssl", wrapper),
+    ...needs(PROGRAM_TLS, "openssl", wrapper),
   }, async () => {
     using ca = await createCa();
     await using upstream = startEcho();
@@ -56,7 +56,7 @@ for (const wrapper of WRAPPERS) {
 
   Deno.test({
     name: `a TLS listener serves ${wrapper} by the names of --tls-allow alone`,
-    ...needs(TLS, "openssl", wrapper),
+    ...needs(PROGRAM_TLS, "openssl", wrapper),
   }, async () => {
     using ca = await createCa();
     await using upstream = startEcho();
@@ -82,7 +82,7 @@ for (const wrapper of WRAPPERS) {
 
   Deno.test({
     name: `a TLS target of ${wrapper} is reached, to the end of both directions`,
-    ...needs(TLS, "openssl", wrapper),
+    ...needs(PROGRAM_TLS, "openssl", wrapper),
   }, async () => {
     using ca = await createCa();
     await using upstream = startEcho();
@@ -98,7 +98,7 @@ for (const wrapper of WRAPPERS) {
 
   Deno.test({
     name: `a TLS target of ${wrapper} turns an ambassador away that it does not trust`,
-    ...needs(TLS, "openssl", wrapper),
+    ...needs(PROGRAM_TLS, "openssl", wrapper),
   }, async () => {
     using ca = await createCa();
     using otherCa = await createCa({ name: "other CA" });
@@ -118,7 +118,7 @@ for (const wrapper of WRAPPERS) {
 
 Deno.test({
   name: "send-proxy=v2 tells HAProxy who the client is, before TLS",
-  ...needs(TLS, "openssl", "haproxy"),
+  ...needs(PROGRAM_TLS, "openssl", "haproxy"),
 }, async () => {
   using ca = await createCa();
   const who = await identify(ca, NAMES);
@@ -131,7 +131,7 @@ Deno.test({
 
 Deno.test({
   name: "accept-proxy takes what HAProxy announces before TLS, and hands it on",
-  ...needs(TLS, "openssl", "haproxy"),
+  ...needs(PROGRAM_TLS, "openssl", "haproxy"),
 }, async () => {
   using ca = await createCa();
   const who = await identify(ca, NAMES);
@@ -150,7 +150,7 @@ Deno.test({
 
 Deno.test({
   name: "accept-proxy of a TLS listener turns HAProxy away that does not announce",
-  ...needs(TLS, "openssl", "haproxy"),
+  ...needs(PROGRAM_TLS, "openssl", "haproxy"),
 }, async () => {
   using ca = await createCa();
   await using upstream = startEcho();

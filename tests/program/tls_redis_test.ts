@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { createCa } from "../helpers/certificates.ts";
 import { hash, startEcho } from "../helpers/mod.ts";
-import { needs, TLS } from "../helpers/needs.ts";
+import { needs, PROGRAM_TLS } from "../helpers/needs.ts";
 import { startRedis } from "../helpers/redis.ts";
 import { type Ran, run } from "../helpers/run.ts";
 import { identify, redisIdentity, startTlsRedis } from "../helpers/tls_peers.ts";
@@ -43,7 +43,7 @@ async function assertKeepsLarge(port: number, args: readonly string[] = []): Pro
 
 Deno.test({
   name: "redis-cli --tls with a certificate reaches a plain Redis, with 50 MiB each way",
-  ...needs(TLS, "openssl", "redis-server", "redis-cli"),
+  ...needs(PROGRAM_TLS, "openssl", "redis-server", "redis-cli"),
 }, async () => {
   using ca = await createCa();
   const who = await identify(ca, NAMES);
@@ -56,7 +56,7 @@ Deno.test({
 
 Deno.test({
   name: "redis-cli --tls without a certificate, or without TLS, does not reach Redis",
-  ...needs(TLS, "openssl", "redis-cli"),
+  ...needs(PROGRAM_TLS, "openssl", "redis-cli"),
 }, async () => {
   using ca = await createCa();
   const who = await identify(ca, NAMES);
@@ -73,7 +73,7 @@ Deno.test({
 
 Deno.test({
   name: "a plain redis-cli reaches a Redis that takes TLS alone, with 50 MiB each way",
-  ...needs(TLS, "openssl", "redis-server", "redis-cli"),
+  ...needs(PROGRAM_TLS, "openssl", "redis-server", "redis-cli"),
 }, async () => {
   using ca = await createCa();
   await using redis = await startTlsRedis(await identify(ca, NAMES));
@@ -84,7 +84,7 @@ Deno.test({
 
 Deno.test({
   name: "Redis behind a pair takes 50 MiB and gives them back",
-  ...needs(TLS, "openssl", "redis-server", "redis-cli"),
+  ...needs(PROGRAM_TLS, "openssl", "redis-server", "redis-cli"),
 }, async () => {
   using ca = await createCa();
   await using redis = await startRedis();
@@ -94,7 +94,7 @@ Deno.test({
 
 Deno.test({
   name: "redis-benchmark has no error through a pair, and none with TLS of its own inside it",
-  ...needs(TLS, "openssl", "redis-server", "redis-benchmark"),
+  ...needs(PROGRAM_TLS, "openssl", "redis-server", "redis-benchmark"),
 }, async () => {
   using ca = await createCa();
   const who = await identify(ca, NAMES);
@@ -113,7 +113,7 @@ Deno.test({
 
 Deno.test({
   name: "redis-benchmark --tls has no error at a TLS listener",
-  ...needs(TLS, "openssl", "redis-server", "redis-benchmark"),
+  ...needs(PROGRAM_TLS, "openssl", "redis-server", "redis-benchmark"),
 }, async () => {
   using ca = await createCa();
   const who = await identify(ca, NAMES);

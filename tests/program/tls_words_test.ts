@@ -15,9 +15,8 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
-import { needs, programPath } from "../helpers/needs.ts";
+import { needs, PROGRAM_TLS, programPath } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
-import { PROGRAM_TLS } from "../helpers/tls.ts";
 
 const NEEDS = needs("openssl", PROGRAM_TLS);
 
