@@ -20,9 +20,8 @@ import { untilAnswered } from "../../bench/setup.ts";
 import { formatNumber, formatRatio, median, quantile, ratio } from "../../bench/stats.ts";
 import { formatTable } from "../../bench/table.ts";
 import { pathOf } from "../../build/sources.ts";
-import { requireTls } from "../../src/net/transports.ts";
 import { discard, freePort, startUpstream, within, writeAll } from "../helpers/mod.ts";
-import { type Ability, JSR, LINUX, needs } from "../helpers/needs.ts";
+import { JSR, LINUX, needs, TLS } from "../helpers/needs.ts";
 
 Deno.test("median() is the middle, and between the two middle ones of an even count", () => {
   assertEquals(median([3, 1, 2]), 2);
@@ -509,17 +508,6 @@ Deno.test({
 });
 
 /** The bench runs the program with the Deno that it runs on itself. */
-const TLS: Ability = { name: "Deno 2.9 or later, for TLS", isHere: hasTls() };
-
-function hasTls(): boolean {
-  try {
-    requireTls();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 Deno.test({
   name: "the bench measures a pair of ambassadors with TLS between them, and one without",
   ...needs(...BENCH, "openssl", TLS),

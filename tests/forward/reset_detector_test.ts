@@ -3,6 +3,8 @@ import { ResetDetector } from "../../src/forward/reset_detector.ts";
 import { newTraffic } from "../../src/net/relay.ts";
 import type { Stream } from "../../src/net/stream.ts";
 import { pair, until, writeAll } from "../helpers/mod.ts";
+import { needs, TLS } from "../helpers/needs.ts";
+import { tlsPair } from "../helpers/tls_routes.ts";
 
 /** A side whose writes do what the test says, and how many there were. */
 function side(write: () => Promise<number>): { stream: Stream; asked: () => number } {
@@ -33,23 +35,38 @@ const alive = (): Promise<number> => Promise.resolve(0);
 /** A side that is not. */
 const gone = (): Promise<number> => Promise.reject(new Deno.errors.BrokenPipe("gone"));
 
-Deno.test("ResetDetector.check() finds the reset of a client that is held, and of no other", async () => {
-  const detector = new ResetDetector();
-  for (const isReset of [false, true]) {
-    const [client, held] = await pair();
-    using _held = held;
-    // What is left unread makes the system reset a connection.
-    await writeAll(held, "unread");
-    if (isReset) client.close();
-    const traffic = newTraffic();
-    const look = (): void => detector.check({ client: held, upstream: undefined, traffic });
-    look();
-    if (isReset) await until(() => (look(), traffic.failure !== undefined), "it is found");
-    await settle();
-    assertEquals(traffic.failure, isReset ? "client_reset" : undefined);
-    if (!isReset) client.close();
-  }
-});
+for (
+  const { name, connect, wanted } of [
+    {
+      name: "finds the reset of a client that is held, and of no other",
+      connect: pair,
+      wanted: [],
+    },
+    {
+      name: "finds the reset of a TLS client that is held, and of no other",
+      connect: tlsPair,
+      wanted: [TLS, "openssl"],
+    },
+  ]
+) {
+  Deno.test(`ResetDetector.check() ${name}`, needs(...wanted), async () => {
+    const detector = new ResetDetector();
+    for (const isReset of [false, true]) {
+      const [client, held] = await connect();
+      using _held = held;
+      // What is left unread makes the system reset a connection.
+      await writeAll(held, "unread");
+      if (isReset) client[Symbol.dispose]();
+      const traffic = newTraffic();
+      const look = (): void => detector.check({ client: held, upstream: undefined, traffic });
+      look();
+      if (isReset) await until(() => (look(), traffic.failure !== undefined), "it is found");
+      await settle();
+      assertEquals(traffic.failure, isReset ? "client_reset" : undefined);
+      if (!isReset) client[Symbol.dispose]();
+    }
+  });
+}
 
 for (
   const [sent, received, reason] of [

@@ -588,7 +588,7 @@ for (const version of ["-tls1_2", "-tls1_3"]) {
       const brief = await ca.issue({
         ...CLIENT,
         notBefore: new Date(Date.now() - 60_000),
-        notAfter: new Date(Date.now() + 3000),
+        notAfter: new Date(Date.now() + 4000),
       });
       await using short = await startFar(closed, { own, ca: ca.pem });
       const before = closed.clients;

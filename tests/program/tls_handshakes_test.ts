@@ -118,7 +118,7 @@ Deno.test(
     // The first client may have held some while they were counted.
     await until(() => descriptorsOf(program.pid) > before + 190, "they are accepted");
     const tookMs = await visit(scene);
-    assert(tookMs < 1500, `${tookMs} ms`);
+    assert(tookMs < 2500, `${tookMs} ms`);
     assertEquals(linesOf(program, "tls_failed"), []);
     await Promise.all(silent.map(untilClosed));
     for (const conn of silent) conn.close();
@@ -563,7 +563,7 @@ for (const where of ["option", "setting"]) {
       const half = (await clientHello(scene.ca)).subarray(0, 100);
       await writeAll(silent[0] as Deno.TcpConn, half);
       const tookMs = await visit(scene);
-      assert(tookMs < 3000, `${tookMs} ms`);
+      assert(tookMs < 10_000, `${tookMs} ms`);
       await until(() => refusals(scene).length > 0, "the log says why");
       assertEquals(refusals(scene), ["no TLS handshake yet, and another client needs the place"]);
       await untilClosed(silent[0] as Deno.TcpConn);
