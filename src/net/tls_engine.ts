@@ -130,6 +130,9 @@ function trustingOnly(settings: Context): Context {
 /** How much is encrypted in one go: Deno takes no more of a write at once, and forgets the rest. */
 const MAX_WRITE_BYTES = 48 * 1024;
 
+/** How much is decrypted in one go: the library keeps memory for as much as long as the connection lasts. */
+const MAX_RECEIVE_BYTES = 32 * 1024;
+
 /** Stands for a request whose end nobody waits for. */
 const REQUEST = {};
 
@@ -187,22 +190,30 @@ export class TlsEngine implements Disposable {
    * @throws {EngineError} if it is not what TLS allows here
    */
   receive(data: Uint8Array): void {
-    this.#wrap.readBuffer(data);
-    this.#check();
+    for (let start = 0; start < data.length; start += MAX_RECEIVE_BYTES) {
+      this.#wrap.readBuffer(data.subarray(start, start + MAX_RECEIVE_BYTES));
+      this.#check();
+    }
   }
 
   /** Fills a part of the buffer with what has been received; 0 if there is nothing. */
   read(buffer: Uint8Array): number {
-    const [first] = this.#plain;
-    if (first === undefined) return 0;
-    if (first.length <= buffer.length) {
-      buffer.set(first);
-      this.#plain.shift();
-      return first.length;
+    let count = 0;
+    let taken = 0;
+    for (const piece of this.#plain) {
+      const room = buffer.length - count;
+      if (piece.length > room) {
+        buffer.set(piece.subarray(0, room), count);
+        this.#plain[taken] = piece.subarray(room);
+        count = buffer.length;
+        break;
+      }
+      buffer.set(piece, count);
+      count += piece.length;
+      taken++;
     }
-    buffer.set(first.subarray(0, buffer.length));
-    this.#plain[0] = first.subarray(buffer.length);
-    return buffer.length;
+    if (taken > 0) this.#plain.splice(0, taken);
+    return count;
   }
 
   /**
