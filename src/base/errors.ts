@@ -93,3 +93,15 @@ export function describeError(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return message.replace(/^failed to lookup address information: /, "name does not resolve: ");
 }
+
+/** The way out that an error itself knows, if any. One line. */
+export function hintOf(error: unknown): string | undefined {
+  const hint = error instanceof Error && "hint" in error ? error.hint : undefined;
+  return typeof hint === "string" ? hint : undefined;
+}
+
+/** What went wrong and the way out, where there is room for one text alone. */
+export function describeWithHint(error: unknown): string {
+  const hint = hintOf(error);
+  return hint === undefined ? describeError(error) : `${describeError(error)}; ${hint}`;
+}

@@ -3,7 +3,7 @@
 
 import { formatTargets } from "../base/address.ts";
 import { formatDuration } from "../base/duration.ts";
-import { describeError } from "../base/errors.ts";
+import { describeWithHint } from "../base/errors.ts";
 import { complain, writeToStderr } from "../base/stdio.ts";
 import { plain, some } from "../base/text.ts";
 import { Backoff, pause, TimeLimit } from "../base/time.ts";
@@ -11,7 +11,6 @@ import type { Command } from "../config/command_line.ts";
 import type { Targets } from "../config/targets.ts";
 import { REPLACED } from "../config/variables.ts";
 import { localHeaderOf } from "../forward/proxy_protocol.ts";
-import { withHint } from "../net/tls_error.ts";
 import { PLAIN_TRANSPORTS, type Transports } from "../net/transports.ts";
 import { EXIT } from "./command.ts";
 import { prepareTransports } from "./transports.ts";
@@ -108,14 +107,10 @@ async function tryOnce(
     return undefined;
   } catch (error) {
     const errors: readonly unknown[] = error instanceof AggregateError ? error.errors : [error];
-    return [...new Set(errors.map(describeFailure))].join(", ");
+    return [...new Set(errors.map(describeWithHint))].join(", ");
   } finally {
     accepted.abort();
   }
-}
-
-function describeFailure(error: unknown): string {
-  return withHint(describeError(error), "the upstream");
 }
 
 /** One line, however many there are: in a pod with service links they are all its neighbours. */

@@ -19,8 +19,8 @@ const MAX_RESERVED = 8;
 /** A client's own descriptor, and the one that its upstream will need. */
 const PER_CONNECTION = 2;
 
-/** How long a dial or a handshake is left alone: who wants to has answered by then. */
-const PATIENCE_MS = 500;
+/** How long a dial or a handshake is left alone, in milliseconds: who wants to has answered by then. */
+export const PATIENCE_MS = 500;
 /** How often those who wait look whether a shortage is over. */
 const LOOK_EVERY_MS = 250;
 /** How often room is made at the most. */
@@ -223,10 +223,10 @@ export class Admission {
 
   /**
    * Takes descriptors back from handshakes and dials that have had their time, where their route holds
-   * more than its share. If that
-   * is not enough for one more client, the youngest who wait for such a target go; and if more wait for
-   * a descriptor than are served, the youngest of all: they hold what the others wait for. It comes to
-   * that where many shake hands at once, since nobody dials until that is done.
+   * more than its share. If that is not enough for one more client, the youngest who wait for such a
+   * target go; and if more wait for a descriptor than are served, the youngest of all: they hold what
+   * the others wait for. It comes to that where many shake hands at once, since nobody dials until that
+   * is done.
    */
   #makeRoom(): void {
     const nowMs = performance.now();

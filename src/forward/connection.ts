@@ -3,14 +3,14 @@
 
 import { type Address, formatAddress, unmapped } from "../base/address.ts";
 import { formatDuration } from "../base/duration.ts";
-import { describeError, isResetOnConnect } from "../base/errors.ts";
+import { describeError, describeWithHint, hintOf, isResetOnConnect } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { startDeadline } from "../base/time.ts";
 import type { RouteSettings } from "../config/options.ts";
 import { type ProxyHeader, ProxyHeaderError, readProxyHeader } from "../net/proxy_header.ts";
 import { newTraffic, relay, type Traffic } from "../net/relay.ts";
 import type { Stream } from "../net/stream.ts";
-import { hintFor, TlsError, withHint } from "../net/tls_error.ts";
+import { TlsError } from "../net/tls_error.ts";
 import { type ActiveRoute, isSameMachine } from "./active_route.ts";
 import type { Handshake } from "./admission.ts";
 import type { Reason } from "./counts.ts";
@@ -45,6 +45,8 @@ export class Connection implements Watched, Handshake {
   readonly #context: ConnectionContext;
   /** When the client came, as `performance.now()` tells it. */
   readonly sinceMs: number = performance.now();
+  /** When it had said all that it owes. */
+  #welcomeMs = this.sinceMs;
   /** What the client still owes before it is served: a PROXY header, a TLS handshake, nothing. */
   #owes: Refusal | undefined;
   /** Who is announced, if somebody is. */
@@ -121,6 +123,7 @@ export class Connection implements Watched, Handshake {
       if (!this.#isWelcome()) return false;
       return shakeHands === undefined || await this.#shakeHands(shakeHands);
     } finally {
+      this.#welcomeMs = performance.now();
       this.#owes = undefined;
       admission.handshakeEnded(share, this);
     }
@@ -152,7 +155,7 @@ export class Connection implements Watched, Handshake {
       if (read === undefined) this.#reason ??= "finished";
       else [this.#header, this.client] = [read.header, read.rest];
     } catch (error) {
-      if (error instanceof ProxyHeaderError) this.#refuse("bad_proxy_header", error.message);
+      if (error instanceof ProxyHeaderError) this.#refuse("bad_proxy_header", error);
       else this.#reason ??= "client_reset";
     } finally {
       // Not before: now it is known who has come.
@@ -170,7 +173,7 @@ export class Connection implements Watched, Handshake {
       if (stream === undefined) this.#reason ??= "finished";
       else this.client = stream;
     } catch (error) {
-      if (error instanceof TlsError) this.#refuse("tls_failed", error.message);
+      if (error instanceof TlsError) this.#refuse("tls_failed", error);
       else this.#reason ??= "client_reset";
     }
     return this.#reason === undefined;
@@ -186,18 +189,22 @@ export class Connection implements Watched, Handshake {
   /** Ends a client that has not said in time what it owes. */
   #refuseHandshake(when: string): void {
     const owed = this.#owes === "tls_failed" ? "TLS handshake" : "PROXY header";
-    if (this.#owes !== undefined) this.#refuse(this.#owes, `no ${owed} ${when}`);
+    if (this.#owes !== undefined) this.#refuse(this.#owes, new Error(`no ${owed} ${when}`));
   }
 
-  #refuse(reason: Refusal, error: string): void {
+  #refuse(reason: Refusal, error: Error): void {
     if (this.#reason !== undefined) return;
     if (reason === "tls_failed") {
-      const message = withHint(error, "the client");
+      const message = describeWithHint(error);
       this.#route.counts.lastHandshakeError = { at: Date.now(), message };
     }
-    const hint = hintFor(error, "the client");
-    this.#context.log.repeated("warn", reason, { ...this.#fields(), error, hint });
+    this.#complain(reason, error);
     this.end(reason);
+  }
+
+  #complain(event: string, error: unknown): void {
+    const words = { error: describeError(error), hint: hintOf(error) };
+    this.#context.log.repeated("warn", event, { ...this.#fields(), ...words });
   }
 
   #isAllowed(): boolean {
@@ -221,13 +228,13 @@ export class Connection implements Watched, Handshake {
       const destination = this.#header?.destination ?? this.client.localAddr;
       const { upstream, target } = await this.#reach.connect({
         preface: headerOf(this.settings, { source: this.#source, destination }),
-        onFirstFailure: (error) => this.#noteRetry(describeError(error)),
+        onFirstFailure: (error) => this.#noteRetry(error),
       });
       this.upstream = upstream;
       this.#target = target;
       admission.reached(share);
       if (this.#reason !== undefined) return undefined;
-      counts.connected((performance.now() - this.sinceMs) / 1000);
+      counts.connected((performance.now() - this.#welcomeMs) / 1000);
       return upstream;
     } catch (error) {
       if (error instanceof LoopError) this.#cutLoopTo(error.target);
@@ -246,18 +253,14 @@ export class Connection implements Watched, Handshake {
 
   #notConnected(reason: "connect_failed" | "tls_failed", error: unknown): void {
     this.#reason = reason;
-    const message = describeError(error);
-    this.#route.counts.connectFailed(withHint(message, "the upstream"));
-    const hint = hintFor(message, "the upstream");
-    this.#context.log.repeated("warn", reason, { ...this.#fields(), error: message, hint });
+    this.#route.counts.connectFailed(describeWithHint(error));
+    this.#complain(reason, error);
   }
 
   /** Says why the client is held. */
-  #noteRetry(error: string): void {
-    const message = withHint(error, "the upstream");
-    this.#route.counts.lastConnectError = { at: Date.now(), message };
-    const hint = hintFor(error, "the upstream");
-    this.#context.log.repeated("warn", "connect_retrying", { ...this.#fields(), error, hint });
+  #noteRetry(error: unknown): void {
+    this.#route.counts.lastConnectError = { at: Date.now(), message: describeWithHint(error) };
+    this.#complain("connect_retrying", error);
   }
 
   /**
@@ -292,8 +295,7 @@ export class Connection implements Watched, Handshake {
   }
 
   /** The upstream was reached, and then would have nothing to do with this ambassador. */
-  #refused(refusal: string): void {
-    const error = new TlsError(refusal);
+  #refused(error: Error): void {
     if (this.#reason === undefined) this.#notConnected("tls_failed", error);
     const target = this.#target;
     if (target !== undefined) {

@@ -4,13 +4,13 @@
 import { describeError, isPeerGone, isShortage } from "../base/errors.ts";
 import { formatDuration } from "../base/duration.ts";
 import type { Log } from "../base/log.ts";
-import { Backoff, pause } from "../base/time.ts";
+import { Backoff, pause, startDeadline } from "../base/time.ts";
 import type { Route } from "../config/routes.ts";
 import type { Listener, Stream } from "../net/stream.ts";
 import { giveUpPair, waitToAccept } from "../net/turns.ts";
 import type { Transports } from "../net/transports.ts";
 import { type ActiveRoute, bindRoutes, leadsTo } from "./active_route.ts";
-import { Admission, type Share } from "./admission.ts";
+import { Admission, PATIENCE_MS, type Share } from "./admission.ts";
 import { Connection, type ConnectionContext } from "./connection.ts";
 import { watchLimits } from "./limits.ts";
 import { watchMemory } from "./memory.ts";
@@ -194,6 +194,10 @@ export class Forwarder implements Disposable {
     if (this.#connections.size === 0) return 0;
     const empty = new AbortController();
     this.#onEmpty = () => empty.abort();
+    // Who has said nothing by then would hold the stop up for nobody.
+    using _handshakes = startDeadline(PATIENCE_MS, () => {
+      for (const one of this.#connections) if (one.isHandshaking) one.end("drain_timeout");
+    });
     await pause(drainTimeoutMs === 0 ? Infinity : drainTimeoutMs, empty.signal);
     const late = [...this.#connections];
     // Where a side has broken, what is left is a courtesy to the other.

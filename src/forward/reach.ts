@@ -146,7 +146,8 @@ export class Reach implements Dialler {
     // No port is left here to connect from.
     if (errorCode(error) === "EADDRNOTAVAIL") return false;
     // One that was tried late may not have had the time to answer.
-    const isLate = error instanceof DOMException;
+    const isLate = error instanceof DOMException ||
+      (error instanceof TlsError && error.cause instanceof DOMException);
     return !isLate || performance.now() - this.sinceMs >= patienceMs(this.#route.settings) - 1;
   }
 

@@ -29,6 +29,8 @@ export class CredentialFiles {
   readonly #sources: CredentialSources;
   readonly #paths: readonly string[];
   #texts: Texts;
+  /** Why what the files hold is not in use, if it is not. */
+  #flaw: ConfigError | undefined;
   /** The look that began last. */
   #looking = Promise.resolve();
   /** The look that begins when that one has ended. */
@@ -98,7 +100,11 @@ export class CredentialFiles {
     { signal, isComplete }: { readonly signal: AbortSignal; readonly isComplete: boolean },
   ): Promise<void> {
     let texts: Texts | undefined = await readAll(this.#paths);
-    if (differing(texts, this.#texts).length === 0) return;
+    if (differing(texts, this.#texts).length === 0) {
+      // Whoever says that they are complete takes silence for a yes.
+      if (isComplete) this.#complain(log);
+      return;
+    }
     let next = isComplete ? await loadOrError(this.#sources, texts) : undefined;
     if (next === undefined || next instanceof ConfigError) {
       texts = await this.#settled(texts, signal);
@@ -108,11 +114,9 @@ export class CredentialFiles {
     const files = differing(texts, this.#texts);
     if (files.length === 0) return;
     this.#texts = texts;
-    if (next instanceof ConfigError) {
-      const hint = "those from before stay in use";
-      log.error("certificate_changed", { error: next.message, hint });
-      return;
-    }
+    this.#flaw = next instanceof ConfigError ? next : undefined;
+    this.#complain(log);
+    if (next instanceof ConfigError) return;
     this.current = next;
     log.info("certificate_changed", {
       subject: this.own?.subject,
@@ -120,6 +124,12 @@ export class CredentialFiles {
       files: files.join(","),
     });
     for (const reason of next.warnings) log.error("warning", { reason });
+  }
+
+  #complain(log: Log): void {
+    if (this.#flaw === undefined) return;
+    const hint = "those from before stay in use";
+    log.error("certificate_changed", { error: this.#flaw.message, hint });
   }
 
   /** What the files hold once that has not changed for a while; undefined if it goes on changing. */

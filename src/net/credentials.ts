@@ -2,7 +2,7 @@
 // is wrong with it, and gives it in the one form that TLS takes. Never a byte of it stands in a message.
 // It knows nothing of sockets, and not when to read again.
 
-import { createHash, createPrivateKey, type KeyObject } from "node:crypto";
+import { createPrivateKey, type KeyObject } from "node:crypto";
 import { ConfigError, errorCode, type Problem } from "../base/errors.ts";
 import { plain } from "../base/text.ts";
 import type { Options } from "../config/options.ts";
@@ -43,8 +43,6 @@ export interface Credentials {
   readonly certificates: readonly CertificateInUse[];
   /** What will make peers be refused, but is no reason not to start. One line each. */
   readonly warnings: readonly string[];
-  /** Another one if anything has changed. */
-  readonly fingerprint: string;
 }
 
 /** Options for {@linkcode loadCredentials}. */
@@ -88,7 +86,6 @@ export async function loadCredentials(
     : findings.trust(tlsClientCa, clientCaBlocks);
   if (findings.problems.length > 0) throw new ConfigError(findings.problems);
   const cert = chain?.map(({ der }) => formatPem("CERTIFICATE", der)).join("");
-  const texts = [cert, key?.pem, trust?.pem, clientTrust?.pem].map((text) => text ?? "");
   return {
     ...(cert === undefined ? {} : { cert }),
     ...(key === undefined ? {} : { key: key.pem }),
@@ -96,12 +93,15 @@ export async function loadCredentials(
     clientTrust,
     certificates: findings.certificates,
     warnings: findings.warnings,
-    fingerprint: createHash("sha256").update(JSON.stringify(texts)).digest("hex"),
   };
 }
 
-/** @throws {RangeError} if it is larger than anything that is meant here, or no file */
-/** The text of a file; throws where that can't be read, or is larger than any that is meant. */
+/**
+ * The text of a file.
+ *
+ * @throws {RangeError} if it is larger than anything that is meant here, or no file
+ * @throws what the system says of one that can't be read
+ */
 export async function readSmallFile(path: string): Promise<string> {
   const { isDirectory, isFile, size } = await Deno.stat(path);
   if (isDirectory) throw new RangeError("it is a directory");

@@ -16,7 +16,7 @@ export interface Stream extends Ends {
   /** Who the peer is, where its certificate has said that. */
   readonly peer?: string | undefined;
   /** Why the peer has refused this side although it seemed to be connected, if it has. */
-  readonly refusal?: string | undefined;
+  readonly refusal?: Error | undefined;
   /** Fills a part of the buffer; null at the end of what the peer sends. */
   read(buffer: Uint8Array): Promise<number | null>;
   /** Takes at least one byte of the data, perhaps not all. Of no data, fails if the peer has reset. */

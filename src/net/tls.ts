@@ -122,7 +122,7 @@ async function connectTls(
 /**
  * Says what is wrong with an upstream's certificate where the library does not (Deno 2.9.6: expired and
  * signed by a stranger are one to it, and it keeps the certificate to itself). The upstream is refused
- * already: it is asked for its certificate once more, and sent nothing.
+ * already: it is asked for its certificate once more, and sent nothing that it has not had before.
  */
 async function diagnose(
   address: Address,
@@ -133,7 +133,7 @@ async function diagnose(
     const stream = await dial(address, options, { credentials, isDiagnosis: true });
     stream[Symbol.dispose]();
   } catch (error) {
-    if (error instanceof TlsError) return error;
+    if (error instanceof TlsError) return error.of("the upstream");
   }
   return undefined;
 }
@@ -153,8 +153,10 @@ async function dial(
   signal.addEventListener("abort", close);
   if (signal.aborted) close();
   opened.defer(() => signal.removeEventListener("abort", close));
+  let awaited = "the request for TLS (--starttls)";
   try {
     await startTls(tcp, settings.starttls);
+    awaited = "the TLS handshake: it may not speak TLS";
     const host = settings.tlsName ?? address.hostname;
     const context = contextsOf(credentials())[isDiagnosis ? "nobody" : "client"];
     const serverName = isIp(host) ? undefined : host.replace(/\.$/, "");
@@ -162,16 +164,18 @@ async function dial(
       new TlsEngine({ isServer: false, context, serverName, isDiagnosis }),
     );
     const stream = new TlsStream(tcp, engine, "the upstream");
-    const verify = (): void => {
-      stream.peer = verifyUpstream(engine, host, credentials().upstreamTrust);
-    };
+    const verify = (): void => verifyUpstream(engine, host, credentials().upstreamTrust);
     const isThere = await stream.shakeHands(verify).catch((error) => {
       if (!isDiagnosis) throw error;
       // It may have failed afterwards, since the upstream misses something.
       if (engine.peerChain.length > 0) verify();
       throw new Error("no certificate has come");
     });
-    if (!isThere) throw new TlsError("the upstream closed the connection: it may not speak TLS");
+    if (!isThere) {
+      throw new TlsError("the upstream closed the connection: it may not speak TLS", {
+        hint: "write tcp:// for an upstream without TLS; some want --starttls",
+      });
+    }
     if (isTrial) {
       using limit = new TimeLimit(REFUSAL_MS, signal);
       await stream.untilAccepted(limit.signal);
@@ -181,23 +185,24 @@ async function dial(
     signal.removeEventListener("abort", close);
     return stream;
   } catch (error) {
-    throw signal.aborted ? abortedInHandshake(signal.reason) : error;
+    throw signal.aborted ? inWords(signal.reason, awaited) : error;
   }
 }
 
-/** Who the upstream is; throws if it is not the one that is wanted. */
-function verifyUpstream(engine: TlsEngine, host: string, trust: Trust): string {
+/** Throws if the upstream is not the one that is wanted. */
+function verifyUpstream(engine: TlsEngine, host: string, trust: Trust): void {
   const leaf = trust.verify(engine.peerChain, { purpose: "server", nowMs: Date.now() });
   heed(engine);
   if (!hasHost(leaf, host)) {
-    throw new TlsError(`not for the name ${quote(host)}: the certificate has ${namesOf(leaf)}`);
+    throw new TlsError(`not for the name ${quote(host)}: the certificate has ${namesOf(leaf)}`, {
+      hint: "--tls-name says which name it must have",
+    });
   }
-  return leaf.subject;
 }
 
 /** For people: names that others have chosen, so that each is quoted. */
 function namesOf({ names: { dns, ips, uris } }: Certificate): string {
-  return some([...dns, ...ips, ...uris].map(quote), ", ") || "no name (subjectAltName)";
+  return some([...dns, ...ips, ...uris].map(quote), ", ") || "no usable name (subjectAltName)";
 }
 
 /** Refuses a peer that the library would not have. */
@@ -205,11 +210,8 @@ function heed({ complaint }: TlsEngine): void {
   if (complaint !== "") throw new TlsError(REFUSALS.unknownAuthority);
 }
 
-/** A server that waits for its client to speak never answers a handshake. */
-function abortedInHandshake(reason: unknown): unknown {
+/** A server that waits for its client to speak never answers: the time is up then. */
+function inWords(reason: unknown, awaited: string): unknown {
   if (!(reason instanceof DOMException) || reason.name !== "TimeoutError") return reason;
-  return new DOMException(
-    `${reason.message} to the TLS handshake: it may not speak TLS`,
-    reason.name,
-  );
+  return new TlsError(`${reason.message} to ${awaited}`, { cause: reason });
 }

@@ -1,14 +1,31 @@
 // Why a TLS handshake or a peer is refused, in the words of the log. It knows nothing of sockets or
 // certificates.
 
+/** What a peer is to this side. */
+export type Role = "the client" | "the upstream";
+
 /** A TLS handshake failed, or its peer is refused; the message says why, in plain words. */
 export class TlsError extends Error {
   /** Its class, as stack traces show it. */
   override readonly name = "TlsError";
-}
+  /** The way out, where there is a likely one. One line. */
+  readonly hint: string | undefined;
 
-/** What a peer is to this side. */
-export type Role = "the client" | "the upstream";
+  /** Takes one line, and what is behind it. */
+  constructor(
+    message: string,
+    { hint, cause }: { readonly hint?: string | undefined; readonly cause?: unknown } = {},
+  ) {
+    super(message, { cause });
+    this.hint = hint;
+  }
+
+  /** The same of a peer of which it is known what it is, so that the way out is. */
+  of(role: Role): TlsError {
+    const { message, hint = HINTS[message]?.[role], cause } = this;
+    return new TlsError(message, { hint, cause });
+  }
+}
 
 /** What is said of a peer whose certificate is refused. */
 export const REFUSALS = {
@@ -42,66 +59,35 @@ export const REFUSALS = {
   issuerNameConstraints: "the certificate cannot be evaluated: an issuer has name constraints",
 } as const;
 
-/** The ways out, by how what is said begins: of a client, and of an upstream. */
-const HINTS: readonly (readonly [starts: string, Readonly<Partial<Record<Role, string>>>])[] = [
-  [REFUSALS.unknownAuthority, {
-    "the client": "the CA of the client's certificate is not in --tls-client-ca or --tls-ca, " +
+/** The ways out of what is said of a peer's certificate. */
+const HINTS: Readonly<Record<string, Readonly<Partial<Record<Role, string>>>>> = {
+  [REFUSALS.unknownAuthority]: {
+    "the client": "name the CA of the client's certificate in --tls-client-ca or --tls-ca; " +
       "or the client does not send an intermediate",
-    "the upstream": "the CA of the upstream's certificate is not in --tls-ca, " +
-      "or the upstream does not send an intermediate",
-  }],
-  [REFUSALS.selfSigned, {
+    "the upstream":
+      "name the CA of the upstream's certificate in --tls-ca (without it only public " +
+      "ones count); or the upstream does not send an intermediate",
+  },
+  [REFUSALS.selfSigned]: {
     "the client": "give the client a certificate of a CA that --tls-client-ca or --tls-ca names",
     "the upstream": "give the upstream a certificate of a CA that --tls-ca names",
-  }],
-  [REFUSALS.expired, {
+  },
+  [REFUSALS.isCa]: {
+    "the client": "give the client a certificate that the CA has signed, not the CA's own",
+    "the upstream": "give the upstream a certificate that the CA has signed, not the CA's own",
+  },
+  [REFUSALS.expired]: {
     "the client": "the client needs a new certificate, or the clock here is wrong",
     "the upstream": "the upstream needs a new certificate, or the clock here is wrong",
-  }],
-  [REFUSALS.notYetValid, {
+  },
+  [REFUSALS.notYetValid]: {
     "the client": "wait, or set the clock here right",
     "the upstream": "wait, or set the clock here right",
-  }],
-  [REFUSALS.notForClients, {
+  },
+  [REFUSALS.notForClients]: {
     "the client": "give the client one with clientAuth in its extendedKeyUsage",
-  }],
-  [REFUSALS.notForServers, {
+  },
+  [REFUSALS.notForServers]: {
     "the upstream": "give the upstream one with serverAuth in its extendedKeyUsage",
-  }],
-  ["not for the name", {
-    "the upstream": "--tls-name says which name it must have",
-  }],
-  ["the client sent no certificate", {
-    "the client": "give the client one that --tls-client-ca or --tls-ca vouches for",
-  }],
-  ["the client closed the connection during", {
-    "the client": "the client's own log says why",
-  }],
-  ["the upstream closed the connection after", {
-    "the upstream": "the upstream's own log says why",
-  }],
-  ["the upstream closed the connection during", {
-    "the upstream": "the upstream's own log says why",
-  }],
-  ["the upstream closed the connection: ", {
-    "the upstream": "write tcp:// for an upstream without TLS; some want --starttls",
-  }],
-  ["the upstream does not trust", {
-    "the upstream": "the upstream has to trust the CA of --tls-cert",
-  }],
-  ["not TLS", {
-    "the client": "a route for clients without TLS listens by _TCP, not _TLS",
-    "the upstream": "write tcp:// for an upstream without TLS",
-  }],
-];
-
-/** The way out of what is said of a peer, where there is a likely one. */
-export function hintFor(message: string, role: Role): string | undefined {
-  return HINTS.find(([starts]) => message.startsWith(starts))?.[1][role];
-}
-
-/** What is said of a peer and the way out, where there is room for one text alone. */
-export function withHint(message: string, role: Role): string {
-  const hint = hintFor(message, role);
-  return hint === undefined ? message : `${message}; ${hint}`;
-}
+  },
+};

@@ -29,7 +29,7 @@ export class TlsStream implements Stream {
   /** Who the peer is, by its certificate; whoever has checked that says it. */
   peer: string | undefined;
   /** Why the peer has refused this side after the handshake, if it has. */
-  refusal: string | undefined;
+  refusal: TlsError | undefined;
   readonly #stream: Stream;
   readonly #engine: TlsEngine;
   readonly #role: Role;
@@ -67,6 +67,7 @@ export class TlsStream implements Stream {
         if (first === undefined) return false;
         throw new TlsError(
           `${this.#role} closed the connection during the handshake: it may not accept this ambassador`,
+          { hint: `${this.#role}'s own log says why` },
         );
       }
       first ??= buffer.slice(0, Math.min(count, FIRST_BYTES));
@@ -78,7 +79,11 @@ export class TlsStream implements Stream {
         throw explain(error, { role: this.#role, first });
       }
     }
-    verify();
+    try {
+      verify();
+    } catch (error) {
+      throw error instanceof TlsError ? error.of(this.#role) : error;
+    }
     this.#isAccepted = this.#role === "the client" || engine.version !== "TLSv1.3";
     await this.#flush();
     return true;
@@ -155,13 +160,14 @@ export class TlsStream implements Stream {
       this.#engine.receive(room.subarray(0, count));
     } catch (cause) {
       this.#flush()?.catch(() => {});
-      const error = explain(cause, { role: this.#role });
-      if (!this.#isAccepted && error instanceof TlsError) {
-        this.refusal = error.cause === undefined ? REFUSED_SILENTLY : error.message;
-      } else if (!this.#isAccepted && isPeerGone(error)) {
-        this.refusal = REFUSED_SILENTLY;
-      }
-      throw this.refusal === undefined ? error : new TlsError(this.refusal, { cause });
+      if (this.#isAccepted) throw explain(cause, { role: this.#role });
+      // It is the answer to the handshake, unless this side has closed the stream.
+      const hasLeft = cause instanceof TlsError || isPeerGone(cause);
+      const error = hasLeft
+        ? new TlsError(REFUSED_SILENTLY, { hint: "the upstream's own log says why", cause })
+        : explain(cause, { role: this.#role });
+      if (error instanceof TlsError) this.refusal = error;
+      throw error;
     }
     this.#isAccepted = true;
     // An answer to a change of keys, say. The reader does not wait for it: the peer may not read now.

@@ -65,26 +65,41 @@ export function isUnclear(error: unknown): boolean {
 }
 
 /** An error of the library in plain words; any other as it is. */
-export function explain(error: unknown, { role, first }: Failure): unknown {
-  if (!(error instanceof EngineError)) return error;
-  return new TlsError(wordsFor(error, { role, first }), { cause: error });
+export function explain(error: unknown, failure: Failure): unknown {
+  return error instanceof EngineError ? translate(error, failure) : error;
 }
 
-function wordsFor({ message, code }: EngineError, { role, first }: Failure): string {
+function translate(cause: EngineError, { role, first }: Failure): TlsError {
+  const { message, code } = cause;
   const own = OWN[code];
-  if (own !== undefined) return own;
-  if (code === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE") return `${role} sent no certificate`;
-  if (code === "ERR_SSL_WRONG_VERSION_NUMBER") {
-    const text = String.fromCharCode(...first ?? []);
-    const [, other] = OTHERS.find(([starts]) => starts.some((one) => text.startsWith(one))) ?? [];
-    return other === undefined ? "not TLS" : `not TLS: ${other}`;
+  if (own !== undefined) return new TlsError(own, { cause }).of(role);
+  if (code === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE") {
+    const hint = "give it one that --tls-client-ca or --tls-ca vouches for";
+    return new TlsError(`${role} sent no certificate`, { hint, cause });
   }
+  if (code === "ERR_SSL_WRONG_VERSION_NUMBER") return notTls(cause, { role, first });
   const alert = /^received fatal alert: (\w+)/.exec(message)?.[1];
-  if (alert === undefined) {
-    if (isOldHello(first)) return `${role} ${ALERTS["ProtocolVersion"]}`;
-    return `not a handshake that can be gone on with: ${message}`;
+  if (alert !== undefined) {
+    const hint = alert === "UnknownCA" ? `${role} has to trust the CA of --tls-cert` : undefined;
+    const words = ALERTS[alert] ?? `ended it with the alert ${alert}`;
+    return new TlsError(`${role} ${words}`, { hint, cause });
   }
-  return `${role} ${ALERTS[alert] ?? `ended it with the alert ${alert}`}`;
+  const words = isOldHello(first)
+    ? `${role} ${ALERTS["ProtocolVersion"]}`
+    : `not a handshake that can be gone on with: ${message}`;
+  return new TlsError(words, { cause });
+}
+
+function notTls(cause: EngineError, { role, first }: Failure): TlsError {
+  const text = String.fromCharCode(...first ?? []);
+  const [, other] = OTHERS.find(([starts]) => starts.some((one) => text.startsWith(one))) ?? [];
+  if (role === "the upstream") {
+    const hint = "write tcp:// for an upstream without TLS";
+    return new TlsError(other === undefined ? "not TLS" : `not TLS: ${other}`, { hint, cause });
+  }
+  if (other !== undefined) return new TlsError(`not TLS: ${other}`, { cause });
+  const hint = "a client has to connect by TLS, or to an ambassador of its own that does (tls://)";
+  return new TlsError("not TLS", { hint, cause });
 }
 
 /** Whether a client's first bytes offer nothing newer than TLS 1.1: 0x0302 (RFC 5246, ClientHello). */

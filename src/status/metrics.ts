@@ -51,7 +51,7 @@ const ROUTE_METRICS: readonly Metric<RouteReport>[] = [
   ],
   [
     "ambassador_connect_duration_seconds histogram",
-    "Time from accepting a client to reaching its upstream, name lookup and retries included.",
+    "Time from accepting a client, or from the end of its handshake, to reaching its upstream.",
     ({ counts }) => histogram(counts),
   ],
   [

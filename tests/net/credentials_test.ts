@@ -374,29 +374,6 @@ Deno.test("loadCredentials() warns of what peers will refuse, and goes on", OPTI
   assertEquals(then.warnings, []);
 });
 
-Deno.test(
-  "loadCredentials() has another fingerprint when anything has changed",
-  OPTIONS,
-  async () => {
-    using ca = await createCa();
-    using other = await createCa();
-    const { certPath, keyPath } = await ca.issue({ dns: ["redis"] });
-    const renewed = await ca.issue({ dns: ["redis"] });
-    const files = { cert: certPath, key: keyPath, ca: ca.path };
-    async function fingerprint(changes: Files = {}): Promise<string> {
-      return (await loadCredentials(fromFiles({ ...files, ...changes }))).fingerprint;
-    }
-    const first = await fingerprint();
-    assertEquals(await fingerprint(), first);
-    const different = [
-      await fingerprint({ cert: renewed.certPath, key: renewed.keyPath }),
-      await fingerprint({ ca: other.path }),
-      await fingerprint({ clientCa: other.path }),
-    ];
-    assertEquals(new Set([first, ...different]).size, 4);
-  },
-);
-
 Deno.test("loadCredentials() shows no byte of what it was given", OPTIONS, async () => {
   using ca = await createCa();
   const { cert, key, certPath } = await ca.issue({ dns: ["redis"] });

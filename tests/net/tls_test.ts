@@ -240,7 +240,7 @@ Deno.test("a TLS target is refused, and sent nothing,", NEEDS, async (t) => {
     name: "with a name in its common name alone",
     own: await ca.issue({ commonName: "localhost" }),
     asClient: "",
-    asUpstream: 'not for the name "localhost": the certificate has no name (subjectAltName)',
+    asUpstream: 'not for the name "localhost": the certificate has no usable name (subjectAltName)',
   }, {
     name: "with another name",
     own: await ca.issue({ dns: ["other.example.com"] }),
