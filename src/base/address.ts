@@ -83,7 +83,7 @@ export function parseHost(text: string): string {
   }
   if (text.includes(":")) throw new SyntaxError("an IPv6 address must stand in brackets");
   if (isIpv4(text)) return text;
-  const labels = text.replace(/\.$/, "").split(".");
+  const labels = withoutDot(text).split(".");
   // The resolver reads numbers in places of its own choosing (0x7f.1, 010.0.0.1, 2130706433): a last
   // label that is a number is an address, and this is not the one way to write one.
   if (/^(?:\d+|0[xX][0-9A-Fa-f]*)$/.test(labels.at(-1) ?? "")) {
@@ -93,6 +93,11 @@ export function parseHost(text: string): string {
     throw new SyntaxError("not a host name");
   }
   return text.toLowerCase();
+}
+
+/** A name without the dot that may stand at its end: what is compared, and what a certificate names. */
+export function withoutDot(name: string): string {
+  return name.replace(/\.$/, "");
 }
 
 /**

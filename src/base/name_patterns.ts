@@ -1,7 +1,7 @@
 // Which names a certificate may have: DNS names, one label of them open, and URIs. It knows no
 // certificates, and not what the answer is for.
 
-import { isIp, parseHost } from "./address.ts";
+import { isIp, parseHost, withoutDot } from "./address.ts";
 
 /** The names of a certificate, hostile as they come. */
 export interface Names {
@@ -100,6 +100,9 @@ function parseDns(piece: string): string {
   if (/^(?:all|any|none|off)$/i.test(piece)) {
     throw new SyntaxError("for clients of any name say all, without names beside it");
   }
+  if (/^cn=/i.test(piece)) {
+    throw new SyntaxError("common names (CN) are not looked at, only DNS names and URIs");
+  }
   const host = piece.replace(/^\*\./, "");
   if (host.includes("*")) {
     throw new SyntaxError("a * stands only for the whole first label, as in *.example.com");
@@ -112,5 +115,5 @@ function parseDns(piece: string): string {
 
 /** A name as it is compared. */
 function normal(name: string): string {
-  return name.toLowerCase().replace(/\.$/, "");
+  return withoutDot(name.toLowerCase());
 }

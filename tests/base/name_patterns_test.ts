@@ -98,6 +98,8 @@ Deno.test("parseNamePatterns() says what is wrong with a piece", () => {
     "0x7f.1": "not an IPv4 address",
     "a..b": "not a host name",
     "-a": "not a host name",
+    "CN=consumer": "common names (CN) are not looked at, only DNS names and URIs",
+    "a,cn=*": "common names (CN) are not looked at, only DNS names and URIs",
     "é": "not a host name",
     "*.": "the host is missing",
     "a,all": "for clients of any name say all, without names beside it",
