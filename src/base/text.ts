@@ -4,6 +4,8 @@
 const MAX_QUOTED = 120;
 /** Stands for text that may hold a secret. */
 export const HIDDEN = "(not shown)";
+/** How a path begins, or a URL that no target is. */
+const PATH = /^(?:[/.]|(?!(?:tcp|tls|udp):)[a-z][a-z0-9+.-]*:\/\/)/i;
 /** Nothing that is spelled like an option is longer. */
 const MAX_COMPARED = 24;
 
@@ -30,23 +32,29 @@ export function escapeInvisible(json: string): string {
 
 /**
  * Whether a text may be, or hold, PEM, base64 of it, or a line of either: no name has so many letters of
- * both cases in one piece.
+ * both cases in one piece. A path or a URL that no target is (`spiffe://…`) is judged piece by piece.
  */
 export function looksLikeKey(text: string): boolean {
   if (text.includes("-----")) return true;
-  const runs = text.match(/[A-Za-z0-9+/=]{32,}/g) ?? [];
+  const words = text.match(/[^=,?\s]{32,}/g) ?? [];
+  const runs = words.flatMap((word) =>
+    word.match(PATH.test(word) ? /[A-Za-z0-9+]{32,}/g : /[A-Za-z0-9+/]{32,}/g) ?? []
+  );
   return runs.some((run) => /[a-z]/.test(run) && /[A-Z]/.test(run));
 }
 
 /**
  * Input that is wrong, quoted without what may be a secret in it: a key, what stands before an @, what
  * stands after a ?, and any URL but the three that a target may be. Another URL was meant for something
- * else, and may hold a password anywhere.
+ * else, and may hold a password anywhere but in `SCHEME://HOST:PORT`.
+ *
+ * @param holdsKey Whether it, or what it is a part of, may be a key.
  */
-export function quoteInput(text: string): string {
-  if (looksLikeKey(text)) return HIDDEN;
+export function quoteInput(text: string, holdsKey: boolean = looksLikeKey(text)): string {
+  if (holdsKey) return HIDDEN;
   // Anything looser than a port would show the part of a password that stands before a `=` in it.
-  const start = /^(?:\d{1,5}=)?/.exec(text)?.[0] ?? "";
+  const start = /^(?:\d{1,5}(?:\/\w{1,4})?=)?/.exec(text)?.[0] ?? "";
+  if (/^[a-z][a-z0-9+.-]*:\/\/[\w.-]+:\d{1,5}$/i.test(text.slice(start.length))) return quote(text);
   if (text.replace(/(?<![\w+.-])(?:tcp|tls|udp):\/\//gi, "").includes("://")) {
     return `${start}${HIDDEN}`;
   }

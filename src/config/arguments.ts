@@ -16,27 +16,28 @@ export function isRoute(word: string): boolean {
 /**
  * What arguments say, in their order: routes, and bare targets that no route leads to.
  *
- * @param options `show` is how a word is shown that is wrong.
+ * @param options With `holdsKey` some of the words may be a key: none is shown.
  */
 export function readArguments(
   words: readonly string[],
-  { bind, settings, listens, problems, show = quoteInput }: ReadOptions & {
-    readonly show?: (word: string) => string;
+  { bind, settings, listens, problems, holdsKey }: ReadOptions & {
+    readonly holdsKey?: boolean;
   },
 ): { readonly candidates: readonly Candidate[]; readonly bare: readonly Targets[] } {
   const candidates: Candidate[] = [];
   const bare: Targets[] = [];
   for (const word of words) {
     const equals = isRoute(word) ? word.indexOf("=") : -1;
+    const shown = quoteInput(word, holdsKey);
     try {
       const listen = equals < 0 ? undefined : parseListen(word.slice(0, equals), bind);
       const target = word.slice(equals + 1);
       const targets = parseTargets(target, { listen, listens, settings, needsScheme: false });
       if (listen === undefined) bare.push(targets);
-      else candidates.push({ source: `argument ${show(word)}`, listen, ...targets });
+      else candidates.push({ source: `argument ${shown}`, listen, ...targets });
     } catch (error) {
       problems.push({
-        message: `${show(word)}: ${reasonOf(error)}`,
+        message: `${shown}: ${reasonOf(error)}`,
         hint: "a route is written PORT=HOST:PORT, ADDRESS:PORT=HOST:PORT or [v6]:PORT=HOST:PORT; " +
           "with TLS, PORT/tls=… or …=tls://HOST:PORT",
       });

@@ -3,7 +3,7 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { ConfigError, type Problem, reasonOf } from "../base/errors.ts";
-import { HIDDEN, looksLikeKey, nearest, plain, quoteInput, some } from "../base/text.ts";
+import { looksLikeKey, nearest, plain, quoteInput, some } from "../base/text.ts";
 import { isRoute, readArguments } from "./arguments.ts";
 import { FLAGS_NOT_YET, NOT_YET, OPTIONS_NOT_YET } from "./not_yet.ts";
 import {
@@ -74,7 +74,8 @@ export function parseCommand(args: readonly string[], environment: Environment):
   const before = problems.length;
   const variables = readVariables(environment, { ...reading, isReplaced });
   const isEmpty = !isReplaced && variables.candidates.length === 0 && problems.length === before;
-  const { candidates, bare } = readArguments(line.routes, { ...reading, show: line.show });
+  const { holdsKey } = line;
+  const { candidates, bare } = readArguments(line.routes, { ...reading, holdsKey });
   const isRead = problems.length === before;
   if (!isReplaced) warnings.push(...missingAliases(environment, options));
   const routes = mergeRoutes(isReplaced ? candidates : variables.candidates, {
@@ -107,8 +108,8 @@ interface Line {
   readonly routes: readonly string[];
   /** The texts of each option, by its name. */
   readonly values: Readonly<Record<string, unknown>>;
-  /** How an argument is shown that is wrong. */
-  readonly show: (word: string) => string;
+  /** Whether a word looks like a key. A shell may have cut it, and some words of it may be short. */
+  readonly holdsKey: boolean;
   /** What is wrong with it: problems, or no more than warnings where the command has no use for it. */
   readonly faults: readonly Problem[];
 }
@@ -121,9 +122,8 @@ const KNOWN: readonly string[] = [...VALUED, ...FLAGS, ...FLAGS_NOT_YET];
 
 function parseLine(args: readonly string[]): Line {
   const faults: Problem[] = [];
-  // A shell may have cut a key into words, and some of them may be short.
-  const show = args.some(looksLikeKey) ? hide : quoteInput;
-  const values: Line["values"] = parseArgs(readable(args, { faults, show }), {
+  const holdsKey = args.some(looksLikeKey);
+  const values: Line["values"] = parseArgs(readable(args, { faults, holdsKey }), {
     boolean: [...FLAGS, ...FLAGS_NOT_YET],
     string: ["_", ...VALUED],
     collect: VALUED,
@@ -139,7 +139,7 @@ function parseLine(args: readonly string[]): Line {
   for (const word of words.filter((word) => !isCommand(word))) {
     // What listens nowhere needs no more than the address that it connects to.
     if (isRoute(word) || (name === "wait" && word.includes(":"))) routes.push(word);
-    else faults.push(unknownWord(word, show(word)));
+    else faults.push(unknownWord(word, holdsKey));
   }
   for (const option of [...OPTIONS_NOT_YET, ...FLAGS_NOT_YET]) {
     if (textsOf(values, option).some((text) => text !== "false")) {
@@ -155,7 +155,7 @@ function parseLine(args: readonly string[]): Line {
     faults.push({ message: "healthcheck: takes no routes" });
   }
   const shown = FLAGS.find((flag) => values[flag] === true);
-  return { name, shown, routes, values, faults, show };
+  return { name, shown, routes, values, faults, holdsKey };
 }
 
 /** The texts of an option, or of `_`, in their order. */
@@ -171,7 +171,7 @@ function textsOf(values: Line["values"], name: string): readonly string[] {
  */
 function readable(
   args: readonly string[],
-  { faults, show }: { readonly faults: Problem[]; readonly show: Line["show"] },
+  { faults, holdsKey }: Pick<Line, "holdsKey"> & { readonly faults: Problem[] },
 ): string[] {
   const result: string[] = [];
   const end = args.includes("--") ? args.indexOf("--") : args.length;
@@ -186,7 +186,7 @@ function readable(
     } else if (isBare && /^(?:-\d|-----|$)/.test(args[index + 1] ?? "x")) {
       result.push(`${argument}=${args[++index]}`);
     } else if (isOption && !KNOWN.includes(name)) {
-      faults.push(unknownOption(argument, show));
+      faults.push(unknownOption(argument, holdsKey));
       // The next word is probably its value, which may be a secret: it is not read as anything else.
       const next = args[index + 1] ?? "-";
       if (!argument.includes("=") && !/^-|=/.test(next) && !isCommand(next)) index++;
@@ -197,13 +197,13 @@ function readable(
   return [...result, ...args.slice(end)];
 }
 
-function unknownOption(argument: string, show: Line["show"]): Problem {
+function unknownOption(argument: string, holdsKey: boolean): Problem {
   // The value may hold a secret. Without a name that ends, any part of it may.
   const short = /^-[^-][^=]/.test(argument) ? `${argument.slice(0, 2)}…` : argument;
   const name = /^--?[^=:@]*(?==|$)/.exec(short)?.[0] ?? short;
-  const near = nearest(name.replace(/^-+/, ""), KNOWN);
+  const near = looksLikeKey(argument) ? undefined : nearest(name.replace(/^-+/, ""), KNOWN);
   return {
-    message: `${show(name)}: no such option`,
+    message: `${quoteInput(name, holdsKey)}: no such option`,
     hint: near ? `did you mean --${near}?` : "ambassador --help lists the options",
   };
 }
@@ -212,15 +212,11 @@ function isCommand(word: string): word is typeof COMMANDS[number] {
   return COMMANDS.some((command) => command === word);
 }
 
-function hide(): string {
-  return HIDDEN;
-}
-
-function unknownWord(word: string, shown: string): Problem {
-  const near = shown === HIDDEN ? undefined : nearest(word, COMMANDS);
+function unknownWord(word: string, holdsKey: boolean): Problem {
+  const near = holdsKey ? undefined : nearest(word, COMMANDS);
   const example = "a route is written LISTEN=TARGET, for example 6379=redis:6379";
   return {
-    message: `${shown}: neither a command nor a route`,
+    message: `${quoteInput(word, holdsKey)}: neither a command nor a route`,
     hint: near ? `did you mean ${near}?` : example,
   };
 }
@@ -260,8 +256,8 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
         return [key, spec.kind.parse(text, source)];
       }
     } catch (error) {
-      const isHidden = given.length > 0 && line.show === hide;
-      const shown = isHidden ? HIDDEN : quoteValue(spec, text);
+      const holdsKey = given.length > 0 ? line.holdsKey : undefined;
+      const shown = quoteValue(spec, text, holdsKey);
       problems.push({ message: `${source} ${shown}: ${reasonOf(error)}` });
     }
     return [key, fallback];

@@ -2,7 +2,14 @@
 // value and back. The command line, the environment, the settings of routes and the help all read this
 // table; it knows nothing of them.
 
-import { type Address, formatAddress, isIp, parseAddress, parseHost } from "../base/address.ts";
+import {
+  type Address,
+  formatAddress,
+  isIp,
+  parseAddress,
+  parseHost,
+  withoutDot,
+} from "../base/address.ts";
 import { formatDuration, parseDuration } from "../base/duration.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../base/log.ts";
 import { type NamePatterns, parseNamePatterns } from "../base/name_patterns.ts";
@@ -324,11 +331,17 @@ export function variableOf(option: string): string {
 }
 
 /**
- * The value of an option as an error shows it. Of TLS it may be a key that stands in the wrong place:
- * only what can be nothing but a path is shown.
+ * The value of an option as an error shows it. Where PEM may stand it may be any secret: only what can
+ * be nothing but a path is shown.
+ *
+ * @param holdsKey Whether it, or what it is a part of, may be a key.
  */
-export function quoteValue({ name }: Pick<OptionSpec, "name">, text: string): string {
-  return name.startsWith("tls-") ? quotePath(text) : quoteInput(text);
+export function quoteValue(
+  { kind }: Pick<OptionSpec, "kind">,
+  text: string,
+  holdsKey: boolean = looksLikeKey(text),
+): string {
+  return kind === PEM && !holdsKey ? quotePath(text) : quoteInput(text, holdsKey);
 }
 
 function parseBind(text: string): string {
@@ -357,7 +370,7 @@ function parseTlsName(text: string): string {
   // Nothing follows, so IPv6 may stand without brackets.
   const name = parseHost(text.includes(":") && !text.startsWith("[") ? `[${text}]` : text);
   if (name.includes("%")) throw new SyntaxError("no certificate names a zone");
-  return name.replace(/\.$/, "");
+  return withoutDot(name);
 }
 
 function parseStatus(text: string): Address | undefined {

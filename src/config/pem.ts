@@ -53,8 +53,6 @@ export function parsePem(text: string, source = ""): PemSource {
     throw new SyntaxError("neither PEM nor a path, which begins with / or .");
   }
   if (text.length >= MAX_PATH || INVISIBLE.test(text)) throw new SyntaxError("not a path");
-  // Base64 that is damaged, say: whatever names the file later would show it.
-  if (hasKey(text)) throw new SyntaxError("it looks more like a key than like a path");
   return { option: source, path: text };
 }
 
@@ -65,13 +63,8 @@ export function formatPem(source: PemSource): string {
 
 /** Text that was meant as a path, in quotes if it can be nothing else: then it is no secret. */
 export function quotePath(text: string): string {
-  const isShown = isPath(text) && text.length < MAX_SHOWN_PATH && !hasKey(text);
+  const isShown = isPath(text) && text.length < MAX_SHOWN_PATH && !looksLikeKey(text);
   return isShown ? quote(text) : HIDDEN;
-}
-
-/** Whether a part of a path looks like a key. */
-function hasKey(path: string): boolean {
-  return path.split("/").some(looksLikeKey);
 }
 
 function isPath(text: string): boolean {

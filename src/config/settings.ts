@@ -2,7 +2,7 @@
 // table of options. It knows nothing of routes but what a setting means.
 
 import { reasonOf } from "../base/errors.ts";
-import { HIDDEN, looksLikeKey, nearest, quoteInput, some } from "../base/text.ts";
+import { looksLikeKey, nearest, quoteInput, some } from "../base/text.ts";
 import { NOT_YET, OPTIONS_NOT_YET } from "./not_yet.ts";
 import {
   OPTIONS,
@@ -55,7 +55,7 @@ export function parseSettings(text: string): Partial<RouteSettings> {
     const before = ROW_BY_NAME.get(name)?.[1].list ? given.get(name) : undefined;
     given.set(name, before === undefined ? value : `${before},${value}`);
   }
-  const isHidden = looksLikeKey(text);
+  const holdsKey = looksLikeKey(text);
   const own: Partial<Record<keyof RouteSettings, unknown>> = {};
   const reasons: string[] = [];
   for (const [name, value] of given) {
@@ -63,15 +63,14 @@ export function parseSettings(text: string): Partial<RouteSettings> {
     if (reasons.length > 5) break;
     const [key, spec] = ROW_BY_NAME.get(name) ?? [];
     if (key === undefined || spec === undefined) {
-      reasons.push(unknownSetting(name, isHidden ? HIDDEN : quoteInput(name)));
+      reasons.push(unknownSetting(name, quoteInput(name, holdsKey)));
     } else if (value === "") {
       reasons.push(`${name}: the value is missing`);
     } else {
       try {
         own[key] = spec.kind.parse(value);
       } catch (error) {
-        const shown = isHidden ? HIDDEN : quoteValue(spec, value);
-        reasons.push(`${name} ${shown}: ${reasonOf(error)}`);
+        reasons.push(`${name} ${quoteValue(spec, value, holdsKey)}: ${reasonOf(error)}`);
       }
     }
   }

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import {
   escapeInvisible,
+  looksLikeKey,
   nearest,
   plain,
   prefixFinder,
@@ -111,8 +112,40 @@ Deno.test("quoteInput() shows nothing of a URL that no target is", () => {
     "tcp://host:1?next=redis://:secret@host:1": "(not shown)",
     "redis://secret tcp://host:1": "(not shown)",
     "tctcp://p://secret": "(not shown)",
+    "16383/tls=https://h:1": '"16383/tls=https://h:1"',
+    "7=redis://h.example.com:6379": '"7=redis://h.example.com:6379"',
+    "16383/tls=https://h:1/secret": "16383/tls=(not shown)",
+    "https://secret:secret": "(not shown)",
+    "https://h:1,secret://h:1": "(not shown)",
   };
   for (const [text, shown] of Object.entries(cases)) assertEquals(quoteInput(text), shown);
+});
+
+Deno.test("looksLikeKey() is true of PEM, of its lines and of base64 of it", () => {
+  const body = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgm6cIYKeIMvU0xp2o";
+  const pem = `-----BEGIN PRIVATE KEY-----\n${body}\n-----END PRIVATE KEY-----\n`;
+  const slashes = body.replace(/.{9}/g, "$&/");
+  const texts = [
+    pem,
+    btoa(pem),
+    body,
+    `/${body}`,
+    `./${body}=`,
+    `tcp://${slashes}`,
+    `1=${slashes}`,
+  ];
+  for (const text of [...texts, slashes, `x,${body}`]) assert(looksLikeKey(text), text);
+});
+
+Deno.test("looksLikeKey() is false of paths, URLs and names", () => {
+  const path = "/Users/alice/projects/ambassador/certs/a.pem";
+  const uri = "spiffe://example.com/ns/Production/serviceaccount/consumer";
+  const texts = [path, `.${path}`, `--tls-cert=${path}`, uri, `redis,${uri}`, "CN=consumer"];
+  for (
+    const text of [...texts, `6380/tls=redis:6379?tls-allow=${uri}`, "a".repeat(99), "A".repeat(99)]
+  ) {
+    assert(!looksLikeKey(text), text);
+  }
 });
 
 Deno.test("plain() quotes every name that is not plain", () => {

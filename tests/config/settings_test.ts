@@ -111,9 +111,11 @@ Deno.test("parseSettings() says what is wrong, and quotes nothing but names and 
     "allow=10.0.0.0/8,allow=all":
       'allow "10.0.0.0/8,all": "all" stands alone, without addresses beside it',
     "send-proxy=v3": 'send-proxy "v3": not one of off, v1, v2',
-    "tls-name=hunter2*": "tls-name (not shown): not a host name",
+    "tls-name=a_*": 'tls-name "a_*": not a host name',
     "starttls=mysql": 'starttls "mysql": not one of off, postgres',
     "tls-cert=hunter2": '"tls-cert": no such setting; the nearest is tls-name',
+    "idel-timeout=5m,tls-allow=spiffe://example.com/ns/Production/serviceaccount/consumer":
+      '"idel-timeout": no such setting; the nearest is idle-timeout',
     "__proto__=hunter2": '"__proto__": no such setting; the nearest is retry',
   };
   for (const [text, why] of Object.entries(cases)) assertEquals(refusal(text), why, text);

@@ -54,7 +54,7 @@ Deno.test("parseCommand() takes a name that an upstream may have, and no other",
   assertEquals(nameOf("2001:DB8::0:1"), "2001:db8::1");
   for (const text of ["*.example.com", "a b", "a:1", "fe80::1%eth0", "0x7f.1", "tls://a"]) {
     const [message = ""] = messages([CONNECT, "--tls-name", text]);
-    assert(message.startsWith("--tls-name (not shown): "), message);
+    assert(message.startsWith(`--tls-name "${text}": `), message);
   }
 });
 
@@ -248,11 +248,14 @@ Deno.test("parseCommand() warns once where everybody with a certificate may come
   assertEquals(warnings(open), []);
 });
 
+/** How often a key is spoilt; `FUZZ_CASES` says how long a longer run is. */
+const ROUNDS = Number(Deno.env.get("FUZZ_CASES") ?? 3000);
+
 /** A key as openssl writes it; it was made for this test, and opens nothing. */
 const KEY = `-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgm6cIYKeIMvU0xp2o
-1oFhTiRb7a4wzGZmGyCsNkh3zQOhRANCAASo3L7kXWqVdEpN0mJrTfHy1uBsGcZi
-V8tPq5nDhLw9OKaEzMj4gQS2eRxY7IUvACb0WlFHk3d6oKrNPyBTm1Xu
+/oFhTiRb7a4wzGZmGyCsNkh3zQOhRANCAAS/3L7kXWqVdEpN0mJrTfHy1u/sGcZi
+V8tPq5nDhLw9OKaEzMj4g/S2eRxY7IUvACb0WlFHk3d6oK/NPyBTm1Xu
 -----END PRIVATE KEY-----
 `;
 
@@ -266,6 +269,34 @@ Deno.test("parseCommand() warns of a key in a variable, and not of a certificate
     "containers";
   assertEquals(warnings(parseCommand([CONNECT], own)), [warning]);
   assertEquals(warnings(parseCommand(["wait", CONNECT], own)), []);
+});
+
+Deno.test("parseCommand() shows what is wrong beside a long path, and in an option that takes no PEM", () => {
+  const path = "/Users/alice/projects/ambassador/certs/MyCompanyProductionRedisCertificate.pem";
+  const own = [`--tls-cert=${path}`, "--tls-key", path];
+  assertEquals(parseCommand([...own, CONNECT], {}).options.tlsCert, { option: "--tls-cert", path });
+  const deep = path.replace("MyCompanyProductionRedisCertificate", "redis");
+  assertEquals(messages(["--tls-cert", deep, "--retry=x", "6379"]), [
+    '"6379": neither a command nor a route',
+    '--retry "x": not a duration such as 500ms, 10s, 5m or 1h',
+    "nothing to forward: no variable is named <ALIAS>_PORT_<port>_TCP (or _TLS)",
+  ]);
+  assertEquals(messages([LISTEN], { ...ALL, AMBASSADOR_TLS_CLIENT: "optional" }), [
+    'AMBASSADOR_TLS_CLIENT "optional": not one of required, none',
+  ]);
+  assertEquals(messages([LISTEN, "--tls-allow=web,CN=consumer"], ALL), [
+    '--tls-allow "web,CN=consumer": common names (CN) are not looked at, only DNS names and URIs',
+  ]);
+  assertEquals(messages([LISTEN], { ...ALL, AMBASSADOR_TLS_KEY: "hunter2" }), [
+    "AMBASSADOR_TLS_KEY (not shown): neither PEM nor a path, which begins with / or .",
+  ]);
+});
+
+Deno.test("parseCommand() names the option that a key was meant for, and nothing near the key", () => {
+  assertEquals(problems([CONNECT, "--tls-ky", KEY]).map(({ hint }) => hint), [
+    "did you mean --tls-key?",
+    "ambassador --help lists the options",
+  ]);
 });
 
 const WAYS: readonly ((pem: string) => string)[] = [
@@ -290,7 +321,7 @@ Deno.test("parseCommand() shows no byte of a key, wherever it stands and however
   console.log(`seed ${random.seed}`);
   const names = SPECS.filter(({ kind }) => kind.alone === undefined).map(({ name }) => name);
   const more = ["tls-kye", "no-such-option", "udp-timeout", "key"];
-  for (let round = 0; round < 3000; round++) {
+  for (let round = 0; round < ROUNDS; round++) {
     let text = random.pick(WAYS)(KEY);
     for (let count = random.below(4); count > 0; count--) {
       const at = random.below(text.length);
@@ -341,7 +372,15 @@ Deno.test("parseCommand() shows no byte of a key, wherever it stands and however
 function everythingSaid(args: readonly string[], environment: Environment): string {
   try {
     const command = parseCommand(args, environment);
-    const printed = CHECK_FORMATS.map((format) => formatCommand(command, format));
+    // Before `check` prints the files as socat's it has read them: what names one is no key.
+    const files = {
+      tlsCert: undefined,
+      tlsKey: undefined,
+      tlsCa: undefined,
+      tlsClientCa: undefined,
+    };
+    const known = { ...command, options: { ...command.options, ...files } };
+    const printed = CHECK_FORMATS.map((format) => formatCommand(known, format));
     const notes = printed.flatMap(({ text, notes }) => [text, ...notes]);
     return JSON.stringify([command.warnings, command.ignored, notes]);
   } catch (error) {
