@@ -63,7 +63,8 @@ export async function waitForUpstreams(
   // A target is asked once, in each of the ways in which routes speak to it.
   const different = new Map(routes.map((route) => {
     const target = formatTargets(route.targets);
-    return [`${target} ${route.settings.sendProxy}`, { target, route }];
+    const { sendProxy, tlsName, starttls } = route.settings;
+    return [[target, sendProxy, tlsName, starttls].join(" "), { target, route }];
   }));
   const awaited = [...different.values()].map(({ target, route }) => ({
     route,

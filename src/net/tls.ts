@@ -14,7 +14,7 @@ import { connectTcp, listenTcp } from "./tcp.ts";
 import { type Context, createContext, TlsEngine } from "./tls_engine.ts";
 import { REFUSALS, TlsError } from "./tls_error.ts";
 import { TlsStream } from "./tls_stream.ts";
-import { isUnclear } from "./tls_words.ts";
+import { isUnclear, lacksKey } from "./tls_words.ts";
 import type { Trust } from "./trust.ts";
 
 /** How long an upstream that is only tried may take to refuse, in milliseconds. */
@@ -167,6 +167,8 @@ async function dial(
     const verify = (): void => verifyUpstream(engine, host, credentials().upstreamTrust);
     const isThere = await stream.shakeHands(verify).catch((error) => {
       if (!isDiagnosis) throw error;
+      // Whatever its chain is worth.
+      if (isUnclear(error)) throw lacksKey("the upstream");
       // It may have failed afterwards, since the upstream misses something.
       if (engine.peerChain.length > 0) verify();
       throw new Error("no certificate has come");

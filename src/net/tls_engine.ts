@@ -130,11 +130,32 @@ function trustingOnly(settings: Context): Context {
 /** How much is encrypted in one go: Deno takes no more of a write at once, and forgets the rest. */
 const MAX_WRITE_BYTES = 48 * 1024;
 
-/** How much is decrypted in one go: the library keeps memory for as much as long as the connection lasts. */
-const MAX_RECEIVE_BYTES = 32 * 1024;
-
 /** Stands for a request whose end nobody waits for. */
 const REQUEST = {};
+
+/** The length of what stands before a record: its kind, a version and its length (RFC 8446, 5.1). */
+const HEADER_BYTES = 5;
+
+/** Finds where records end in bytes that come in any pieces. */
+class Records {
+  /** How much of the header has come. */
+  #header = 0;
+  /** How much of the record is still to come after its header. */
+  #left = 0;
+
+  /** Where the record ends that goes on or begins at `start`; the end of the data if it is not there. */
+  end(data: Uint8Array, start: number): number {
+    let at = start;
+    for (; this.#header < HEADER_BYTES && at < data.length; at++) {
+      if (++this.#header >= HEADER_BYTES - 1) this.#left = this.#left << 8 | (data[at] ?? 0);
+    }
+    if (this.#header < HEADER_BYTES) return at;
+    const count = Math.min(this.#left, data.length - at);
+    this.#left -= count;
+    if (this.#left === 0) this.#header = 0;
+    return at + count;
+  }
+}
 
 /** One side of one connection. */
 export class TlsEngine implements Disposable {
@@ -143,6 +164,7 @@ export class TlsEngine implements Disposable {
   /** Whether the peer has said that nothing more comes (close_notify). */
   isEnded = false;
   readonly #wrap: TlsWrap;
+  readonly #records = new Records();
   /** Decrypted bytes that nobody has taken yet. */
   #plain: Uint8Array[] = [];
   #error: EngineError | undefined;
@@ -190,9 +212,13 @@ export class TlsEngine implements Disposable {
    * @throws {EngineError} if it is not what TLS allows here
    */
   receive(data: Uint8Array): void {
-    for (let start = 0; start < data.length; start += MAX_RECEIVE_BYTES) {
-      this.#wrap.readBuffer(data.subarray(start, start + MAX_RECEIVE_BYTES));
+    for (let start = 0; start < data.length;) {
+      // Of what it is handed with a record that is wrong, the library throws away what was right. And it
+      // keeps memory for as much as it was ever handed at once.
+      const end = this.#records.end(data, start);
+      this.#wrap.readBuffer(data.subarray(start, end));
       this.#check();
+      start = end;
     }
   }
 

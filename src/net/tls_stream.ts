@@ -35,6 +35,8 @@ export class TlsStream implements Stream {
   readonly #role: Role;
   /** Whether the peer has taken the handshake for good: in TLS 1.3 a server refuses after its end. */
   #isAccepted = true;
+  /** Why nothing more can be read. */
+  #failure: unknown;
   /** Resolves when all is written that there was to send; undefined if nothing is being written. */
   #written: Promise<void> | undefined;
 
@@ -111,9 +113,15 @@ export class TlsStream implements Stream {
     for (;;) {
       const count = engine.read(buffer);
       if (count > 0) return count;
+      if (this.#failure !== undefined) throw this.#failure;
       if (engine.isEnded) return null;
-      const isFull = await this.#receive(room) === room.length;
-      room = isFull && room.length < RECORD_BYTES ? new Uint8Array(RECORD_BYTES) : buffer;
+      try {
+        const isFull = await this.#receive(room) === room.length;
+        room = isFull && room.length < RECORD_BYTES ? new Uint8Array(RECORD_BYTES) : buffer;
+      } catch (error) {
+        // What came before it is good.
+        this.#failure = error;
+      }
     }
   }
 

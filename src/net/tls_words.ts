@@ -71,6 +71,8 @@ export function explain(error: unknown, failure: Failure): unknown {
 
 function translate(cause: EngineError, { role, first }: Failure): TlsError {
   const { message, code } = cause;
+  // Of a client's chain the library complains only afterwards, so that this is about its signature.
+  if (code === UNCLEAR && role === "the client") return lacksKey(role, cause);
   const own = OWN[code];
   if (own !== undefined) return new TlsError(own, { cause }).of(role);
   if (code === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE") {
@@ -88,6 +90,11 @@ function translate(cause: EngineError, { role, first }: Failure): TlsError {
     ? `${role} ${ALERTS["ProtocolVersion"]}`
     : `not a handshake that can be gone on with: ${message}`;
   return new TlsError(words, { cause });
+}
+
+/** What is said of one that shows a certificate and can't sign with its key: it may be stolen. */
+export function lacksKey(role: Role, cause?: unknown): TlsError {
+  return new TlsError(`${role} does not have the key of its certificate`, { cause });
 }
 
 function notTls(cause: EngineError, { role, first }: Failure): TlsError {
