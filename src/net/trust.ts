@@ -98,10 +98,11 @@ export class Trust {
   }
 
   /**
-   * The roots that Deno brings, or those of `DENO_CERT` and `DENO_TLS_CA_STORE`. They can't be had as
-   * certificates without the right to ask for system information, so {@linkcode verify} looks at the
-   * leaf alone: that a root vouches for it is the word of TLS itself, which must be asked
-   * (`authorized`). No client is trusted for them.
+   * The roots that Deno brings, with those that `NODE_EXTRA_CA_CERTS`, `DENO_CERT` or
+   * `DENO_TLS_CA_STORE=system` (and `SSL_CERT_FILE` with it) name: whoever sets the environment says whom
+   * to trust. They can't be had as certificates without the right to ask for system information, so
+   * {@linkcode verify} looks at the leaf alone: that a root vouches for it is the word of TLS itself,
+   * which must be asked (`authorized`). No client is trusted for them.
    */
   static roots(): Trust {
     return new Trust(undefined, []);
