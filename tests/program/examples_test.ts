@@ -149,6 +149,9 @@ for (const [host, name, route, identity] of TLS_HOSTS) {
       return at(file, `secrets.${secret}.file`);
     });
     assertEquals(files, [`${identity}.pem`, `${identity}.key`, "ca.pem"]);
+    // Compose mounts the key as it is on the host.
+    const head = readText(`examples/docker-compose-tls-${host}.yaml`).replaceAll("\n# ", " ");
+    assertStringIncludes(head, "The key has to be readable by user 65532.");
     // What is made with these names stands in the other file.
     assertStringIncludes(readText("examples/tls-certificates.sh"), ` ${identity}`);
   });
