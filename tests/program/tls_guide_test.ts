@@ -5,10 +5,13 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { parseCommand } from "../../src/config/command_line.ts";
 import { parsePem } from "../../src/config/pem.ts";
 import { formatTargets } from "../../src/base/address.ts";
+import { REFUSALS } from "../../src/net/tls_error.ts";
 import {
   freePort,
+  type Program,
   readText,
   ROOT,
+  runProgram,
   startEcho,
   startProgram,
   within,
@@ -133,14 +136,89 @@ Deno.test(
   },
 );
 
+/** An ambassador as on the guide's service host, but that any client may come; and its port. */
+async function startService(
+  folder: string,
+  to: Deno.NetAddr,
+): Promise<{ program: Program; port: number }> {
+  const port = freePort();
+  const { AMBASSADOR_TLS_CA, AMBASSADOR_TLS_ALLOW, ...env } = moved(
+    "REDIS_PORT_6380_TLS=",
+    folder,
+    { listen: port, from: "redis:6379", to: `127.0.0.1:${to.port}` },
+  );
+  assert(AMBASSADOR_TLS_CA !== undefined && AMBASSADOR_TLS_ALLOW !== undefined);
+  const program = startProgram([], { env: { ...env, AMBASSADOR_TLS_CLIENT: "none" } });
+  await program.line(/ ready /);
+  return { program, port };
+}
+
+Deno.test(
+  "docs/tls.md names variables that add CAs where there is no --tls-ca, and nowhere else",
+  needs(UNIX, PROGRAM_TLS, "bash", "openssl"),
+  async () => {
+    await using made = await runGuide();
+    await using other = await runGuide();
+    await using echo = startEcho();
+    const { program, port } = await startService(made.folder, echo.address);
+    await using _program = program;
+    const ca = `${made.folder}/ca.pem`;
+    const additions = [
+      { NODE_EXTRA_CA_CERTS: ca },
+      { DENO_CERT: ca },
+      { DENO_TLS_CA_STORE: "system", SSL_CERT_FILE: ca },
+    ];
+    const wait = (timeout: string, env: Record<string, string>): ReturnType<typeof runProgram> =>
+      runProgram(
+        ["wait", "--timeout", timeout, "--tls-name", "big-server", `tls://127.0.0.1:${port}`],
+        { env },
+      );
+    for (const addition of additions) {
+      for (const name of Object.keys(addition)) assertStringIncludes(GUIDE, `\`${name}`);
+      const trusting = await wait("10s", addition);
+      assertEquals(trusting.code, 0, `${JSON.stringify(addition)}: ${trusting.stderr}`);
+      const own = { ...addition, AMBASSADOR_TLS_CA: `${other.folder}/ca.pem` };
+      const refusing = await wait("1500ms", own);
+      assertEquals(refusing.code, 1, JSON.stringify(addition));
+      assertStringIncludes(refusing.stderr, "signed by an unknown authority");
+    }
+  },
+);
+
+Deno.test(
+  "docs/tls.md says that no application protocol is negotiated, and none is",
+  needs(UNIX, PROGRAM_TLS, "bash", "openssl"),
+  async () => {
+    assertStringIncludes(GUIDE, "No application protocol is negotiated");
+    await using made = await runGuide();
+    await using echo = startEcho();
+    const { program, port } = await startService(made.folder, echo.address);
+    await using _program = program;
+    for (const version of ["-tls1_2", "-tls1_3"]) {
+      const client = `openssl s_client -connect 127.0.0.1:${port} -CAfile ca.pem`;
+      const said = await shell(
+        `${client} -verify_return_error ${version} -alpn h2,http/1.1 < /dev/null`,
+        made.folder,
+      );
+      assertStringIncludes(said, "No ALPN negotiated");
+      assertStringIncludes(said, "Verify return code: 0 (ok)");
+    }
+  },
+);
+
 Deno.test("docs/tls.md puts PEM into variables in ways that are understood", SHELL, async () => {
   await using made = await runGuide();
   const pem = await Deno.readTextFile(`${made.folder}/ca.pem`);
-  const lines = block("AMBASSADOR_TLS_CA=").trimEnd().split("\n");
+  const lines = block("export AMBASSADOR_TLS_CA=").trimEnd().split("\n");
   assertEquals(lines.length, 3);
   const values = new Set<string>();
   for (const line of lines) {
-    const value = await shell(`${line}\nprintf %s "$AMBASSADOR_TLS_CA"`, made.folder);
+    // Into a file for --env-file, which has a variable on each line, or into the environment.
+    const name = "AMBASSADOR_TLS_CA";
+    const show = line.endsWith(" >> env")
+      ? `[ $(wc -l < env) = 1 ] && sed s/^${name}=// env && rm env`
+      : `printenv ${name}`;
+    const value = (await shell(`${line}\n${show}`, made.folder)).trimEnd();
     values.add(value);
     const source = parsePem(value, "AMBASSADOR_TLS_CA");
     assertEquals("pem" in source ? source.pem.trimEnd() : source.path, pem.trimEnd(), line);
@@ -177,14 +255,45 @@ Deno.test("docs/tls.md gives PostgreSQL's line in words that are understood", ()
   assertEquals(routes.map(({ settings }) => settings.starttls), ["postgres"]);
 });
 
+/** What the tables of the guide say that the log says: every text in code in a first column. */
+const PHRASES = [...GUIDE.matchAll(/^\| (`[^|]+`) +\|/gm)].flatMap(([, cell = ""]) =>
+  [...cell.matchAll(/`([^`]+)`/g)].map(([, phrase = ""]) => phrase)
+);
+
+function sourceOf(path: string): string {
+  return Deno.readTextFileSync(new URL(path, ROOT));
+}
+
+/** What the program says of alerts; the table is its own. */
+function alerts(): string[] {
+  const [, table = ""] = /\nconst ALERTS.*? = \{\n(.*?)\n\};/s.exec(
+    sourceOf("src/net/tls_words.ts"),
+  ) ?? [];
+  return table.split("\n").map((line) => {
+    const [, words] = /^ +\w+: "(.+)",$/.exec(line) ?? [];
+    assert(words !== undefined, `no words in: ${line}`);
+    return words;
+  });
+}
+
+Deno.test("docs/tls.md explains every refusal and every alert", () => {
+  const said = [...Object.values(REFUSALS), ...alerts()];
+  assert(said.length > 35);
+  const unexplained = said.filter((text) => !PHRASES.some((phrase) => text.startsWith(phrase)));
+  assertEquals(unexplained, []);
+});
+
 Deno.test("docs/tls.md explains refusals in the words of the program", () => {
-  const sources = [...Deno.readDirSync(new URL("src/net", ROOT))]
-    .map(({ name }) => Deno.readTextFileSync(new URL(`src/net/${name}`, ROOT))).join("\n");
-  const words = [...GUIDE.matchAll(/^\| `([^`]+)` /gm)].map(([, text = ""]) => text);
-  assert(words.length > 8);
-  for (const text of words) {
-    const [start = ""] = text.split(/ ?"/);
-    assertStringIncludes(sources, start, `docs/tls.md: nothing says "${text}"`);
+  const files = [...Deno.readDirSync(new URL("src/net", ROOT))].map(({ name }) =>
+    `src/net/${name}`
+  );
+  // Of what is put together from pieces, the test that sees it whole has the words.
+  files.push("tests/program/tls_handshakes_test.ts");
+  const sources = files.map(sourceOf).join("\n");
+  assert(PHRASES.length > 30);
+  for (const phrase of PHRASES) {
+    const [start = ""] = phrase.split(/ ?["…]/);
+    assertStringIncludes(sources, start, `docs/tls.md: nothing says "${phrase}"`);
   }
 });
 
