@@ -20,7 +20,7 @@ import { findUnknown, UNREADABLE, type Warning, warningOf } from "./own_variable
 import { type Ignored, mergeRoutes, type Route, routeName } from "./routes.ts";
 import { settingsOf } from "./settings.ts";
 import type { Targets } from "./targets.ts";
-import { checkTls, findTlsWarnings, type TlsUse } from "./tls_rules.ts";
+import { checkTls, findTlsWarnings, type Given, type TlsUse } from "./tls_rules.ts";
 import { aliasOf, type Environment, readVariables } from "./variables.ts";
 
 /** What the program was asked to do. */
@@ -53,7 +53,7 @@ export function parseCommand(args: readonly string[], environment: Environment):
   }
   const { name } = line;
   const problems: Problem[] = [];
-  const { options, sources } = readOptions(line, environment, problems);
+  const { options, given } = readOptions(line, environment, problems);
   if (name === "healthcheck") {
     // A container must not be restarted for anything that its health check has no use for.
     const faults = line.faults.map((fault): Warning => ({
@@ -84,18 +84,18 @@ export function parseCommand(args: readonly string[], environment: Environment):
   });
   // A route that can't be read may be the one that an option is for.
   if (isRead && routes.length + bare.length > 0) {
-    problems.push(...checkTls({ routes, bare, listens, options, sources }));
+    problems.push(...checkTls({ routes, bare, listens, options, given }));
   }
   const { ignored } = variables;
   // On its own this does not stop `check`: it still has to print what is ignored, and why.
   if (isEmpty && (name !== "check" || problems.length > 0)) {
     problems.push(noRoute({ ignored, options }));
   }
-  if (listens) {
-    warnings.push(...findTrusting(routes), ...findTlsWarnings({ routes, options }));
-  }
   // A setting without effect, such as a misspelt one, may be the cause of the rest.
   if (problems.length > 0) throw new ConfigError([...problems, ...warnings]);
+  if (listens) {
+    warnings.push(...findTrusting(routes), ...findTlsWarnings({ routes, options, given }));
+  }
   return { name, options, routes, bare, ignored, warnings };
 }
 
@@ -225,30 +225,33 @@ function isReadBy({ commands }: OptionSpec, name: CommandName): boolean {
   return commands === undefined ? name !== "healthcheck" : commands.includes(name);
 }
 
-/** Options, and where each was said that was. */
-type ReadValues = Pick<TlsUse, "options" | "sources">;
+/** Options, and those of them that were given. */
+type ReadValues = Pick<TlsUse, "options" | "given">;
 
 /** Each option from its argument, else its variable, else its default. */
 function readOptions(line: Line, environment: Environment, problems: Problem[]): ReadValues {
-  const sources = new Map<string, string>();
+  const given = new Map<string, Given>();
   const rows: readonly [string, OptionSpec][] = Object.entries(OPTIONS);
   const entries = rows.map(([key, spec]) => {
     const fallback = spec.default === undefined ? undefined : spec.kind.parse(spec.default);
     if (!isReadBy(spec, line.name)) return [key, fallback];
-    const given = textsOf(line.values, spec.name).slice(spec.list ? 0 : -1);
+    const own = textsOf(line.values, spec.name).slice(spec.list ? 0 : -1);
     // An empty variable is one that a compose file passed on unset.
     const value = environment[variableOf(spec.name)];
     const variable = value === "" && !spec.protects ? undefined : value;
-    const [source, texts] = given.length > 0 || variable === undefined
-      ? [`--${spec.name}`, given]
+    const [source, texts] = own.length > 0 || variable === undefined
+      ? [`--${spec.name}`, own]
       : [variableOf(spec.name), [variable]];
     if (texts.length === 0) return [key, fallback];
-    sources.set(spec.name, texts.includes("") ? "" : source);
+    const isEmpty = texts.includes("");
+    given.set(spec.name, { source, isEmpty });
     const text = texts.join(",");
     try {
-      if (texts.includes("")) {
-        const hint = spec.protects &&
-          `leave it out${spec.default ? `, or say ${spec.default}` : ""}`;
+      if (isEmpty) {
+        const ways = spec.default
+          ? `leave it out, or say ${spec.default}`
+          : "set it, or leave it out";
+        const hint = spec.protects && `${ways}; usually a \${VARIABLE} in it is not set`;
         problems.push({ message: `${source}: the value is missing`, hint });
       } else if (text === UNREADABLE) {
         problems.push({ message: `${source}: the value is not UTF-8` });
@@ -256,13 +259,13 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
         return [key, spec.kind.parse(text, source)];
       }
     } catch (error) {
-      const holdsKey = given.length > 0 ? line.holdsKey : undefined;
+      const holdsKey = own.length > 0 ? line.holdsKey : undefined;
       const shown = quoteValue(spec, text, holdsKey);
       problems.push({ message: `${source} ${shown}: ${reasonOf(error)}` });
     }
     return [key, fallback];
   });
-  return { options: Object.fromEntries(entries) as Options, sources };
+  return { options: Object.fromEntries(entries) as Options, given };
 }
 
 /** Says that there is nothing to forward, what was looked for, and what was found instead. */

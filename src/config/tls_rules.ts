@@ -8,6 +8,14 @@ import type { Warning } from "./own_variables.ts";
 import { type Route, routeName } from "./routes.ts";
 import { reachesByTls, type Targets } from "./targets.ts";
 
+/** An option that was given. */
+export interface Given {
+  /** Where, as it is written: `--tls-key` or `AMBASSADOR_TLS_KEY`. */
+  readonly source: string;
+  /** Whether it has no value, which is an error of its own. */
+  readonly isEmpty: boolean;
+}
+
 /** What was said of TLS, and of what routes. */
 export interface TlsUse {
   /** Every route. */
@@ -18,8 +26,8 @@ export interface TlsUse {
   readonly listens: boolean;
   /** Every option. */
   readonly options: Options;
-  /** Where each option was said that was: `tls-key` → `AMBASSADOR_TLS_KEY`, or "" if without a value. */
-  readonly sources: ReadonlyMap<string, string>;
+  /** Those that were given, by their names. */
+  readonly given: ReadonlyMap<string, Given>;
 }
 
 /** Options that do something wherever there is TLS. */
@@ -35,17 +43,17 @@ export function checkTls(use: TlsUse): readonly Problem[] {
 }
 
 /** What is given and does nothing. */
-function findIdle({ routes, bare, listens, sources }: TlsUse): Problem[] {
-  const given = (names: readonly string[]): string[] =>
-    names.flatMap((name) => sources.get(name) || []).filter((source) =>
+function findIdle({ routes, bare, listens, given }: TlsUse): Problem[] {
+  const sourcesOf = (names: readonly string[]): string[] =>
+    names.flatMap((name) => sourceOf(given, name) ?? []).filter((source) =>
       // One environment is set for all commands of a container, and `wait` may want less than it says.
       listens || source.startsWith("--")
     );
   const isListening = routes.some(listensByTls);
   const isReaching = [...routes, ...bare].some(reachesByTls);
-  const ofBoth = given(OF_BOTH);
-  const ofListeners = listens ? given(OF_LISTENERS) : [];
-  const ofTargets = given(OF_TARGETS);
+  const ofBoth = sourcesOf(OF_BOTH);
+  const ofListeners = listens ? sourcesOf(OF_LISTENERS) : [];
+  const ofTargets = sourcesOf(OF_TARGETS);
   const hint =
     "a route listens by TLS as ALIAS_PORT_6380_TLS=… or 6380/tls=…, and connects by TLS to " +
     "tls://HOST:PORT";
@@ -64,67 +72,84 @@ function findIdle({ routes, bare, listens, sources }: TlsUse): Problem[] {
 }
 
 /** A certificate without its key, or the reverse. */
-function findUnpaired({ routes, bare, listens, sources }: TlsUse): Problem[] {
+function findUnpaired({ routes, bare, listens, given }: TlsUse): Problem[] {
   const isUsed = [...routes, ...bare].some(reachesByTls) || (listens && routes.some(listensByTls));
-  const [cert, key] = [sources.get("tls-cert"), sources.get("tls-key")];
-  const alone = cert || key;
-  if (!isUsed || !alone || (cert !== undefined && key !== undefined)) return [];
-  const missing = cert === undefined ? "--tls-cert" : "--tls-key";
+  if (!isUsed || given.has("tls-cert") === given.has("tls-key")) return [];
+  const [name, missing] = given.has("tls-cert") ? ["tls-cert", "tls-key"] : ["tls-key", "tls-cert"];
+  const alone = sourceOf(given, name);
   const hint = "a certificate and its key are given together";
-  return [{ message: `${alone}: ${missing} is missing`, hint }];
+  return alone === undefined ? [] : [{ message: `${alone}: --${missing} is missing`, hint }];
 }
 
-function checkListeners({ routes, options, sources }: TlsUse): Problem[] {
+function checkListeners({ routes, options, given }: TlsUse): Problem[] {
   const listening = routes.filter(listensByTls);
   if (listening.length === 0) return [];
   const problems: Problem[] = [];
-  if (!sources.has("tls-cert") && !sources.has("tls-key")) {
+  if (!given.has("tls-cert") && !given.has("tls-key")) {
     problems.push({
       message: `${namesOf(listening)}: to listen by TLS --tls-cert and --tls-key are needed`,
       hint: "set AMBASSADOR_TLS_CERT and AMBASSADOR_TLS_KEY to a file each, or to the PEM itself",
     });
   }
-  const clientSource = sources.get("tls-client") ?? "--tls-client";
-  const clientCa = sources.get("tls-client-ca");
+  const hint = "leave one of the two out";
+  const clientCa = sourceOf(given, "tls-client-ca");
+  /** The CA for upstreams, where there are none. */
+  const idleCa = routes.some(reachesByTls) ? undefined : sourceOf(given, "tls-ca");
   if (options.tlsClient === "required") {
-    if (clientCa === undefined && !sources.has("tls-ca")) {
+    if (!given.has("tls-client-ca") && !given.has("tls-ca")) {
       problems.push({
         message: `${namesOf(listening)}: clients need a certificate, and no --tls-ca says whose`,
         hint: "name the CA that signs them, or say --tls-client none: then anybody is served",
       });
     }
+    if (clientCa !== undefined && idleCa !== undefined) {
+      const message = `${clientCa}: ${idleCa} has no effect beside it: no target is a tls:// one`;
+      problems.push({ message, hint });
+    }
     return problems;
   }
-  const hint = "leave one of the two out";
+  const none = `${sourceOf(given, "tls-client") ?? "--tls-client"} none`;
   const choosy = listening.filter(({ settings }) => !settings.tlsAllow.isAny);
   if (choosy.length > 0) {
-    const message = `${clientSource} none: ${
-      namesOf(choosy)
-    }: tls-allow needs a client's certificate`;
+    const message = `${none}: ${namesOf(choosy)}: tls-allow needs a client's certificate`;
     problems.push({ message, hint });
   }
-  if (clientCa !== undefined) {
-    problems.push({ message: `${clientSource} none: ${clientCa} has no effect`, hint });
+  for (const ca of [clientCa, idleCa]) {
+    if (ca !== undefined) problems.push({ message: `${none}: ${ca} has no effect`, hint });
   }
   return problems;
 }
 
 /** What lets in or shows more than may be meant. */
 export function findTlsWarnings(
-  { routes, options }: Pick<TlsUse, "routes" | "options">,
+  { routes, options, given }: Pick<TlsUse, "routes" | "options" | "given">,
 ): Warning[] {
   const warnings: Warning[] = [];
-  const warn = (setting: string, reason: string): void =>
-    void warnings.push({ event: "warning", setting, reason, message: `${setting}: ${reason}` });
+  const event = "warning";
   const open = routes.filter((route) => listensByTls(route) && route.settings.tlsAllow.isAny);
-  if (open.length > 0 && options.tlsClient === "required") {
-    warn("--tls-allow", `everybody whom the CA signed may use ${namesOf(open)}`);
+  // Whoever says `all` knows.
+  if (open.length > 0 && options.tlsClient === "required" && !given.has("tls-allow")) {
+    const setting = "--tls-allow";
+    const what = `everybody whom the CA signed may use ${namesOf(open)}`;
+    warnings.push({
+      event,
+      setting,
+      reason: `without it ${what}`,
+      message: `no ${setting}: ${what}`,
+    });
   }
   if (options.tlsKey !== undefined && "pem" in options.tlsKey) {
+    const setting = options.tlsKey.option;
     const reason = "a key in a variable is seen by docker inspect and by linked containers";
-    warn(options.tlsKey.option, reason);
+    warnings.push({ event, setting, reason, message: `${setting}: ${reason}` });
   }
   return warnings;
+}
+
+/** Where an option was given a value. */
+function sourceOf(given: TlsUse["given"], name: string): string | undefined {
+  const option = given.get(name);
+  return option?.isEmpty ? undefined : option?.source;
 }
 
 function listensByTls({ listen }: Route): boolean {

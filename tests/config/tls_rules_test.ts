@@ -28,7 +28,7 @@ function warnings({ warnings }: Command): string[] {
 }
 
 Deno.test("parseCommand() gives the options of TLS as they were said", () => {
-  const { options } = parseCommand([LISTEN, "--tls-ca", "ca.pem"], {
+  const { options } = parseCommand(["1/tls=tls://a:2", "--tls-ca", "ca.pem"], {
     ...ALL,
     AMBASSADOR_TLS_CLIENT_CA: "./clients.pem",
     AMBASSADOR_TLS_CLIENT: "REQUIRED",
@@ -194,14 +194,37 @@ Deno.test("parseCommand() refuses names and a CA for clients that need no certif
   assertEquals(messages([LISTEN, ...none, "--tls-allow=web"], OWN), [
     wants("--tls-client", "route 1"),
   ]);
-  const variable = { ...ALL, AMBASSADOR_TLS_CLIENT: "none" };
+  const variable = { ...OWN, AMBASSADOR_TLS_CLIENT: "none" };
   assertEquals(messages([`${LISTEN}?tls-allow=web`, "3/tls=b:1"], variable), [
     wants("AMBASSADOR_TLS_CLIENT", "route 1"),
   ]);
   assertEquals(messages([LISTEN, ...none, "--tls-client-ca=/ca"], OWN), [
     "--tls-client none: --tls-client-ca has no effect",
   ]);
-  assertEquals(parseCommand([LISTEN, ...none, "--tls-allow=all"], ALL).routes.length, 1);
+  assertEquals(messages([LISTEN, "3=b:1", ...none, "--tls-client-ca=/ca"], ALL), [
+    "--tls-client none: --tls-client-ca has no effect",
+    "--tls-client none: AMBASSADOR_TLS_CA has no effect",
+  ]);
+  assertEquals(messages([LISTEN, ...none, "--tls-client-ca="], OWN), [
+    "--tls-client-ca: the value is missing",
+  ]);
+  assertEquals(parseCommand([LISTEN, ...none, "--tls-allow=all"], OWN).routes.length, 1);
+  assertEquals(parseCommand([LISTEN, "3=tls://b:1", ...none], ALL).routes.length, 2);
+});
+
+Deno.test("parseCommand() refuses a CA for upstreams beside one for clients where no upstream has TLS", () => {
+  const clients = { ...ALL, AMBASSADOR_TLS_CLIENT_CA: "/clients" };
+  for (const command of [[], ["check"]]) {
+    const [problem, ...more] = problems([...command, LISTEN, "3=b:1"], clients);
+    assertEquals(more, []);
+    assertEquals(problem, {
+      message: "AMBASSADOR_TLS_CLIENT_CA: AMBASSADOR_TLS_CA has no effect beside it: " +
+        "no target is a tls:// one",
+      hint: "leave one of the two out",
+    });
+  }
+  assertEquals(parseCommand([LISTEN, "3=tls://b:1"], clients).routes.length, 2);
+  assertEquals(parseCommand(["wait", LISTEN, "tls://b:1"], clients).routes.length, 1);
 });
 
 Deno.test("parseCommand() asks nothing of wait for listeners, and of healthcheck nothing at all", () => {
@@ -233,18 +256,30 @@ Deno.test("parseCommand() takes an empty variable of TLS for an error, and says 
     assertEquals(messages([PLAIN], { [variable]: "" }), [`${variable}: the value is missing`]);
   }
   assertEquals(parseCommand([PLAIN], { AMBASSADOR_STARTTLS: "" }).options.starttls, "off");
+  const empty = { AMBASSADOR_TLS_CERT: "", AMBASSADOR_TLS_CLIENT: "" };
+  assertEquals(problems([PLAIN], empty).map(({ hint }) => hint), [
+    "set it, or leave it out; usually a ${VARIABLE} in it is not set",
+    "leave it out, or say required; usually a ${VARIABLE} in it is not set",
+  ]);
 });
 
 Deno.test("parseCommand() warns once where everybody with a certificate may come, and not for wait", () => {
   const routes = ["1/tls=a:1", "2/tls=a:2", "3/tls=a:3?tls-allow=web", "4=tls://a:4"];
-  const warning = "--tls-allow: everybody whom the CA signed may use routes 1, 2";
+  const warning = "no --tls-allow: everybody whom the CA signed may use routes 1, 2";
   assertEquals(warnings(parseCommand(routes, ALL)), [warning]);
   assertEquals(warnings(parseCommand(["check", ...routes], ALL)), [warning]);
   const [first] = parseCommand(routes, ALL).warnings;
   assertEquals([first?.event, first?.setting], ["warning", "--tls-allow"]);
+  assertEquals(first?.reason, "without it everybody whom the CA signed may use routes 1, 2");
   assertEquals(warnings(parseCommand(["wait", ...routes], ALL)), []);
   assertEquals(warnings(parseCommand([...routes, "--tls-allow=web"], ALL)), []);
-  const open = parseCommand(["1/tls=a:1", "--tls-client=none"], ALL);
+  for (const text of ["all", "web"]) {
+    const chosen = parseCommand([...routes, "5/tls=a:5?tls-allow=all", "--tls-allow", text], ALL);
+    assertEquals(warnings(chosen), [], text);
+  }
+  const broken = problems(["1/tls=a:1", "2=x", "--tls-allow=*"], ALL);
+  assert(!JSON.stringify(broken).includes("everybody"), JSON.stringify(broken));
+  const open = parseCommand(["1/tls=a:1", "--tls-client=none"], OWN);
   assertEquals(warnings(open), []);
 });
 
