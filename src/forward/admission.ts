@@ -21,6 +21,8 @@ const PER_CONNECTION = 2;
 
 /** How long a dial or a handshake is left alone, in milliseconds: who wants to has answered by then. */
 export const PATIENCE_MS = 500;
+/** The same where clients come faster than their handshakes end: enough for one on a good network. */
+const LEAST_PATIENCE_MS = 15;
 /** How often those who wait look whether a shortage is over. */
 const LOOK_EVERY_MS = 250;
 /** How often room is made at the most. */
@@ -77,6 +79,8 @@ export class Admission {
   #ceiling = Infinity;
   #shortUntilMs = 0;
   #nextLookMs = 0;
+  /** How long a handshake keeps its place where others wait for it: less, the more of them are idle. */
+  #patienceMs = PATIENCE_MS;
   /** Those of all routes, the oldest first. */
   readonly #handshakes = new Set<Handshake>();
   readonly #dials = new Set<() => void>();
@@ -123,17 +127,32 @@ export class Admission {
 
   /** Whether there is no place for a client of a route, and none that another would give up. */
   #hasNoPlace(share: Share): boolean {
-    return (this.#open >= this.#max && !mayGiveWay(this.#handshakes)) ||
-      (share.open >= share.max && !mayGiveWay(share.handshakes));
+    return this.#untilPlaceMs(share) > 0;
+  }
+
+  /** When one is given up, in milliseconds from now; Infinity if none is. */
+  #untilPlaceMs(share: Share): number {
+    return Math.max(
+      this.#open < this.#max ? 0 : this.#leftMs(this.#handshakes),
+      share.open < share.max ? 0 : this.#leftMs(share.handshakes),
+    );
+  }
+
+  /** How long the oldest still keeps its place. */
+  #leftMs([oldest]: Iterable<Handshake>): number {
+    if (oldest === undefined) return Infinity;
+    return Math.max(0, oldest.sinceMs + this.#patienceMs - performance.now());
   }
 
   /** Takes the places that a client of a route needs from those who have not said who they are. */
   makePlace(share: Share): void {
-    if (share.open >= share.max) this.#endOldest(share.handshakes);
-    else if (this.#open >= this.#max) this.#endOldest(this.#handshakes);
-  }
-
-  #endOldest([oldest]: Iterable<Handshake>): void {
+    if (share.open < share.max && this.#open < this.#max) {
+      this.#patienceMs = Math.min(this.#patienceMs * 2, PATIENCE_MS);
+      return;
+    }
+    // Who opens connections and says nothing on them must not be the only one who gets in.
+    this.#patienceMs = Math.max(this.#patienceMs / 2, LEAST_PATIENCE_MS);
+    const [oldest] = share.open < share.max ? this.#handshakes : share.handshakes;
     oldest?.giveWay();
   }
 
@@ -152,7 +171,8 @@ export class Admission {
   async untilMayAccept(share: Share, signal: AbortSignal): Promise<void> {
     while (!this.mayAccept(share) && !signal.aborted) {
       this.#makeRoom();
-      await this.#wait(this.#accepts, this.#pollMs(), signal);
+      const withinMs = Math.min(this.#pollMs(), Math.ceil(this.#untilPlaceMs(share)) || Infinity);
+      await this.#wait(this.#accepts, withinMs, signal);
     }
   }
 
@@ -305,11 +325,6 @@ export class Admission {
     await over;
     waiting.delete(end);
   }
-}
-
-/** Whether the oldest has had its time. */
-function mayGiveWay([oldest]: Iterable<Handshake>): boolean {
-  return oldest !== undefined && oldest.sinceMs <= performance.now() - PATIENCE_MS;
 }
 
 function wakeAll(waiting: Set<() => void>): void {

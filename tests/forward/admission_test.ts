@@ -284,6 +284,31 @@ Deno.test("Admission takes the place of the oldest who has not said who it is, o
   }
 });
 
+Deno.test("Admission has the less patience with silent clients, the faster others come", () => {
+  const [admission, share] = admissionOf(2, 0);
+  assert(share);
+  shakeHands(admission, share, 600);
+  shakeHands(admission, share, 300);
+  for (const [ageMs, mayAccept] of [[130, true], [70, true], [35, true], [20, true], [5, true]]) {
+    assertEquals(admission.mayAccept(share), mayAccept, `before one of ${ageMs} ms`);
+    admission.makePlace(share);
+    shakeHands(admission, share, Number(ageMs));
+  }
+  assert(admission.mayAccept(share));
+  admission.makePlace(share);
+  shakeHands(admission, share, 0);
+  assert(!admission.mayAccept(share), "one of 5 ms may be about to say it");
+  // Once there are places it has as much as ever.
+  const [calm, calmShare] = admissionOf(2, 0);
+  assert(calmShare);
+  shakeHands(calm, calmShare, 600);
+  connectAll(calm, calmShare, 1);
+  calm.makePlace(calmShare);
+  calm.makePlace(calmShare);
+  shakeHands(calm, calmShare, 300);
+  assert(!calm.mayAccept(calmShare));
+});
+
 Deno.test("Admission takes no place of another route's handshake where the route itself is full", () => {
   const [admission, full, other] = admissionOf(0, 1, 0);
   assert(full && other);
