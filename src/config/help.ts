@@ -20,13 +20,18 @@ ambassador: forwards the ports that a container's link variables name
   ambassador --help | --version
 
 A variable REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379 is a route: listen on 6379, forward to
-192.0.2.10:6379. LISTEN=TARGET arguments replace those of the environment; LISTEN is PORT,
-ADDRESS:PORT or [v6]:PORT, TARGET is HOST:PORT. Settings of one route alone, the options
+192.0.2.10:6379. LISTEN=TARGET arguments replace those of the environment:
+  LISTEN   PORT, ADDRESS:PORT or [v6]:PORT; with /tls after it, clients speak TLS
+  TARGET   HOST:PORT, or tls://HOST:PORT to connect by TLS; several are separated by commas
+As a variable, REDIS_PORT_6380_TLS=tcp://redis:6379 listens by TLS, and
+REDIS_PORT_6379_TCP=tls://192.0.2.10:6380 connects by TLS. Settings of one route alone, the options
 that are marked with *, follow a question mark: redis:6379?idle-timeout=5m,retry=10s.
 
 Examples:
   REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379 ambassador
   ambassador 6379=redis.example.com:6379 127.0.0.1:5432=[2001:db8::7]:5432
+  ambassador 6379=tls://big-server:6380 --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem
+  ambassador 6380/tls=redis:6379 --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-allow web
   ambassador check --format json
   ambassador wait --timeout 30s db:5432 && ./migrate
 

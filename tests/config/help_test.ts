@@ -32,7 +32,7 @@ Deno.test("usage() gives examples that parse", () => {
   const examples = usage().split("\n").slice(usage().split("\n").indexOf("Examples:") + 1)
     .filter((line) => line.startsWith("  ") && line.includes("ambassador"))
     .map((line) => line.replace(/&&.*/, "").trim().split(/\s+/));
-  assertEquals(examples.length, 4);
+  assertEquals(examples.length, 6);
   for (const words of examples) {
     const at = words.indexOf("ambassador");
     const environment = Object.fromEntries(
@@ -41,5 +41,21 @@ Deno.test("usage() gives examples that parse", () => {
     const standIn = at === 0 ? { REDIS_PORT_6379_TCP: "tcp://192.0.2.10:6379" } : environment;
     const { routes, bare } = parseCommand(words.slice(at + 1), standIn);
     assert(routes.length + bare.length > 0, words.join(" "));
+  }
+});
+
+Deno.test("usage() says how TLS is switched on, by arguments and by variables", () => {
+  const text = usage();
+  for (
+    const [variable = "", value = ""] of text.matchAll(/\w+_PORT_\d+_T\w+=\w+:[\w./:]+/g)
+      .map(([route]) => route.split("="))
+  ) {
+    const { routes } = parseCommand(["wait"], { [variable]: value });
+    assertEquals(routes.length, 1, variable);
+  }
+  for (
+    const part of ["/tls", "tls://HOST:PORT", "_TLS=tcp://", "_TCP=tls://", "6380/tls=redis:6379"]
+  ) {
+    assertStringIncludes(text, part);
   }
 });
