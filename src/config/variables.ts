@@ -101,10 +101,11 @@ function parseName(variable: string, value: string): Name | undefined {
     if (!TARGET.test(value)) return undefined;
     return { ...name, flaw: "the port in its name is not a number" };
   }
-  const [end] = /_PORT_\d+$/i.exec(variable) ?? /_\d+_(?:TCP|TLS)$/i.exec(variable) ?? [];
-  if (end === undefined || (/_(?:TCP|TLS)$/i.test(end) && !TARGET.test(value))) return undefined;
-  const start = variable.slice(0, -end.length).toUpperCase();
-  const meant = plain(start + (/^_PORT/i.test(end) ? `${end}_TCP` : `_PORT${end}`));
+  const [end] = /_PORT_\d+$/i.exec(variable) ?? /_\d+_(?:TCP|TLS|SSL)$/i.exec(variable) ?? [];
+  if (end === undefined || (!/^_PORT/i.test(end) && !TARGET.test(value))) return undefined;
+  const start = variable.slice(0, -end.length).replace(/_PORT$/i, "").toUpperCase();
+  const right = end.replace(/SSL$/i, "TLS");
+  const meant = plain(start + (/^_PORT/i.test(end) ? `${end}_TCP` : `_PORT${right}`));
   const flaw = `not a route: did you mean ${meant}?`;
   return { alias: start, port, protocol, isMiss: true, flaw };
 }

@@ -591,9 +591,12 @@ Deno.test("readVariables() names what is nearly a route", () => {
     REDIS_PORT_6379: "tcp://a:1",
     DB_5432_TCP: "tcp://a:1",
     "E\nF_PORT_1": "x",
+    R_PORT_6380_SSL: "tcp://a:1",
+    WEB_443_ssl: "tls://a:1",
     // Of these nobody can tell, or they are known to be something else:
     OTHER_5432_TCP: "yes",
     EMPTY_PORT_1: "",
+    A_PORT_6380_SSL: "yes",
     KUBERNETES_PORT_443: "tcp://a:1",
     LINK_NAME: "/a/link",
     LINK_ENV_X_PORT_8080: "8080",
@@ -606,6 +609,8 @@ Deno.test("readVariables() names what is nearly a route", () => {
     ["not a route: did you mean DB_PORT_5432_TCP?", false],
     ['not a route: did you mean "E\\nF_PORT_1_TCP"?', false],
     ["not a route: did you mean REDIS_PORT_6379_TCP?", false],
+    ["not a route: did you mean R_PORT_6380_TLS?", false],
+    ["not a route: did you mean WEB_PORT_443_TLS?", false],
   ]);
 });
 
