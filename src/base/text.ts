@@ -55,11 +55,12 @@ export function quoteInput(text: string, holdsKey: boolean = looksLikeKey(text))
   // Anything looser than a port would show the part of a password that stands before a `=` in it.
   const start = /^(?:\d{1,5}(?:\/\w{1,4})?=)?/.exec(text)?.[0] ?? "";
   if (/^[a-z][a-z0-9+.-]*:\/\/[\w.-]+:\d{1,5}$/i.test(text.slice(start.length))) return quote(text);
-  if (text.replace(/(?<![\w+.-])(?:tcp|tls|udp):\/\//gi, "").includes("://")) {
+  const question = text.indexOf("?");
+  const list = question < 0 ? text : text.slice(0, question);
+  if (list.replace(/(?<![\w+.-])(?:tcp|tls|udp):\/\//gi, "").includes("://")) {
     return `${start}${HIDDEN}`;
   }
   const at = text.lastIndexOf("@");
-  const question = text.indexOf("?");
   const scheme = /^(?:tcp|tls|udp):\/\//i.exec(text.slice(start.length))?.[0] ?? "";
   const shown = at < 0 ? text : `${start}${scheme}***${text.slice(at)}`;
   // Behind a ? the @ may be part of a setting, or the ? before it part of a password.
