@@ -57,7 +57,7 @@ export interface LoadCredentialsOptions {
 const MAX_BYTES = 1024 * 1024;
 
 const KEY_LABEL = /PRIVATE KEY$/;
-const GOOD_KEYS = "use RSA from 2048 bits, P-256, P-384 or Ed25519";
+const GOOD_KEYS = "use RSA of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519";
 
 /**
  * Reads and checks certificates, keys and trust.
