@@ -252,7 +252,7 @@ Deno.test(
     );
     assert(plain.includes("ENCRYPTED PRIVATE KEY") && traditional.includes("Proc-Type"));
     const generated = (...args: string[]): Promise<string> => openssl("genpkey", ...args);
-    const hint = " (use RSA from 2048 bits, P-256, P-384 or Ed25519)";
+    const hint = " (use RSA of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519)";
     const decrypt =
       " (openssl pkey -in KEY -out PLAIN_KEY asks for the password and writes it plain)";
     const openSsh = key.replaceAll("PRIVATE KEY", "OPENSSH PRIVATE KEY");
