@@ -257,7 +257,10 @@ Deno.test("formatCommand() prints the OPENSSL addresses of socat, quoted for it 
       `TCP:a:1,${both}`,
   );
   const clients = { ...TLS, AMBASSADOR_TLS_CLIENT_CA: "/clients.pem" };
-  assertStringIncludes(format(read(["1/tls=a:1"], clients), "socat"), ",cafile=/clients.pem,");
+  assertStringIncludes(
+    format(read(["1/tls=tls://a:1"], clients), "socat"),
+    ",cafile=/clients.pem,",
+  );
 });
 
 Deno.test("formatCommand() names what of TLS socat can't say", () => {

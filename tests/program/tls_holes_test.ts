@@ -222,7 +222,8 @@ Deno.test("the program trusts a CA for what it is given for", NEEDS, async () =>
   const { program, address } = await startTlsRoute(echo.address, {
     own,
     caPath: upstreams.path,
-    args: ["--tls-client-ca", clients.path],
+    // Without a target of TLS the other CA would have no effect.
+    args: ["--tls-client-ca", clients.path, `127.0.0.1:${freePort()}=tls://localhost:1`],
   });
   await using _program = program;
   assert(!(await sClient(address, show(await upstreams.issue(CLIENT)))).isServed);

@@ -3,7 +3,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { createCa } from "../helpers/certificates.ts";
-import { hash } from "../helpers/mod.ts";
+import { freePort, hash } from "../helpers/mod.ts";
 import { needs, PROGRAM_TLS } from "../helpers/needs.ts";
 import { run } from "../helpers/run.ts";
 import { identify, startHttp2 } from "../helpers/tls_peers.ts";
@@ -114,7 +114,8 @@ Deno.test({
   await using server = startHttp();
   await using ambassador = await listenByTls(server.port, {
     who: await identify(ca, NAMES),
-    env: { AMBASSADOR_TLS_CLIENT: "none" },
+    // Without a target of TLS the CA would have no effect.
+    env: { AMBASSADOR_TLS_CLIENT: "none", [`X_PORT_${freePort()}_TCP`]: "tls://127.0.0.1:1" },
   });
   const url = `https://127.0.0.1:${ambassador.port}/`;
   const { code, text, stderr } = await run("curl", [...QUIET, "--cacert", ca.path, url]);
