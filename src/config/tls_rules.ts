@@ -138,6 +138,16 @@ export function findTlsWarnings(
       message: `no ${setting}: ${what}`,
     });
   }
+  const mixed = routes.filter((route) =>
+    reachesByTls(route) && route.targets.some(({ protocol }) => protocol !== "tls")
+  );
+  if (mixed.length > 0) {
+    const setting = "tls://";
+    const reason =
+      `${namesOf(mixed)} also has a tcp:// target: whoever breaks the TLS of the other ` +
+      "is sent plain text";
+    warnings.push({ event, setting, reason, message: `${setting}: ${reason}` });
+  }
   if (options.tlsKey !== undefined && "pem" in options.tlsKey) {
     const setting = options.tlsKey.option;
     const reason = "a key in a variable is seen by docker inspect and by linked containers";

@@ -2,6 +2,7 @@
 // any bytes. Nothing is taken from printed forms, which can be forged. It knows nothing of trust.
 
 import { X509Certificate } from "node:crypto";
+import { withoutDot } from "../base/address.ts";
 import { formatIp, type IpUnits, parseIp, unmappedIp } from "../base/ip.ts";
 import { quote } from "../base/text.ts";
 import { REFUSALS, TlsError } from "./tls_error.ts";
@@ -234,7 +235,7 @@ function readNames(value: Der): CertificateNames {
 }
 
 function canonicalName(name: string): string {
-  return name.toLowerCase().replace(/\.$/, "");
+  return withoutDot(name.toLowerCase());
 }
 
 function readBasicConstraints(value: Der): Partial<Extensions> {

@@ -2,7 +2,7 @@
 // trust is asked at every connection, and answered twice: by the library, and by `Trust`, since the
 // library lets those in who resume a session of another trust, and a few more.
 
-import { type Address, formatAddress, isIp } from "../base/address.ts";
+import { type Address, formatAddress, isIp, withoutDot } from "../base/address.ts";
 import { quote, some } from "../base/text.ts";
 import { TimeLimit } from "../base/time.ts";
 import type { Options, RouteSettings } from "../config/options.ts";
@@ -159,7 +159,7 @@ async function dial(
     awaited = "the TLS handshake: it may not speak TLS";
     const host = settings.tlsName ?? address.hostname;
     const context = contextsOf(credentials())[isDiagnosis ? "nobody" : "client"];
-    const serverName = isIp(host) ? undefined : host.replace(/\.$/, "");
+    const serverName = isIp(host) ? undefined : withoutDot(host);
     const engine = opened.use(
       new TlsEngine({ isServer: false, context, serverName, isDiagnosis }),
     );

@@ -306,6 +306,14 @@ Deno.test("parseCommand() warns of a key in a variable, and not of a certificate
   assertEquals(warnings(parseCommand(["wait", CONNECT], own)), []);
 });
 
+Deno.test("parseCommand() warns of a route that goes on in plain text where TLS fails", () => {
+  const route = "6379=tls://a.example.com:6380,tcp://b.example.com:6379";
+  const warning = "tls://: route 6379 also has a tcp:// target: whoever breaks the TLS of the " +
+    "other is sent plain text";
+  assertEquals(warnings(parseCommand([route], {})), [warning]);
+  assertEquals(warnings(parseCommand([route.replace("tcp:", "tls:")], {})), []);
+});
+
 Deno.test("parseCommand() shows what is wrong beside a long path, and in an option that takes no PEM", () => {
   const path = "/Users/alice/projects/ambassador/certs/MyCompanyProductionRedisCertificate.pem";
   const own = [`--tls-cert=${path}`, "--tls-key", path];
