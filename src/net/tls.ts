@@ -179,10 +179,12 @@ async function dial(
       });
     }
     if (isTrial) {
+      // One that only waits has accepted, also where there is less time than this.
       using limit = new TimeLimit(REFUSAL_MS, signal);
       await stream.untilAccepted(limit.signal);
+    } else {
+      signal.throwIfAborted();
     }
-    signal.throwIfAborted();
     opened.move();
     signal.removeEventListener("abort", close);
     return stream;

@@ -6,6 +6,8 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { parseNamePatterns } from "../../src/base/name_patterns.ts";
+import { TimeLimit } from "../../src/base/time.ts";
+import { DEFAULT_SETTINGS } from "../../src/config/settings.ts";
 import type { Trust } from "../../src/net/trust.ts";
 import { createCa, type Issued, openssl } from "../helpers/certificates.ts";
 import { createImpostors, type Impostor, versionOne } from "../helpers/impostors.ts";
@@ -21,6 +23,8 @@ import {
   type TlsForwarder,
   type TlsForwarderOptions,
 } from "../helpers/tls.ts";
+import { startServer } from "../helpers/tls_peers.ts";
+import { transportsOf } from "../helpers/tls_routes.ts";
 
 const NEEDS = needs(TLS, "openssl");
 const CLIENT = { dns: ["client.example.com"] };
@@ -615,3 +619,23 @@ Deno.test("a TLS listener's own certificate is the one that holds now", NEEDS, a
   await far.use({ own: await next.issue(SERVER), ca: ca.pem });
   assertEquals([await isServed(before), await isServed(after)], [false, true]);
 });
+
+Deno.test(
+  "a trial takes an upstream that only waits for one that has accepted, however little time it has",
+  NEEDS,
+  async () => {
+    using ca = await createCa();
+    const own = await ca.issue({ dns: ["localhost"] });
+    const who = { certPath: own.certPath, keyPath: own.keyPath, caPath: ca.path };
+    // No ticket says that the handshake was taken for good.
+    await using server = await startServer(who, ["-rev", "-tls1_3", "-num_tickets", "0"]);
+    const { tls } = await transportsOf({ own, ca: ca.pem });
+    using limit = new TimeLimit(300);
+    using _stream = await tls.connect({ hostname: "localhost", port: server.port }, {
+      signal: limit.signal,
+      settings: DEFAULT_SETTINGS,
+      isTrial: true,
+    });
+    assert(limit.signal.aborted, "it waited for a refusal");
+  },
+);
