@@ -118,8 +118,8 @@ export function nearest(
 }
 
 /**
- * How many characters have to be inserted, removed or replaced (Levenshtein), Infinity where the lengths
- * alone say that this is `limit` or more. One row of numbers: thousands of misspelt names cost little.
+ * How many characters have to be inserted, removed or replaced (Levenshtein), Infinity where that turns
+ * out to be `limit` or more. One row of numbers: thousands of misspelt names cost little.
  */
 function editDistance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) >= limit) return Infinity;
@@ -128,12 +128,16 @@ function editDistance(a: string, b: string, limit: number): number {
   for (let i = 1; i <= a.length; i++) {
     let diagonal = i - 1;
     let left = row[0] = i;
+    let least = i;
     for (let j = 1; j <= b.length; j++) {
       const above = row[j] ?? 0;
       const replaced = a.charCodeAt(i - 1) === b.charCodeAt(j - 1) ? diagonal : diagonal + 1;
       left = row[j] = Math.min(replaced, above + 1, left + 1);
+      if (left < least) least = left;
       diagonal = above;
     }
+    // It never gets less from row to row.
+    if (least >= limit) return Infinity;
   }
   return row[b.length] ?? 0;
 }

@@ -92,9 +92,13 @@ function translate(cause: EngineError, { role, first }: Failure): TlsError {
   return new TlsError(words, { cause });
 }
 
-/** What is said of one that shows a certificate and can't sign with its key: it may be stolen. */
+/**
+ * What is said of one whose signature the library does not take: of a certificate that may be stolen, or
+ * one of which it can't make out the key.
+ */
 export function lacksKey(role: Role, cause?: unknown): TlsError {
-  return new TlsError(`${role} does not have the key of its certificate`, { cause });
+  const words = "does not have the key of its certificate, or the certificate cannot be evaluated";
+  return new TlsError(`${role} ${words}`, { cause });
 }
 
 function notTls(cause: EngineError, { role, first }: Failure): TlsError {

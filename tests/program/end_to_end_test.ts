@@ -568,7 +568,7 @@ Deno.test("ambassador says which permission is missing", needs(SOURCES), async (
     assertEquals(denied.code, 1);
     assertMatch(
       denied.stderr,
-      /^ambassador: cannot listen on .*net access.*\n {2}hint: .*--allow-net --allow-env\n$/,
+      /^ambassador: cannot listen on .*net access.*\n {2}hint: .*--allow-net --allow-env .*\n$/,
     );
   }
 });

@@ -206,7 +206,9 @@ Deno.test({
     settings,
   });
   assertEquals(await exchange(ambassador.port, "a secret"), new Uint8Array());
-  await ambassador.program.line(/ WARN {2}connect_failed .*no answer within 500ms/);
+  await ambassador.program.line(
+    / WARN {2}tls_failed .*no answer within 500ms to the request for TLS/,
+  );
 });
 
 Deno.test({
