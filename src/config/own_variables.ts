@@ -24,6 +24,9 @@ const PROTECTING = optionsByEnd(SPECS.filter(({ protects }) => protects).map(({ 
 const TLS = optionsByEnd(SPECS.map(({ name }) => name).filter((name) => name.startsWith("tls-")));
 const LATER = optionsByEnd([...OPTIONS_NOT_YET, ...FLAGS_NOT_YET]);
 
+/** Maximum number of unknown names that the nearest option is looked for: nobody reads more. */
+const MAX_HINTS = 1000;
+
 /** What Docker and Kubernetes make of a service that is itself called ambassador, or ambassador-tls. */
 const OWN_SERVICE = /^AMBASSADOR_(?:(?:TLS_)?(?:PORT|SERVICE_)|NAME$|ENV_)/;
 
@@ -63,6 +66,7 @@ export function findUnknown(environment: Environment, problems: Problem[]): read
   const aliases = names.filter((name) => name.startsWith(START)).flatMap((n) => aliasOf(n) ?? []);
   const findLink = prefixFinder(aliases.filter((alias) => alias !== "AMBASSADOR"));
   const warnings: Warning[] = [];
+  let unknown = 0;
   for (const name of names) {
     const end = name.slice(name.indexOf("_") + 1).toUpperCase();
     const later = LATER.get(end);
@@ -83,13 +87,17 @@ export function findUnknown(environment: Environment, problems: Problem[]): read
     const isLater = later !== undefined;
     const mayProtect = isLater || isTls || PROTECTING.has(end);
     const ends = [...(isLater ? LATER : isTls ? TLS : KNOWN).keys()];
-    const near = nearest(end, ends);
-    const hint = near === undefined
-      ? `the nearest is ${START}${nearest(end, ends, Infinity)}`
-      : `did you mean ${START}${near}?`;
+    const hint = ++unknown > MAX_HINTS ? "ambassador --help lists all" : hintFor(end, ends);
     (mayProtect ? problems : warnings).push(warningOf(name, `no such option; ${hint}`));
   }
   return warnings;
+}
+
+function hintFor(end: string, ends: readonly string[]): string {
+  const near = nearest(end, ends);
+  return near === undefined
+    ? `the nearest is ${START}${nearest(end, ends, Infinity)}`
+    : `did you mean ${START}${near}?`;
 }
 
 function optionsByEnd(names: readonly string[]): ReadonlyMap<string, string> {
