@@ -190,7 +190,8 @@ testEveryWay(
     const memory = memoryOf(program.pid);
     await vanish(many);
     await untilDescriptors(program.pid, descriptors + 1);
-    const most = memory + 12 * MB;
+    // What TLS takes is not V8's: the system's heap keeps some of it, 16,000 connections no more than 4000.
+    const most = memory + (way === WAYS[0] ? 12 : 32) * MB;
     await until(() => memoryOf(program.pid) < most, `${many} connections left no memory behind`);
     assertEquals(linesOf(program, "connect_failed"), []);
   },
