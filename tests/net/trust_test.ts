@@ -12,7 +12,7 @@ import {
   selfSigned,
 } from "../helpers/certificates.ts";
 import { Random } from "../helpers/mod.ts";
-import { needs } from "../helpers/needs.ts";
+import { needs, TLS } from "../helpers/needs.ts";
 
 const OPTIONS = { ...needs("openssl"), sanitizeOps: true, sanitizeResources: true };
 const DAY_MS = 86_400_000;
@@ -69,7 +69,8 @@ for (
 ) {
   Deno.test(
     `Trust.verify() takes keys of ${newKey.at(-1)}, of a CA and of a peer`,
-    OPTIONS,
+    // Deno 2.7 can't check all of them.
+    { ...OPTIONS, ...needs(TLS, "openssl") },
     async () => {
       using ca = await createCa({ newKey: ["-newkey", ...newKey] });
       const { cert } = await ca.issue({ dns: ["redis"], newKey: ["-newkey", ...newKey] });
