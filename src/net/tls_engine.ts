@@ -133,6 +133,11 @@ const MAX_WRITE_BYTES = 48 * 1024;
 /** Stands for a request whose end nobody waits for. */
 const REQUEST = {};
 
+/** How much is decrypted in one go: the library keeps memory for as much as long as the connection lasts. */
+const MAX_RECEIVE_BYTES = 64 * 1024;
+/** What is as short as this may be an alert, and is decrypted by itself. */
+const ALONE_BYTES = 256;
+
 /** The length of what stands before a record: its kind, a version and its length (RFC 8446, 5.1). */
 const HEADER_BYTES = 5;
 
@@ -212,14 +217,26 @@ export class TlsEngine implements Disposable {
    * @throws {EngineError} if it is not what TLS allows here
    */
   receive(data: Uint8Array): void {
-    for (let start = 0; start < data.length;) {
-      // Of what it is handed with a record that is wrong, the library throws away what was right. And it
-      // keeps memory for as much as it was ever handed at once.
-      const end = this.#records.end(data, start);
-      this.#wrap.readBuffer(data.subarray(start, end));
-      this.#check();
-      start = end;
+    let start = 0;
+    for (let end = 0; end < data.length;) {
+      const next = this.#records.end(data, end);
+      // Of what it is handed together with an alert, the library throws away what was right.
+      const isAlone = next - end <= ALONE_BYTES;
+      if (end > start && (isAlone || next - start > MAX_RECEIVE_BYTES)) {
+        this.#decrypt(data.subarray(start, end));
+        start = end;
+      }
+      end = next;
+      if (isAlone || end === data.length) {
+        this.#decrypt(start === 0 && end === data.length ? data : data.subarray(start, end));
+        start = end;
+      }
     }
+  }
+
+  #decrypt(data: Uint8Array): void {
+    this.#wrap.readBuffer(data);
+    this.#check();
   }
 
   /** Fills a part of the buffer with what has been received; 0 if there is nothing. */
