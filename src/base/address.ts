@@ -95,9 +95,14 @@ export function parseHost(text: string): string {
   return text.toLowerCase();
 }
 
-/** A name without the dot that may stand at its end: what is compared, and what a certificate names. */
+/** A name without the dot that may stand at its end: what is asked for. */
 export function withoutDot(name: string): string {
   return name.replace(/\.$/, "");
+}
+
+/** A name as it is compared: in lower case, without the dot that may stand at its end. */
+export function canonicalName(name: string): string {
+  return withoutDot(name.toLowerCase());
 }
 
 /**

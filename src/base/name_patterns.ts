@@ -1,7 +1,7 @@
 // Which names a certificate may have: DNS names, one label of them open, and URIs. It knows no
 // certificates, and not what the answer is for.
 
-import { isIp, parseHost, withoutDot } from "./address.ts";
+import { canonicalName, isIp, parseHost } from "./address.ts";
 
 /** The names of a certificate, hostile as they come. */
 export interface Names {
@@ -59,7 +59,7 @@ export class NamePatterns {
   #hasDns(name: string): boolean {
     // Outside of ASCII there are characters whose lower case is a letter of it.
     if (!/^[!-~]{1,254}$/.test(name)) return false;
-    const plain = normal(name);
+    const plain = canonicalName(name);
     if (this.#dns.has(plain)) return true;
     const dot = plain.indexOf(".");
     return dot > 0 && LABEL.test(plain.slice(0, dot)) && this.#parents.has(plain.slice(dot + 1));
@@ -110,10 +110,5 @@ function parseDns(piece: string): string {
   if (host.includes(":") || isIp(parseHost(host))) {
     throw new SyntaxError("neither a DNS name nor a URI; IP addresses can't be used here");
   }
-  return normal(piece);
-}
-
-/** A name as it is compared. */
-function normal(name: string): string {
-  return withoutDot(name.toLowerCase());
+  return canonicalName(piece);
 }

@@ -1,6 +1,6 @@
 // What every command is given, what it gives back, and what is said of one that fails.
 
-import { BindError, ConfigError, PERMISSION_HINT } from "../base/errors.ts";
+import { ConfigError, hintOf, PERMISSION_HINT } from "../base/errors.ts";
 import { complain, writeToStdout } from "../base/stdio.ts";
 import type { Environment } from "../config/variables.ts";
 
@@ -35,7 +35,7 @@ export function fail(error: unknown): number {
     return EXIT.usage;
   }
   const permission = error instanceof Deno.errors.NotCapable ? PERMISSION_HINT : undefined;
-  const hint = error instanceof BindError ? error.hint : permission;
+  const hint = hintOf(error) ?? permission;
   complain({ message: error instanceof Error ? error.message : String(error), hint });
   return EXIT.failed;
 }

@@ -1,6 +1,6 @@
 // The transports that routes want. TLS is loaded, and its files are read, only where one of them does.
 
-import { type Endpoint, formatListen, formatTargets } from "../base/address.ts";
+import { type Endpoint, formatListen, formatTarget } from "../base/address.ts";
 import type { Options } from "../config/options.ts";
 import type { CredentialFiles } from "../net/credential_files.ts";
 import {
@@ -45,5 +45,5 @@ function findTls(
 ): string | undefined {
   if (listen?.protocol === "tls") return formatListen(listen);
   const target = targets.find(({ protocol }) => protocol === "tls");
-  return target && formatTargets([target]);
+  return target && formatTarget(target);
 }

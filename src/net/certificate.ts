@@ -2,7 +2,7 @@
 // any bytes. Nothing is taken from printed forms, which can be forged. It knows nothing of trust.
 
 import { X509Certificate } from "node:crypto";
-import { withoutDot } from "../base/address.ts";
+import { canonicalName } from "../base/address.ts";
 import { formatIp, type IpUnits, parseIp, unmappedIp } from "../base/ip.ts";
 import { quote } from "../base/text.ts";
 import { REFUSALS, TlsError } from "./tls_error.ts";
@@ -234,10 +234,6 @@ function readNames(value: Der): CertificateNames {
   return names;
 }
 
-function canonicalName(name: string): string {
-  return withoutDot(name.toLowerCase());
-}
-
 function readBasicConstraints(value: Der): Partial<Extensions> {
   const constraints = value.read(SEQUENCE);
   const isCa = constraints.isNext(BOOLEAN) && constraints.readBoolean();
@@ -282,9 +278,8 @@ function readCommonName(subject: Der): string | undefined {
 
 /**
  * Whether a certificate is for a host: a DNS name, or an IP address without brackets, whose zone does not
- * count. A name is looked
- * for among DNS names alone and an address among IP addresses alone; a common name is none. A `*` stands
- * for one whole label, the first, before at least two others.
+ * count. A name is looked for among DNS names alone and an address among IP addresses alone; a common name
+ * is none. A `*` stands for one whole label, the first, before at least two others.
  */
 export function hasHost({ names }: Certificate, host: string): boolean {
   const address = parseIp(host.replace(/%.*/s, ""));

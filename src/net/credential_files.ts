@@ -72,7 +72,7 @@ export class CredentialFiles {
 
   /**
    * Looks at the files, of which somebody says that they are complete: what has changed takes effect at
-   * once, or is said to be wrong once.
+   * once, and what is wrong with it is said each time.
    */
   look(log: Log, signal: AbortSignal): Promise<void> {
     return this.#queue(() => this.#look(log, { signal, isComplete: true }));

@@ -29,7 +29,7 @@ function unprepared(): Transport {
  * @param what What wants it, for the message.
  * @throws {ConfigError} if it has not
  */
-export function requireTls(what = "tls"): void {
+export function requireTls(what: string): void {
   const [major = 0, minor = 0] = Deno.version.deno.split(".").map(Number);
   if (major > 2 || (major === 2 && minor >= 9)) return;
   const message = `${what}: TLS needs Deno 2.9 or later, and this is Deno ${Deno.version.deno}`;

@@ -4,16 +4,19 @@ import type { Route } from "../../src/config/routes.ts";
 import type { AwaitedUpstream } from "../../src/commands/progress.ts";
 import { waitForUpstreams } from "../../src/commands/wait.ts";
 import {
+  echo,
   freePort,
   programCommand,
   runProgram,
   startEcho,
   startProgram,
+  startUpstream,
   until,
   within,
 } from "../helpers/mod.ts";
-import { LINUX, needs, programPath } from "../helpers/needs.ts";
+import { LINUX, needs, programPath, TLS } from "../helpers/needs.ts";
 import { routeTo } from "../helpers/routes.ts";
+import { acceptTls, ALLOWED, everybody } from "../helpers/tls_routes.ts";
 
 const LIMITS = { timeoutMs: 20_000 };
 
@@ -29,6 +32,25 @@ Deno.test("waitForUpstreams() asks a target in each of the ways in which routes 
   assertEquals(upstreams.map(({ accepts }) => accepts), [true, true, true]);
   await until(() => upstream.clients === 3, "all three ways");
 });
+
+Deno.test(
+  "waitForUpstreams() asks a TLS target once for each name that it is to have",
+  needs(TLS, "openssl"),
+  async () => {
+    const { transports } = await everybody();
+    await using upstream = startUpstream(async (conn) => {
+      using stream = await acceptTls(conn);
+      await echo(stream);
+    });
+    const routes = [undefined, "wrong.example.com", ALLOWED].map((tlsName) => {
+      const route = routeTo(upstream.address, { settings: { tlsName } });
+      return { ...route, targets: [{ protocol: "tls" as const, ...upstream.address }] };
+    });
+    const waiting = waitForUpstreams(routes, { timeoutMs: 1500, transports });
+    const upstreams = await within(waiting, "the upstreams");
+    assertEquals(upstreams.map(({ accepts }) => accepts), [true, false, true]);
+  },
+);
 
 function patientRoute(target: { hostname: string; port: number }, connectTimeoutMs: number): Route {
   return routeTo(target, { settings: { connectTimeoutMs } });

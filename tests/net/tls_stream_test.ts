@@ -380,3 +380,38 @@ Deno.test(
     await within(waiting.client.untilAccepted(stop.signal), "the end of the trial");
   },
 );
+
+Deno.test(
+  "TlsStream.read() gives what came before a record that is wrong, also in one piece with it",
+  NEEDS,
+  async () => {
+    // A record that no key has made (RFC 8446, 5.2).
+    const wrong = Uint8Array.from([0x17, 3, 3, 0, 19, ...Array(19).fill(7)]);
+    for (const size of [5, 40_000]) {
+      let isSpoilt = false;
+      using streams = await createStreamsThrough((tcp) => ({
+        localAddr: tcp.localAddr,
+        remoteAddr: tcp.remoteAddr,
+        read: (buffer) => tcp.read(buffer),
+        closeWrite: () => tcp.closeWrite(),
+        [Symbol.dispose]: () => tcp[Symbol.dispose](),
+        async write(data): Promise<number> {
+          const bytes = isSpoilt ? Uint8Array.from([...data, ...wrong]) : data;
+          for (let rest = bytes; rest.length > 0;) rest = rest.subarray(await tcp.write(rest));
+          return data.length;
+        },
+      }));
+      const { client, server } = streams;
+      isSpoilt = true;
+      assertEquals(await client.write(new Uint8Array(size)), size);
+      isSpoilt = false;
+      const buffer = new Uint8Array(64 * KB);
+      for (let count = 0; count < size;) {
+        const more = await within(server.read(buffer), "what was right");
+        assert(more !== null, `the end after ${count} of ${size} bytes`);
+        count += more;
+      }
+      await assertRejects(() => within(server.read(buffer), "what was wrong"), TlsError);
+    }
+  },
+);

@@ -620,7 +620,7 @@ Deno.test("the program gives a PROXY header and a handshake one limit", NEEDS, a
 });
 
 Deno.test("the program cuts nobody off when it stops during handshakes", NEEDS, async () => {
-  const args = ["--handshake-timeout", "60s", "--drain-timeout", "1s"];
+  const args = ["--handshake-timeout", "60s", "--drain-timeout", "60s"];
   await using scene = await startScene({ args });
   const { address, program, ca } = scene;
   using silent = await Deno.connect(address);
