@@ -122,10 +122,10 @@ function wantedTwice(claims: readonly Claim[]): Problem {
   const wanted = claims.map(({ source, text }) => `${source} (${text})`).join(", ");
   const variables = claims.filter(({ alias }) => alias !== undefined);
   const message = `port ${port}: one address is wanted more than once: ${wanted}`;
-  const twin = variables.find(({ alias, listen }) =>
-    listen.protocol === "tcp" &&
-    variables.some((other) => other.alias === alias && other.listen.protocol === "tls")
+  const byTls = new Set(
+    variables.filter(({ listen }) => listen.protocol === "tls").map(({ alias }) => alias),
   );
+  const twin = variables.find(({ alias, listen }) => listen.protocol === "tcp" && byTls.has(alias));
   if (twin !== undefined) return { message, hint: serviceLinkHint(twin.source) };
   return {
     message,
