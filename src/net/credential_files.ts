@@ -2,6 +2,7 @@
 // new set takes the place of the old one as a whole, or not at all. It doesn't know what they are for.
 
 import { ConfigError } from "../base/errors.ts";
+import { readSmallFile } from "../base/files.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/time.ts";
 import {
@@ -9,7 +10,6 @@ import {
   type Credentials,
   type CredentialSources,
   loadCredentials,
-  readSmallFile,
 } from "./credentials.ts";
 
 /** How often the files are looked at, in milliseconds: with the time to settle, ten seconds. */

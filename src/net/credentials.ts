@@ -3,7 +3,8 @@
 // It knows nothing of sockets, and not when to read again.
 
 import { createPrivateKey, type KeyObject } from "node:crypto";
-import { ConfigError, errorCode, type Problem } from "../base/errors.ts";
+import { ConfigError, type Problem } from "../base/errors.ts";
+import { explainFile, readSmallFile } from "../base/files.ts";
 import { plain } from "../base/text.ts";
 import type { Options } from "../config/options.ts";
 import { type PemSource, quotePath } from "../config/pem.ts";
@@ -53,7 +54,7 @@ export interface LoadCredentialsOptions {
   readonly nowMs?: number;
 }
 
-/** Maximum size of what an option names. */
+/** Maximum length of what an option names, from wherever it comes. */
 const MAX_BYTES = 1024 * 1024;
 
 const KEY_LABEL = /PRIVATE KEY$/;
@@ -96,21 +97,6 @@ export async function loadCredentials(
   };
 }
 
-/**
- * The text of a file.
- *
- * @throws {RangeError} if it is larger than anything that is meant here, or no file
- * @throws what the system says of one that can't be read
- */
-export async function readSmallFile(path: string): Promise<string> {
-  const { isDirectory, isFile, size } = await Deno.stat(path);
-  if (isDirectory) throw new RangeError("it is a directory");
-  // A pipe could be read only once, and some devices never end.
-  if (!isFile) throw new RangeError("it is not a regular file");
-  if (size > MAX_BYTES) throw new RangeError("it is larger than 1 MiB");
-  return await Deno.readTextFile(path);
-}
-
 /** All that was found in one go, good and bad. */
 class Findings {
   readonly problems: Problem[] = [];
@@ -140,7 +126,7 @@ class Findings {
     try {
       text = "pem" in source ? source.pem : await read(source.path);
     } catch (error) {
-      const { reason, hint } = explain(error, "path" in source ? source.path : "");
+      const { reason, hint } = explainFile(error, "path" in source ? source.path : "");
       return this.#problem(source, reason, hint);
     }
     if (text.trim() === "") return this.#problem(source, "it is empty");
@@ -307,30 +293,6 @@ class Findings {
 /** The option as it is written, and the path where it may be shown. */
 function nameOf(source: PemSource): string {
   return "path" in source ? `${source.option} ${quotePath(source.path)}` : source.option;
-}
-
-function explain(
-  error: unknown,
-  path: string,
-): { readonly reason: string; readonly hint?: string } {
-  if (error instanceof Deno.errors.NotFound) return { reason: "no such file" };
-  if (error instanceof Deno.errors.NotCapable) {
-    // Deno keeps these for programs that may do everything.
-    const isSpecial = /^\/(?:dev|proc|sys)\//.test(path);
-    const hint = isSpecial
-      ? "nothing below /dev, /proc and /sys can be used: write it to a file elsewhere"
-      : "run with -P, or --allow-read=/";
-    return { reason: "Deno does not allow to read it", hint };
-  }
-  if (error instanceof Deno.errors.PermissionDenied) {
-    const hint =
-      "the user that the ambassador runs as has to be able to read it (65532 in its images)";
-    return { reason: "permission denied", hint };
-  }
-  if (error instanceof RangeError) return { reason: error.message };
-  // Not the message: Deno puts the path into it.
-  const code = errorCode(error);
-  return { reason: code === undefined ? "it can't be read" : `it can't be read (${code})` };
 }
 
 /** Which of several. */
