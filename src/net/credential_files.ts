@@ -2,9 +2,8 @@
 // new set takes the place of the old one as a whole, or not at all. It doesn't know what they are for.
 
 import { ConfigError } from "../base/errors.ts";
-import { readSmallFile } from "../base/files.ts";
 import type { Log } from "../base/log.ts";
-import { pause } from "../base/time.ts";
+import { type FileTexts, readFiles, WatchedFiles } from "../base/watched_files.ts";
 import {
   type CertificateInUse,
   type Credentials,
@@ -16,31 +15,32 @@ import {
 const LOOK_EVERY_MS = 9000;
 /** How long files must stay the same until they count as written to their end, in milliseconds. */
 const SETTLE_MS = 1000;
-/** How often to wait for that before it is left to the next look. */
-const MAX_SETTLES = 8;
-
-/** The text of each file, or what keeps it from being read. */
-type Texts = ReadonlyMap<string, string | Error>;
 
 /** The set in use. */
 export class CredentialFiles {
   /** What holds now. */
   current: Credentials;
+  /** Whether there is anything to look at: PEM may also stand in variables. */
+  readonly hasFiles: boolean;
   readonly #sources: CredentialSources;
-  readonly #paths: readonly string[];
-  #texts: Texts;
-  /** Why what the files hold is not in use, if it is not. */
-  #flaw: ConfigError | undefined;
-  /** The look that began last. */
-  #looking = Promise.resolve();
-  /** The look that begins when that one has ended. */
-  #next: Promise<void> | undefined;
+  readonly #files: WatchedFiles;
+  #log: Log | undefined;
 
-  private constructor(sources: CredentialSources, texts: Texts, current: Credentials) {
+  private constructor(sources: CredentialSources, texts: FileTexts, current: Credentials) {
     this.#sources = sources;
-    this.#paths = [...texts.keys()];
-    this.#texts = texts;
     this.current = current;
+    this.hasFiles = texts.size > 0;
+    this.#files = new WatchedFiles(texts, {
+      everyMs: LOOK_EVERY_MS,
+      // Half a chain is a chain too.
+      settleMs: SETTLE_MS,
+      take: (texts, changed) => this.#take(texts, changed),
+      complain: ({ message }) => {
+        const hint = "those from before stay in use";
+        this.#log?.error("certificate_changed", { error: message, hint });
+      },
+      mended: (paths) => this.#say(paths),
+    });
   }
 
   /**
@@ -52,22 +52,14 @@ export class CredentialFiles {
     const { tlsCert, tlsKey, tlsCa, tlsClientCa } = sources;
     const named = [tlsCert, tlsKey, tlsCa, tlsClientCa];
     const paths = named.flatMap((source) => source && "path" in source ? source.path : []);
-    const texts = await readAll([...new Set(paths)]);
+    const texts = await readFiles([...new Set(paths)]);
     return new CredentialFiles(sources, texts, await load(sources, texts));
   }
 
-  /** Whether there is anything to look at: PEM may also stand in variables. */
-  get hasFiles(): boolean {
-    return this.#paths.length > 0;
-  }
-
   /** Looks at the files within every ten seconds until the signal aborts. */
-  async watch(log: Log, signal: AbortSignal): Promise<void> {
-    for (;;) {
-      await pause(LOOK_EVERY_MS, signal);
-      if (signal.aborted) return;
-      await this.#queue(() => this.#look(log, { signal, isComplete: false }));
-    }
+  watch(log: Log, signal: AbortSignal): Promise<void> {
+    this.#log = log;
+    return this.#files.watch(signal);
   }
 
   /**
@@ -75,17 +67,8 @@ export class CredentialFiles {
    * once, and what is wrong with it is said each time.
    */
   look(log: Log, signal: AbortSignal): Promise<void> {
-    return this.#queue(() => this.#look(log, { signal, isComplete: true }));
-  }
-
-  /** One at a time; one that is under way may have read before the latest change. */
-  #queue(look: () => Promise<void>): Promise<void> {
-    if (this.#next !== undefined) return this.#next;
-    this.#next = this.#looking.then(() => {
-      this.#next = undefined;
-      return look();
-    });
-    return this.#looking = this.#next;
+    this.#log = log;
+    return this.#files.look(signal);
   }
 
   /** This ambassador's own certificate, if it has one. */
@@ -94,72 +77,26 @@ export class CredentialFiles {
     return this.current.certificates.find(({ option }) => option === tlsCert?.option);
   }
 
-  /** Unless they are said to be complete, files must have settled: half a chain is a chain too. */
-  async #look(
-    log: Log,
-    { signal, isComplete }: { readonly signal: AbortSignal; readonly isComplete: boolean },
-  ): Promise<void> {
-    let texts: Texts | undefined = await readAll(this.#paths);
-    if (differing(texts, this.#texts).length === 0) {
-      // Whoever says that they are complete takes silence for a yes.
-      if (isComplete) this.#complain(log);
-      return;
-    }
-    let next = isComplete ? await loadOrError(this.#sources, texts) : undefined;
-    if (next === undefined || next instanceof ConfigError) {
-      texts = await this.#settled(texts, signal);
-      if (texts === undefined) return;
-      next = await loadOrError(this.#sources, texts);
-    }
-    const files = differing(texts, this.#texts);
-    if (files.length === 0) return;
-    this.#texts = texts;
-    this.#flaw = next instanceof ConfigError ? next : undefined;
-    this.#complain(log);
-    if (next instanceof ConfigError) return;
+  async #take(texts: FileTexts, changed: readonly string[]): Promise<ConfigError | undefined> {
+    const next = await loadOrError(this.#sources, texts);
+    if (next instanceof ConfigError) return next;
     this.current = next;
-    log.info("certificate_changed", {
+    this.#say(changed);
+  }
+
+  /** Says what is in use now, and what is wrong with that. */
+  #say(changed: readonly string[]): void {
+    this.#log?.info("certificate_changed", {
       subject: this.own?.subject,
       expires: this.own && new Date(this.own.notAfterMs).toISOString(),
-      files: files.join(","),
+      files: changed.join(","),
     });
-    for (const reason of next.warnings) log.error("warning", { reason });
+    for (const reason of this.current.warnings) this.#log?.error("warning", { reason });
   }
-
-  #complain(log: Log): void {
-    if (this.#flaw === undefined) return;
-    const hint = "those from before stay in use";
-    log.error("certificate_changed", { error: this.#flaw.message, hint });
-  }
-
-  /** What the files hold once that has not changed for a while; undefined if it goes on changing. */
-  async #settled(texts: Texts, signal: AbortSignal): Promise<Texts | undefined> {
-    for (let times = 0; times < MAX_SETTLES; times++) {
-      await pause(SETTLE_MS, signal);
-      if (signal.aborted) return undefined;
-      const again = await readAll(this.#paths);
-      if (differing(texts, again).length === 0) return again;
-      texts = again;
-    }
-    return undefined;
-  }
-}
-
-/** The files that are not the same in both. */
-function differing(one: Texts, other: Texts): string[] {
-  return [...one.keys()].filter((path) => String(one.get(path)) !== String(other.get(path)));
-}
-
-async function readAll(paths: readonly string[]): Promise<Texts> {
-  const read = (path: string): Promise<string | Error> =>
-    readSmallFile(path).catch((error) => error);
-  return new Map(
-    await Promise.all(paths.map(async (path) => [path, await read(path)] as const)),
-  );
 }
 
 /** From what was read, so that all of it is of one moment. */
-function load(sources: CredentialSources, texts: Texts): Promise<Credentials> {
+function load(sources: CredentialSources, texts: FileTexts): Promise<Credentials> {
   const read = (path: string): Promise<string> => {
     const text = texts.get(path);
     return typeof text === "string" ? Promise.resolve(text) : Promise.reject(text);
@@ -169,7 +106,7 @@ function load(sources: CredentialSources, texts: Texts): Promise<Credentials> {
 
 async function loadOrError(
   sources: CredentialSources,
-  texts: Texts,
+  texts: FileTexts,
 ): Promise<Credentials | ConfigError> {
   try {
     return await load(sources, texts);
