@@ -10,6 +10,7 @@ export const REASONS = [
   "idle_timeout",
   "half_close_timeout",
   "drain_timeout",
+  "rewire_timeout",
   "connect_failed",
   "not_allowed",
   "bad_proxy_header",

@@ -1,7 +1,7 @@
 // What the status page, `/readyz` and the metrics are made from: one look at the forwarder. It knows
 // nothing of HTTP, and is plain data: whoever renders it may take its time.
 
-import type { Counts } from "./counts.ts";
+import type { ConnectError, Counts } from "./counts.ts";
 import type { Ignored, Route } from "../config/routes.ts";
 import type { CertificateInUse } from "../net/credentials.ts";
 
@@ -25,6 +25,20 @@ export interface RouteReport {
   readonly targets: readonly TargetReport[];
   /** Its numbers. */
   readonly counts: Counts;
+  /** Whether it is gone from the routes, and some of its connections are still open. */
+  readonly isLeaving: boolean;
+}
+
+/** When and from where the present routes came. */
+export interface WiringReport {
+  /** The path of `--routes`. */
+  readonly file: string | undefined;
+  /** When they took effect, in milliseconds since the epoch: at the start, or at the last change. */
+  readonly since: number;
+  /** Changes of the file that were made, and that could not be. */
+  readonly rewires: { readonly ok: number; readonly failed: number };
+  /** Why what the file holds now is not in force, every problem on a line; undefined when it is. */
+  readonly flaw: ConnectError | undefined;
 }
 
 /** The forwarder at one moment. */
@@ -35,8 +49,10 @@ export interface Report {
   readonly startedAt: number;
   /** Whether clients are welcome: all listeners are bound and no stop signal has come. */
   readonly ready: boolean;
-  /** Every route, in the order in which `check` prints them. */
+  /** Every route, in the order in which `check` prints them, and those that are leaving. */
   readonly routes: readonly RouteReport[];
+  /** When and from where they came. */
+  readonly wiring: WiringReport;
   /** This ambassador's own certificate, if it has one. */
   readonly certificate: CertificateInUse | undefined;
   /** Variables that look like a route and are not forwarded. */
