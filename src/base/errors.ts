@@ -42,7 +42,7 @@ export class BindError extends Error {
 
 /** The way out where Deno was not given what the program needs. */
 export const PERMISSION_HINT =
-  "run with -P, or --allow-net --allow-env --allow-read=/ (the last for TLS alone)";
+  "run with -P, or --allow-net --allow-env --allow-read=/ (the last for files alone)";
 
 /** The system's name for an error (`ECONNREFUSED`); a name that can't be resolved has none. */
 export function errorCode(error: unknown): string | undefined {

@@ -1,27 +1,33 @@
 // The command line and the environment become one typed command, or every problem with them at once.
 // Pure: it prints nothing and opens nothing.
 
-import { parseArgs } from "@std/cli/parse-args";
 import { ConfigError, type Problem, reasonOf } from "../base/errors.ts";
-import { looksLikeKey, nearest, plain, quoteInput, some } from "../base/text.ts";
-import { isRoute, readArguments } from "./arguments.ts";
-import { FLAGS_NOT_YET, NOT_YET, OPTIONS_NOT_YET } from "./not_yet.ts";
+import { plain, some } from "../base/text.ts";
+import { readArguments } from "./arguments.ts";
+import { type Line, parseLine, textsOf } from "./line.ts";
 import {
   type CommandName,
-  COMMANDS,
   OPTIONS,
   type Options,
   type OptionSpec,
   quoteValue,
-  SPECS,
   variableOf,
 } from "./options.ts";
 import { findUnknown, UNREADABLE, type Warning, warningOf } from "./own_variables.ts";
-import { type Ignored, mergeRoutes, type Route, routeName } from "./routes.ts";
+import { formatPath } from "./path.ts";
+import {
+  formatRoute,
+  type Ignored,
+  mergeRoutes,
+  type Route,
+  routeName,
+  type RoutesByText,
+} from "./routes.ts";
+import { type FileVariables, readRoutesLines, type RoutesFile } from "./routes_file.ts";
 import { settingsOf } from "./settings.ts";
 import type { Targets } from "./targets.ts";
 import { checkTls, findTlsWarnings, type Given, type TlsUse } from "./tls_rules.ts";
-import { aliasOf, type Environment, readVariables } from "./variables.ts";
+import { aliasOf, type Environment, type FoundVariables, readVariables } from "./variables.ts";
 
 /** What the program was asked to do. */
 export interface Command {
@@ -37,23 +43,47 @@ export interface Command {
   readonly ignored: readonly Ignored[];
   /** Settings that have no effect. */
   readonly warnings: readonly Warning[];
+  /**
+   * The same with another content of the file of routes, or with why it can't be read. Routes that are
+   * the same as the last time are the same objects.
+   *
+   * @throws {ConfigError} with every problem
+   */
+  readonly again: (file: RoutesFile | Problem) => Command;
 }
 
-/**
- * Parses the command line and the environment.
- *
- * @returns what to do; only `check` may have no route
- * @throws {ConfigError} with every problem of both, and then the settings that have no effect
- */
-export function parseCommand(args: readonly string[], environment: Environment): Command {
+/** What was asked, before any route is read. */
+export interface Asked {
+  /** `forward` where no command is named. */
+  readonly name: Command["name"];
+  /** Every option; one that is wrong has its default. */
+  readonly options: Options;
+  /** The command line. */
+  readonly line: Line;
+  /** The variables. */
+  readonly environment: Environment;
+  /** The options that were given, by their names. */
+  readonly given: ReadonlyMap<string, Given>;
+  /** What is wrong with the options. */
+  readonly problems: readonly Problem[];
+  /** Options and variables that have no effect. */
+  readonly warnings: readonly Warning[];
+  /** What the last reading of the routes has found: the next one takes from it what is the same. */
+  readonly last: { variables?: FoundVariables; routes?: RoutesByText };
+}
+
+/** Reads the command and the options. What is wrong with them is kept for {@linkcode readCommand}. */
+export function ask(args: readonly string[], environment: Environment): Asked {
   const line = parseLine(args);
-  const nothing = { routes: [], bare: [], ignored: [], warnings: [] };
+  const problems: Problem[] = [];
   if (line.shown !== undefined) {
-    return { ...nothing, name: line.shown, options: readOptions(line, {}, []).options };
+    const { options, given } = readOptions({ ...line, values: {} }, {}, []);
+    const name = line.shown;
+    return { name, options, line, environment, given, problems, warnings: [], last: {} };
   }
   const { name } = line;
-  const problems: Problem[] = [];
   const { options, given } = readOptions(line, environment, problems);
+  const asked = { name, options, line, environment, given, problems, last: {} };
   if (name === "healthcheck") {
     // A container must not be restarted for anything that its health check has no use for.
     const faults = line.faults.map((fault): Warning => ({
@@ -62,162 +92,121 @@ export function parseCommand(args: readonly string[], environment: Environment):
       setting: name,
       reason: fault.message,
     }));
-    const warnings = [...faults, ...findUnknown(environment, [])];
-    if (problems.length > 0) throw new ConfigError([...problems, ...warnings]);
-    return { ...nothing, name, options, warnings };
+    return { ...asked, warnings: [...faults, ...findUnknown(environment, [])] };
   }
   problems.unshift(...line.faults);
-  const warnings = [...findUnknown(environment, problems)];
-  const listens = name !== "wait";
-  const reading = { ...options, settings: settingsOf(options), listens, problems };
-  const isReplaced = line.routes.length > 0;
+  return { ...asked, warnings: findUnknown(environment, problems) };
+}
+
+/**
+ * Reads the routes.
+ *
+ * @param file What the file of `--routes` holds, or why it can't be read.
+ * @returns what to do; only `check`, and where there is a file `forward`, may have no route
+ * @throws {ConfigError} with every problem of all, and then the settings that have no effect
+ */
+export function readCommand(asked: Asked, file?: RoutesFile | Problem): Command {
+  const { name, options, line, environment, given, last } = asked;
+  const again: Command["again"] = (other) => readCommand(asked, other);
+  const problems = [...asked.problems];
+  const warnings = [...asked.warnings];
+  if (name === "help" || name === "version" || name === "healthcheck") {
+    if (problems.length > 0) throw new ConfigError([...problems, ...warnings]);
+    return { name, options, routes: [], bare: [], ignored: [], warnings, again };
+  }
   const before = problems.length;
-  const variables = readVariables(environment, { ...reading, isReplaced });
-  const isEmpty = !isReplaced && variables.candidates.length === 0 && problems.length === before;
+  const listens = name !== "wait";
+  const isReplaced = line.routes.length > 0;
+  const { source: setting } = given.get("routes") ?? { source: "--routes" };
+  if (isReplaced && options.routes !== undefined) problems.push(besideArguments(setting));
+  const lines = readFile(file, problems);
+  const reading = { ...options, settings: settingsOf(options), listens, problems };
+  const variables = readVariables(environment, {
+    ...reading,
+    isReplaced,
+    file: isReplaced ? undefined : lines,
+    before: last.variables,
+  });
   const { holdsKey } = line;
   const { candidates, bare } = readArguments(line.routes, { ...reading, holdsKey });
   const isRead = problems.length === before;
-  if (!isReplaced) warnings.push(...missingAliases(environment, options));
+  if (!isReplaced && (isRead || file === undefined)) {
+    warnings.push(...missingAliases([environment, lines?.variables], options));
+  }
   const routes = mergeRoutes(isReplaced ? candidates : variables.candidates, {
     status: options.status && listens ? { protocol: "tcp", ...options.status } : undefined,
     problems,
+    placeOf: lines?.placeOf,
+    before: last.routes,
   });
-  // A route that can't be read may be the one that an option is for.
-  if (isRead && routes.length + bare.length > 0) {
-    problems.push(...checkTls({ routes, bare, listens, options, given }));
-  }
   const { ignored } = variables;
-  // On its own this does not stop `check`: it still has to print what is ignored, and why.
-  if (isEmpty && (name !== "check" || problems.length > 0)) {
-    problems.push(noRoute({ ignored, options }));
+  const isEmpty = routes.length + bare.length === 0;
+  // A route that can't be read may be the one that an option is for.
+  if (isRead && (!isEmpty || lines !== undefined)) {
+    for (const fault of checkTls({ routes, bare, listens, options, given })) {
+      // Where routes come and go, one may come that makes use of it.
+      if ("event" in fault && lines !== undefined) warnings.push(fault);
+      else problems.push({ message: fault.message, hint: fault.hint });
+    }
+  }
+  if (isEmpty && isRead) {
+    const nothing = noRoute({ ignored, options });
+    if (lines !== undefined && listens) {
+      warnings.push({ ...nothing, event: "warning", setting, reason: nothing.message });
+    } else if (name !== "check" || problems.length > 0) {
+      // On its own this does not stop `check`: it still has to print what is ignored, and why.
+      problems.push(nothing);
+    }
   }
   // A setting without effect, such as a misspelt one, may be the cause of the rest.
   if (problems.length > 0) throw new ConfigError([...problems, ...warnings]);
   if (listens) {
     warnings.push(...findTrusting(routes), ...findTlsWarnings({ routes, options, given }));
   }
-  return { name, options, routes, bare, ignored, warnings };
-}
-
-/** The command line, taken apart but not yet understood. */
-interface Line {
-  readonly name: CommandName;
-  /** What is only to be shown, whatever else is there. */
-  readonly shown: "help" | "version" | undefined;
-  /** `LISTEN=TARGET` arguments, and of `wait` bare targets. */
-  readonly routes: readonly string[];
-  /** The texts of each option, by its name. */
-  readonly values: Readonly<Record<string, unknown>>;
-  /** Whether a word looks like a key. A shell may have cut it, and some words of it may be short. */
-  readonly holdsKey: boolean;
-  /** What is wrong with it: problems, or no more than warnings where the command has no use for it. */
-  readonly faults: readonly Problem[];
-}
-
-const FLAGS = ["help", "version"] as const;
-const VALUED = [...SPECS.map(({ name }) => name), ...OPTIONS_NOT_YET];
-/** What each option means that may stand without a value. */
-const ALONE = new Map(SPECS.map(({ name, kind }) => [name, kind.alone]));
-const KNOWN: readonly string[] = [...VALUED, ...FLAGS, ...FLAGS_NOT_YET];
-
-function parseLine(args: readonly string[]): Line {
-  const faults: Problem[] = [];
-  const holdsKey = args.some(looksLikeKey);
-  const values: Line["values"] = parseArgs(readable(args, { faults, holdsKey }), {
-    boolean: [...FLAGS, ...FLAGS_NOT_YET],
-    string: ["_", ...VALUED],
-    collect: VALUED,
-    alias: { h: "help", V: "version" },
-  });
-  const words = textsOf(values, "_");
-  const commands = words.filter(isCommand);
-  const [name = "forward"] = commands;
-  if (commands.length > 1) {
-    faults.push({ message: `${commands.join(" and ")}: one command at a time` });
+  if (file !== undefined && "mayEverybodyWrite" in file && file.mayEverybodyWrite) {
+    const shown = formatPath(file.path);
+    const reason = `everybody may write ${shown}: whoever does decides where clients are sent`;
+    warnings.push({ event: "warning", setting, reason, message: `${setting}: ${reason}` });
   }
-  const routes: string[] = [];
-  for (const word of words.filter((word) => !isCommand(word))) {
-    // What listens nowhere needs no more than the address that it connects to.
-    if (isRoute(word) || (name === "wait" && word.includes(":"))) routes.push(word);
-    else faults.push(unknownWord(word, holdsKey));
-  }
-  for (const option of [...OPTIONS_NOT_YET, ...FLAGS_NOT_YET]) {
-    if (textsOf(values, option).some((text) => text !== "false")) {
-      faults.push({ message: `--${option}: ${NOT_YET}` });
-    }
-  }
-  for (const { name: option, commands } of SPECS) {
-    if (commands === undefined || commands.includes(name)) continue;
-    if (textsOf(values, option).length === 0) continue;
-    faults.push({ message: `--${option}: only for ${commands.join(" and ")}` });
-  }
-  if (name === "healthcheck" && routes.length > 0) {
-    faults.push({ message: "healthcheck: takes no routes" });
-  }
-  const shown = FLAGS.find((flag) => values[flag] === true);
-  return { name, shown, routes, values, faults, holdsKey };
-}
-
-/** The texts of an option, or of `_`, in their order. */
-function textsOf(values: Line["values"], name: string): readonly string[] {
-  return [values[name] ?? []].flat().map(String);
+  last.variables = variables.found;
+  last.routes = new Map(routes.map((route) => [formatRoute(route), route]));
+  return { name, options, routes, bare, ignored, warnings, again };
 }
 
 /**
- * What `parseArgs` can read without a guess. It leaves unknown options out: the next word may be their
- * value or not. It joins an option to a value that would not be taken for one, `--drain-timeout -5s` or
- * `--only ""`, so that what is wrong with it is said of the option and not of three other things. One
- * that needs no value is given the one that it stands for.
+ * The command line, the environment and the file of routes at once.
+ *
+ * @throws {ConfigError} with every problem of all, and then the settings that have no effect
  */
-function readable(
+export function parseCommand(
   args: readonly string[],
-  { faults, holdsKey }: Pick<Line, "holdsKey"> & { readonly faults: Problem[] },
-): string[] {
-  const result: string[] = [];
-  const end = args.includes("--") ? args.indexOf("--") : args.length;
-  for (let index = 0; index < end; index++) {
-    const argument = args[index] ?? "";
-    const name = /^--([^=]*)/.exec(argument)?.[1] ?? "";
-    const isOption = argument.length > 1 && argument.startsWith("-") && !/^-[hV]$/.test(argument);
-    const isBare = VALUED.includes(name) && !argument.includes("=");
-    const alone = ALONE.get(name);
-    if (isBare && alone !== undefined) {
-      result.push(`${argument}=${alone}`);
-    } else if (isBare && /^(?:-\d|-----|$)/.test(args[index + 1] ?? "x")) {
-      result.push(`${argument}=${args[++index]}`);
-    } else if (isOption && !KNOWN.includes(name)) {
-      faults.push(unknownOption(argument, holdsKey));
-      // The next word is probably its value, which may be a secret: it is not read as anything else.
-      const next = args[index + 1] ?? "-";
-      if (!argument.includes("=") && !/^-|=/.test(next) && !isCommand(next)) index++;
-    } else {
-      result.push(argument);
-    }
-  }
-  return [...result, ...args.slice(end)];
+  environment: Environment,
+  file?: RoutesFile | Problem,
+): Command {
+  return readCommand(ask(args, environment), file);
 }
 
-function unknownOption(argument: string, holdsKey: boolean): Problem {
-  // The value may hold a secret. Without a name that ends, any part of it may.
-  const short = /^-[^-][^=]/.test(argument) ? `${argument.slice(0, 2)}…` : argument;
-  const name = /^--?[^=:@]*(?==|$)/.exec(short)?.[0] ?? short;
-  const near = looksLikeKey(argument) ? undefined : nearest(name.replace(/^-+/, ""), KNOWN);
+/** The lines of the file, if there is one that can be read. */
+function readFile(
+  file: RoutesFile | Problem | undefined,
+  problems: Problem[],
+): FileVariables | undefined {
+  if (file === undefined) return undefined;
+  if ("text" in file) return readRoutesLines(file, problems);
+  problems.push(file);
+  return undefined;
+}
+
+/** Says that routes stand in two places of which one would replace the other. */
+function besideArguments(source: string): Problem {
+  const isVariable = !source.startsWith("--");
   return {
-    message: `${quoteInput(name, holdsKey)}: no such option`,
-    hint: near ? `did you mean --${near}?` : "ambassador --help lists the options",
-  };
-}
-
-function isCommand(word: string): word is typeof COMMANDS[number] {
-  return COMMANDS.some((command) => command === word);
-}
-
-function unknownWord(word: string, holdsKey: boolean): Problem {
-  const near = holdsKey ? undefined : nearest(word, COMMANDS);
-  const example = "a route is written LISTEN=TARGET, for example 6379=redis:6379";
-  return {
-    message: `${quoteInput(word, holdsKey)}: neither a command nor a route`,
-    hint: near ? `did you mean ${near}?` : example,
+    message: `${source}: route arguments stand beside it, which would replace what it reads`,
+    hint:
+      (isVariable
+        ? `set ${source} to an empty value for this command, `
+        : "leave one of the two out, ") +
+      "or write the route into the file: ALIAS_PORT_6379_TCP=tcp://HOST:PORT",
   };
 }
 
@@ -270,18 +259,22 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
 
 /** Says that there is nothing to forward, what was looked for, and what was found instead. */
 export function noRoute({ ignored, options }: Pick<Command, "ignored" | "options">): Problem {
-  const { only } = options;
+  const { only, routes: file } = options;
   const looked = only === undefined
     ? "<ALIAS>_PORT_<port>_TCP (or _TLS)"
     : some([...only].map((alias) => `${plain(alias)}_PORT_<port>_TCP`), " or ") + " (or _TLS)";
   const left = some(ignored.map(({ variable, reason }) => `${plain(variable)}, ${reason}`), "; ");
+  const where = file === undefined ? "" : `, and no line of ${formatPath(file.path)},`;
   const found = ignored.length === 0
     ? `is named ${looked}`
     : `named ${looked} is left (${ignored.length} ignored: ${left})`;
+  const example = "for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379";
   return {
-    message: `nothing to forward: no variable ${found}`,
-    hint: "set one, for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379, or give a route as an " +
-      "argument, 6379=192.0.2.10:6379; Docker 29 and later set no link variables on their own",
+    message: `nothing to forward: no variable${where} ${found}`,
+    hint: file === undefined
+      ? `set one, ${example}, or give a route as an argument, 6379=192.0.2.10:6379; ` +
+        "Docker 29 and later set no link variables on their own"
+      : `write one into the file, ${example}`,
   };
 }
 
@@ -295,8 +288,13 @@ function findTrusting(routes: readonly Route[]): Warning[] {
   return [{ event: "warning", setting, reason, message: `${setting}: ${reason}` }];
 }
 
-function missingAliases(environment: Environment, { only, ignore }: Options): Warning[] {
-  const aliases = new Set(Object.keys(environment).map(aliasOf));
+function missingAliases(
+  [environment, lines]: readonly [Environment, FileVariables["variables"] | undefined],
+  { only, ignore }: Options,
+): Warning[] {
+  if (only === undefined && ignore === undefined) return [];
+  const names = [...Object.keys(environment), ...lines?.keys() ?? []];
+  const aliases = new Set(names.map(aliasOf));
   return Object.entries({ only, ignore }).flatMap(([name, wanted]) =>
     [...wanted ?? []].filter((alias) => !aliases.has(alias)).map((alias) =>
       warningOf(`--${name}`, `no variable has the alias ${plain(alias)}`)

@@ -6,12 +6,7 @@
 export const NOT_YET = "not supported yet";
 
 /** Options with a value, and settings of the same names. */
-export const OPTIONS_NOT_YET: readonly string[] = [
-  "routes",
-  "rewire-timeout",
-  "udp-timeout",
-  "max-sessions",
-];
+export const OPTIONS_NOT_YET: readonly string[] = ["udp-timeout", "max-sessions"];
 
 /** Options without a value. */
 export const FLAGS_NOT_YET: readonly string[] = ["probe"];

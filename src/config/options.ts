@@ -15,6 +15,7 @@ import { LOG_FORMATS, LOG_LEVELS } from "../base/log.ts";
 import { type NamePatterns, parseNamePatterns } from "../base/name_patterns.ts";
 import { type Networks, parseNetworks } from "../base/networks.ts";
 import { looksLikeKey, quoteInput } from "../base/text.ts";
+import { isPath, parsePath } from "./path.ts";
 import { formatPem, parsePem, type PemSource, quotePath } from "./pem.ts";
 
 /** The commands that are named by a word. */
@@ -127,6 +128,12 @@ const ALIASES: Kind<ReadonlySet<string>> = {
   format: (aliases) => [...aliases].join(","),
 };
 
+const ROUTES: Kind<{ readonly path: string }> = {
+  placeholder: "FILE",
+  parse: parseRoutesPath,
+  format: ({ path }) => path,
+};
+
 /** The options in the order of the help, by the name of their value in {@linkcode Options}. */
 export const OPTIONS = {
   bind: {
@@ -141,6 +148,17 @@ export const OPTIONS = {
     kind: ALIASES,
     list: true,
     help: "leave these out (KUBERNETES is, unless --only names it)",
+  },
+  routes: {
+    name: "routes",
+    kind: ROUTES,
+    help: "read routes from this file too, and again when it changes",
+  },
+  rewireTimeoutMs: {
+    name: "rewire-timeout",
+    kind: TIME,
+    default: "0",
+    help: "how long connections to a target that is gone may go on",
   },
   connectTimeoutMs: {
     name: "connect-timeout",
@@ -342,6 +360,15 @@ export function quoteValue(
   holdsKey: boolean = looksLikeKey(text),
 ): string {
   return kind === PEM && !holdsKey ? quotePath(text) : quoteInput(text, holdsKey);
+}
+
+function parseRoutesPath(text: string): { readonly path: string } {
+  // The path is shown wherever the file is spoken of: a URL may hold a password, and worse is a key.
+  if (text.includes("://")) {
+    throw new SyntaxError("neither a URL nor a route, but a path is needed");
+  }
+  if (!isPath(text) && looksLikeKey(text)) throw new SyntaxError("not a path");
+  return { path: parsePath(text) };
 }
 
 function parseBind(text: string): string {

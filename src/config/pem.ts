@@ -2,6 +2,7 @@
 // nothing of it ever reaches a message. This reads no file, and does not know what the PEM means.
 
 import { HIDDEN, looksLikeKey, quote } from "../base/text.ts";
+import { isPath, isQuoted, parsePath } from "./path.ts";
 
 /** PEM, or the file that holds it. */
 export type PemSource =
@@ -19,13 +20,9 @@ export type PemSource =
 
 /** No path that is shown is as long as this, in characters. */
 const MAX_SHOWN_PATH = 256;
-/** Maximum length of a path in Linux, its end included (PATH_MAX), in bytes. */
-const MAX_PATH = 4096;
 
 const BEGIN = "-----BEGIN ";
 const BLOCK = /-----BEGIN [A-Z0-9 ]+-----\r?\n[^]*?\n-----END [A-Z0-9 ]+-----/;
-/** What would change a line of a shell or a terminal, and what no path can hold. */
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
 
 /**
  * Reads what `source` says: `--tls-key` a path, `AMBASSADOR_TLS_KEY` a path that begins with `/` or `.`,
@@ -48,12 +45,10 @@ export function parsePem(text: string, source = ""): PemSource {
     }
     return { option: source, pem };
   }
-  if (/^["'`]/.test(text)) throw new SyntaxError("quotation marks stand around it");
-  if (!isArgument && !isPath(text)) {
+  if (!isArgument && !isPath(text) && !isQuoted(text)) {
     throw new SyntaxError("neither PEM nor a path, which begins with / or .");
   }
-  if (text.length >= MAX_PATH || INVISIBLE.test(text)) throw new SyntaxError("not a path");
-  return { option: source, path: text };
+  return { option: source, path: parsePath(text) };
 }
 
 /** The path, or what stands for PEM: it is never shown. */
@@ -65,10 +60,6 @@ export function formatPem(source: PemSource): string {
 export function quotePath(text: string): string {
   const isShown = isPath(text) && text.length < MAX_SHOWN_PATH && !looksLikeKey(text);
   return isShown ? quote(text) : HIDDEN;
-}
-
-function isPath(text: string): boolean {
-  return /^[/.]/.test(text);
 }
 
 /** The PEM in a text, however it is written, or undefined if there is none. */

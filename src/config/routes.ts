@@ -39,38 +39,64 @@ export interface Ignored {
 export interface Candidate extends Omit<Route, "aliases"> {
   /** The variable or the argument, as it is shown. */
   readonly source: string;
+  /** The name of the variable as it stands. */
+  readonly variable?: string;
   /** Of a variable, in upper case. */
   readonly alias?: string;
 }
 
 /** Whoever wants an address, and what for, `LISTEN=TARGET`; claims that say the same are one. */
-type Claim = Pick<Candidate, "source" | "listen" | "alias"> & { readonly text: string };
+interface Claim {
+  readonly source: string;
+  /** `/etc/routes line 3: `, or nothing. */
+  readonly place: string;
+  readonly listen: Endpoint;
+  readonly alias?: string | undefined;
+  readonly text: string;
+}
+
+/** Routes by what {@linkcode formatRoute} says of each. */
+export type RoutesByText = ReadonlyMap<string, Route>;
 
 /**
  * Puts together what has one listen address, the same targets and the same settings.
  *
- * @param status Where the status page listens.
- * @param problems Takes every address that is wanted more than once.
+ * @param options `status` is where the status page listens; `problems` takes every address that is
+ *   wanted more than once; `placeOf` says in which line of a file a variable stands; of `before`, the
+ *   routes of the last time, those are given again that are the same.
  * @returns the routes, ordered by listen port and then protocol
  */
 export function mergeRoutes(
   candidates: readonly Candidate[],
-  { status, problems }: { readonly status: Endpoint | undefined; readonly problems: Problem[] },
+  { status, problems, placeOf, before }: {
+    readonly status: Endpoint | undefined;
+    readonly problems: Problem[];
+    readonly placeOf?: ((variable: string) => string) | undefined;
+    readonly before?: RoutesByText | undefined;
+  },
 ): readonly Route[] {
-  const claims: Claim[] = candidates.map((one) => ({ ...one, text: formatCandidate(one) }));
+  const claims = candidates.map((one): Claim => {
+    const { source, variable, listen, alias } = one;
+    const place = variable === undefined ? "" : placeOf?.(variable) ?? "";
+    return { source, place, listen, alias, text: formatRoute(one) };
+  });
   if (status !== undefined) {
-    claims.push({ source: "--status", listen: status, text: formatAddress(status) });
+    claims.push({ source: "--status", place: "", listen: status, text: formatAddress(status) });
   }
   for (const rivals of Map.groupBy(claims, ({ listen }) => listen.port).values()) {
-    const wanted = findOverlaps(rivals);
+    const wanted = rivals.length > 1 ? findOverlaps(rivals) : [];
     if (wanted.length > 0) problems.push(wantedTwice(wanted));
   }
-  const routes = [...Map.groupBy(candidates, formatCandidate).values()].flatMap((same) =>
-    same.slice(0, 1).map(({ listen, targets, settings }): Route => {
-      const aliases = new Set(same.flatMap(({ alias }) => alias ?? []));
-      return { aliases: [...aliases].sort(), listen, targets, settings };
-    })
-  );
+  const routes = [...Map.groupBy(candidates, formatRoute)].flatMap(([text, same]) => {
+    const aliases = [...new Set(same.flatMap(({ alias }) => alias ?? []))].sort();
+    const known = before?.get(text);
+    if (known !== undefined && isSameList(known.aliases, aliases)) return known;
+    return same.slice(0, 1).map(({ listen, targets, settings }): Route => {
+      const route = { aliases, listen, targets, settings };
+      texts.set(route, text);
+      return route;
+    });
+  });
   return routes.sort(({ listen: a }, { listen: b }) =>
     a.port - b.port || compare(a.protocol, b.protocol) || compare(a.hostname, b.hostname)
   );
@@ -92,10 +118,25 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** `[::]:6379=192.0.2.1:6379?idle-timeout=5m`, `[::]:6380/tls=…` */
-function formatCandidate({ listen, targets, settings }: Omit<Route, "aliases">): string {
+function isSameList(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((text, index) => text === b[index]);
+}
+
+/** What was formatted once. */
+const texts = new WeakMap<object, string>();
+
+/**
+ * All that a route is but its aliases, `[::]:6379=192.0.2.1:6379?idle-timeout=5m`, `[::]:6380/tls=…`:
+ * routes of the same text are the same. It is worked out once for each object.
+ */
+export function formatRoute(route: Omit<Route, "aliases">): string {
+  const known = texts.get(route);
+  if (known !== undefined) return known;
+  const { listen, targets, settings } = route;
   const own = formatSettings(settings);
-  return `${formatListen(listen)}=${formatTargets(targets)}${own === "" ? "" : `?${own}`}`;
+  const text = `${formatListen(listen)}=${formatTargets(targets)}${own === "" ? "" : `?${own}`}`;
+  texts.set(route, text);
+  return text;
 }
 
 /** Those of one port that can't listen beside another. */
@@ -119,19 +160,23 @@ function covers(wide: string, host: string): boolean {
 
 function wantedTwice(claims: readonly Claim[]): Problem {
   const port = claims[0]?.listen.port;
-  const wanted = claims.map(({ source, text }) => `${source} (${text})`).join(", ");
+  const wanted = claims.map(({ source, place, text }) => `${place}${source} (${text})`).join(", ");
   const variables = claims.filter(({ alias }) => alias !== undefined);
   const message = `port ${port}: one address is wanted more than once: ${wanted}`;
   const byTls = new Set(
     variables.filter(({ listen }) => listen.protocol === "tls").map(({ alias }) => alias),
   );
-  const twin = variables.find(({ alias, listen }) => listen.protocol === "tcp" && byTls.has(alias));
+  const twin = variables.find(({ alias, listen, place }) =>
+    listen.protocol === "tcp" && byTls.has(alias) && place === ""
+  );
   if (twin !== undefined) return { message, hint: serviceLinkHint(twin.source) };
   return {
     message,
     hint: new Set(variables.map(({ text }) => text)).size < 2
       ? "give each a port or an address of its own"
-      : "choose with --only or --ignore, or set the wrong variable to an empty value" +
+      : (variables.every(({ place }) => place !== "")
+        ? "take the wrong line out"
+        : "choose with --only or --ignore, or set the wrong variable to an empty value") +
         asOneRoute(variables),
   };
 }

@@ -84,9 +84,16 @@ export function changedSettings(settings: RouteSettings): Readonly<Record<string
   return Object.fromEntries(texts.filter(([name, text]) => text !== DEFAULT_TEXTS.get(name)));
 }
 
+/** What was formatted once: thousands of routes may share their settings. */
+const texts = new WeakMap<RouteSettings, string>();
+
 /** `idle-timeout=5m,retry=1s`: what {@linkcode parseSettings} reads back; empty for the defaults. */
 export function formatSettings(settings: RouteSettings): string {
-  return Object.entries(changedSettings(settings)).map((pair) => pair.join("=")).join(",");
+  const known = texts.get(settings);
+  if (known !== undefined) return known;
+  const text = Object.entries(changedSettings(settings)).map((pair) => pair.join("=")).join(",");
+  texts.set(settings, text);
+  return text;
 }
 
 /** The text of a value; of none, an empty one. */

@@ -37,13 +37,26 @@ const OF_LISTENERS = ["tls-client-ca", "tls-client", "tls-allow"] as const;
 /** Options that do something only where an upstream speaks TLS. */
 const OF_TARGETS = ["tls-name", "starttls"] as const;
 
-/** Everything that is wrong with the options of TLS, as the routes are. */
-export function checkTls(use: TlsUse): readonly Problem[] {
+/**
+ * Everything that is wrong with the options of TLS, as the routes are. What is merely idle, since there
+ * is no route for it, comes as the warning that it is where there may be one later.
+ */
+export function checkTls(use: TlsUse): readonly (Problem | Warning)[] {
   return [...findIdle(use), ...findUnpaired(use), ...use.listens ? checkListeners(use) : []];
 }
 
-/** What is given and does nothing. */
-function findIdle({ routes, bare, listens, given }: TlsUse): Problem[] {
+/** Says that options have no route to act on. */
+function idle(
+  sources: readonly string[],
+  { reason, hint }: { readonly reason: string; readonly hint: string },
+): Warning[] {
+  if (sources.length === 0) return [];
+  const setting = sources.join(", ");
+  return [{ event: "ignored", setting, reason, message: `${setting}: ${reason}`, hint }];
+}
+
+/** What is given and has no route that it could act on. */
+function findIdle({ routes, bare, listens, given }: TlsUse): Warning[] {
   const sourcesOf = (names: readonly string[]): string[] =>
     names.flatMap((name) => sourceOf(given, name) ?? []).filter((source) =>
       // One environment is set for all commands of a container, and `wait` may want less than it says.
@@ -58,17 +71,12 @@ function findIdle({ routes, bare, listens, given }: TlsUse): Problem[] {
     "a route listens by TLS as ALIAS_PORT_6380_TLS=… or 6380/tls=…, and connects by TLS to " +
     "tls://HOST:PORT";
   if (!isListening && !isReaching) {
-    const all = [...ofBoth, ...ofListeners, ...ofTargets];
-    return all.length === 0 ? [] : [{ message: `${all.join(", ")}: no route uses TLS`, hint }];
+    return idle([...ofBoth, ...ofListeners, ...ofTargets], { reason: "no route uses TLS", hint });
   }
-  const problems: Problem[] = [];
-  if (!isListening && ofListeners.length > 0) {
-    problems.push({ message: `${ofListeners.join(", ")}: no route listens by TLS`, hint });
-  }
-  if (!isReaching && ofTargets.length > 0) {
-    problems.push({ message: `${ofTargets.join(", ")}: no target is a tls:// one`, hint });
-  }
-  return problems;
+  return [
+    ...isListening ? [] : idle(ofListeners, { reason: "no route listens by TLS", hint }),
+    ...isReaching ? [] : idle(ofTargets, { reason: "no target is a tls:// one", hint }),
+  ];
 }
 
 /** A certificate without its key, or the reverse. */
@@ -81,10 +89,10 @@ function findUnpaired({ routes, bare, listens, given }: TlsUse): Problem[] {
   return alone === undefined ? [] : [{ message: `${alone}: --${missing} is missing`, hint }];
 }
 
-function checkListeners({ routes, options, given }: TlsUse): Problem[] {
+function checkListeners({ routes, options, given }: TlsUse): (Problem | Warning)[] {
   const listening = routes.filter(listensByTls);
   if (listening.length === 0) return [];
-  const problems: Problem[] = [];
+  const problems: (Problem | Warning)[] = [];
   if (!given.has("tls-cert") && !given.has("tls-key")) {
     problems.push({
       message: `${namesOf(listening)}: to listen by TLS --tls-cert and --tls-key are needed`,
@@ -103,8 +111,10 @@ function checkListeners({ routes, options, given }: TlsUse): Problem[] {
       });
     }
     if (clientCa !== undefined && idleCa !== undefined) {
-      const message = `${clientCa}: ${idleCa} has no effect beside it: no target is a tls:// one`;
-      problems.push({ message, hint });
+      const why = "no target is a tls:// one";
+      const message = `${clientCa}: ${idleCa} has no effect beside it: ${why}`;
+      const reason = `no effect beside ${clientCa}: ${why}`;
+      problems.push({ event: "ignored", setting: idleCa, reason, message, hint });
     }
     return problems;
   }
@@ -114,8 +124,14 @@ function checkListeners({ routes, options, given }: TlsUse): Problem[] {
     const message = `${none}: ${namesOf(choosy)}: tls-allow needs a client's certificate`;
     problems.push({ message, hint });
   }
-  for (const ca of [clientCa, idleCa]) {
-    if (ca !== undefined) problems.push({ message: `${none}: ${ca} has no effect`, hint });
+  // No route whatever makes use of this one.
+  if (clientCa !== undefined) {
+    problems.push({ message: `${none}: ${clientCa} has no effect`, hint });
+  }
+  if (idleCa !== undefined) {
+    const reason = `no effect with ${none}: no target is a tls:// one`;
+    const message = `${none}: ${idleCa} has no effect`;
+    problems.push({ event: "ignored", setting: idleCa, reason, message, hint });
   }
   return problems;
 }

@@ -8,6 +8,7 @@ import { HIDDEN, plain, prefixFinder, quoteInput } from "../base/text.ts";
 import { NOT_YET } from "./not_yet.ts";
 import type { Options, RouteSettings } from "./options.ts";
 import { type Candidate, type Ignored, serviceLinkHint } from "./routes.ts";
+import type { FileVariables } from "./routes_file.ts";
 import { parseProtocol, parseTargets } from "./targets.ts";
 
 /** The environment as an object, as `Deno.env.toObject()` gives it. */
@@ -29,56 +30,140 @@ export const REPLACED = "replaced by the route arguments";
 const ROUTE_NAME = /^(.*)_PORT_([^_]*)_(TCP|TLS|UDP|SCTP)$/is;
 const TARGET = /^(?:tcp|tls|udp):\/\//i;
 
+/** What else Docker and Kubernetes say of a link. */
+const COMPANION = /_(?:ADDR|PORT|PROTO|START|END|NAME)$|_(?:ENV|SERVICE)_/i;
+
+/** Why a line of a file is left alone that nothing else is known of. */
+const NO_ROUTE = "not a route: one is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT";
+const HINT =
+  "a route is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT, with TLS ALIAS_PORT_6380_TLS=… " +
+  "or …=tls://HOST:PORT; an empty value switches it off";
+
 /** The alias of a variable that is named like a route, in upper case; undefined for any other. */
 export function aliasOf(variable: string): string | undefined {
   return ROUTE_NAME.exec(variable)?.[1]?.toUpperCase();
 }
 
+/** What a variable is: a route, or something that is left alone. */
+export type Meaning = { readonly candidate: Candidate } | { readonly ignored: Ignored };
+
+/** What was found of a variable, and all that it depends on. */
+export interface Found {
+  /** Its value. */
+  readonly value: string;
+  /** Whether it stands in the file. */
+  readonly isInFile: boolean;
+  /** The alias in its name. */
+  readonly alias: string;
+  /** The link that it may have been copied from. */
+  readonly link: string | undefined;
+  /** What it is. */
+  readonly meaning: Meaning;
+}
+
+/** What was found the last time, by variable: what has not changed need not be read again. */
+export type FoundVariables = ReadonlyMap<string, Found>;
+
+/** Options for {@linkcode readVariables}. */
+export interface ReadVariablesOptions extends ReadOptions {
+  /** Whether arguments stand in the place of all of them. */
+  readonly isReplaced: boolean;
+  /** Variables of a file. A name in both is the file's. */
+  readonly file?: FileVariables | undefined;
+  /** What was found the last time, with the same other options: the same objects are given again. */
+  readonly before?: FoundVariables | undefined;
+}
+
 /**
- * The routes of an environment, and what looks like one, ordered by the names of the variables.
- *
- * @param options With `isReplaced`, arguments stand in the place of all of them.
+ * The routes of an environment and a file, as if all stood in the environment, and what looks like one,
+ * ordered by the names of the variables.
  */
-export function readVariables(
-  environment: Environment,
-  options: ReadOptions & { readonly isReplaced: boolean },
-): { readonly candidates: readonly Candidate[]; readonly ignored: readonly Ignored[] } {
+export function readVariables(environment: Environment, options: ReadVariablesOptions): {
+  readonly candidates: readonly Candidate[];
+  readonly ignored: readonly Ignored[];
+  readonly found: FoundVariables;
+} {
+  const { file, before } = options;
+  const lines = file?.variables ?? new Map<never, never>();
+  const added = [...lines.keys()].filter((name) => !Object.hasOwn(environment, name));
+  const names = [...Object.keys(environment), ...added].sort();
+  // A variable X_NAME says that X is a link.
+  const links = names.flatMap((name) => /^(.+)_NAME$/is.exec(name)?.[1] ?? []);
+  const findLink = prefixFinder(links.map((link) => link.toUpperCase()));
+  const found = new Map<string, Found>();
   const candidates: Candidate[] = [];
   const ignored: Ignored[] = [];
-  // A variable X_NAME says that X is a link.
-  const links = Object.keys(environment).flatMap((name) => /^(.+)_NAME$/is.exec(name)?.[1] ?? []);
-  const findLink = prefixFinder(links.map((link) => link.toUpperCase()));
-  for (const variable of Object.keys(environment).sort()) {
-    const value = environment[variable] ?? "";
-    const name = parseName(variable, value);
-    if (name === undefined) continue;
-    const { alias, port, flaw } = name;
-    const why = reasonToIgnore(name, value, { ...options, link: findLink(alias, "_ENV_") });
-    if (why !== undefined || flaw !== undefined) {
-      // A near miss is news only where the route that it misses would be one.
-      if (why !== undefined && name.isMiss) continue;
-      ignored.push({ variable, ...why ?? { reason: flaw ?? "", asked: false } });
-      continue;
+  for (const variable of names) {
+    const line = lines.get(variable);
+    const isInFile = line !== undefined;
+    const value = line?.value ?? environment[variable] ?? "";
+    let one = before?.get(variable);
+    if (
+      one?.value !== value || one.isInFile !== isInFile || one.link !== findLink(one.alias, "_ENV_")
+    ) {
+      const name = parseName(variable, value);
+      if (name === undefined) {
+        if (isInFile && !COMPANION.test(variable)) {
+          const shown = file?.show(variable) ?? `line ${line.line}`;
+          ignored.push({ variable: shown, reason: NO_ROUTE, asked: false });
+        }
+        continue;
+      }
+      const link = findLink(name.alias, "_ENV_");
+      try {
+        const meaning = readRoute({ variable, name, value }, { ...options, link, isInFile });
+        if (meaning === undefined) continue;
+        one = { value, isInFile, alias: name.alias, link, meaning };
+      } catch (error) {
+        // Only a value that begins like a target is safe to show.
+        const shown = TARGET.test(value) ? quoteInput(value) : HIDDEN;
+        const twin = variable.replace(/TLS$/i, "TCP");
+        const hasTwin = twin !== variable && environment[twin] !== undefined && !lines.has(twin);
+        options.problems.push({
+          message: `${file?.placeOf(variable) ?? ""}${plain(variable)}=${shown}: ${
+            reasonOf(error)
+          }`,
+          hint: hasTwin ? serviceLinkHint(plain(twin)) : HINT,
+        });
+        continue;
+      }
     }
-    try {
-      const { bind: hostname, settings, listens } = options;
-      const listen = { protocol: parseProtocol(name.protocol), hostname, port: parsePort(port) };
-      const targets = parseTargets(value, { listen, listens, settings, needsScheme: true });
-      candidates.push({ source: plain(variable), alias, listen, ...targets });
-    } catch (error) {
-      // Only a value that begins like a target is safe to show.
-      const shown = TARGET.test(value) ? quoteInput(value) : HIDDEN;
-      const twin = variable.replace(/TLS$/i, "TCP");
-      options.problems.push({
-        message: `${plain(variable)}=${shown}: ${reasonOf(error)}`,
-        hint: twin !== variable && environment[twin] !== undefined
-          ? serviceLinkHint(plain(twin))
-          : "a route is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT, with TLS ALIAS_PORT_6380_TLS=… " +
-            "or …=tls://HOST:PORT; an empty value switches it off",
-      });
-    }
+    found.set(variable, one);
+    if ("candidate" in one.meaning) candidates.push(one.meaning.candidate);
+    else ignored.push(one.meaning.ignored);
   }
-  return { candidates, ignored };
+  return { candidates, ignored, found };
+}
+
+/**
+ * What a variable means that is named like a route, or almost; undefined if that is no news.
+ *
+ * @throws {SyntaxError} if it is a route, and its value is none
+ * @throws {RangeError} if a number is out of range
+ */
+function readRoute(
+  { variable, name, value }: {
+    readonly variable: string;
+    readonly name: Name;
+    readonly value: string;
+  },
+  options: ReadVariablesOptions & {
+    readonly link: string | undefined;
+    readonly isInFile: boolean;
+  },
+): Meaning | undefined {
+  const { alias, port, flaw, isMiss } = name;
+  const why = reasonToIgnore(name, value, options);
+  // A near miss is news only where the route that it misses would be one. In a file it is a slip.
+  if (why !== undefined && isMiss && (!options.isInFile || value !== "")) return undefined;
+  if (flaw !== undefined && (why === undefined || isMiss)) {
+    return { ignored: { variable, reason: flaw, asked: false } };
+  }
+  if (why !== undefined) return { ignored: { variable, ...why } };
+  const { bind: hostname, settings, listens } = options;
+  const listen = { protocol: parseProtocol(name.protocol), hostname, port: parsePort(port) };
+  const targets = parseTargets(value, { listen, listens, settings, needsScheme: true });
+  return { candidate: { source: plain(variable), variable, alias, listen, ...targets } };
 }
 
 /** A variable's name, taken apart. */

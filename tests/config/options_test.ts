@@ -7,6 +7,8 @@ Deno.test("OPTIONS has each option and default of the contract", () => {
     ["bind", "::"],
     ["only", undefined],
     ["ignore", undefined],
+    ["routes", undefined],
+    ["rewire-timeout", "0"],
     ["connect-timeout", "10s"],
     ["retry", "0"],
     ["balance", "first"],

@@ -27,7 +27,7 @@ Deno.test("findUnknown() refuses every variable of what is not supported yet", (
 });
 
 Deno.test("findUnknown() takes an empty variable of what is not supported yet as unset", () => {
-  for (const name of ["probe", "routes"]) {
+  for (const name of ["probe", "max-sessions"]) {
     assertEquals(find({ [variableOf(name)]: "" }), { problems: [], warnings: [] });
   }
 });
@@ -129,7 +129,7 @@ Deno.test("readEnvironment() makes an option that is not UTF-8 an error, where i
   const { problems } = assertThrows(() => parseCommand([], environment), ConfigError);
   assertEquals(problems.map(({ message }) => message), [
     "AMBASSADOR_ONLY: the value is not UTF-8",
-    "AMBASSADOR_ROUTES: not supported yet",
+    "AMBASSADOR_ROUTES: the value is not UTF-8",
   ]);
   const one = readEnvironment(unreadable("AMBASSADOR_BIND"));
   assertEquals(parseCommand(["--bind", "::1"], one).options.bind, "::1");

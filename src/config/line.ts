@@ -1,0 +1,133 @@
+// The words of the command line, taken apart: which command, which options with which texts, and which
+// routes. It does not know what the texts mean, nor the environment.
+
+import { parseArgs } from "@std/cli/parse-args";
+import type { Problem } from "../base/errors.ts";
+import { looksLikeKey, nearest, quoteInput } from "../base/text.ts";
+import { isRoute } from "./arguments.ts";
+import { FLAGS_NOT_YET, NOT_YET, OPTIONS_NOT_YET } from "./not_yet.ts";
+import { type CommandName, COMMANDS, SPECS } from "./options.ts";
+
+/** The command line, taken apart but not yet understood. */
+export interface Line {
+  /** The command. */
+  readonly name: CommandName;
+  /** What is only to be shown, whatever else is there. */
+  readonly shown: "help" | "version" | undefined;
+  /** `LISTEN=TARGET` arguments, and of `wait` bare targets. */
+  readonly routes: readonly string[];
+  /** The texts of each option, by its name. */
+  readonly values: Readonly<Record<string, unknown>>;
+  /** Whether a word looks like a key. A shell may have cut it, and some words of it may be short. */
+  readonly holdsKey: boolean;
+  /** What is wrong with it: problems, or no more than warnings where the command has no use for it. */
+  readonly faults: readonly Problem[];
+}
+
+const FLAGS = ["help", "version"] as const;
+const VALUED = [...SPECS.map(({ name }) => name), ...OPTIONS_NOT_YET];
+/** What each option means that may stand without a value. */
+const ALONE = new Map(SPECS.map(({ name, kind }) => [name, kind.alone]));
+const KNOWN: readonly string[] = [...VALUED, ...FLAGS, ...FLAGS_NOT_YET];
+
+/** Takes the command line apart; what is wrong with it stands among its faults. */
+export function parseLine(args: readonly string[]): Line {
+  const faults: Problem[] = [];
+  const holdsKey = args.some(looksLikeKey);
+  const values: Line["values"] = parseArgs(readable(args, { faults, holdsKey }), {
+    boolean: [...FLAGS, ...FLAGS_NOT_YET],
+    string: ["_", ...VALUED],
+    collect: VALUED,
+    alias: { h: "help", V: "version" },
+  });
+  const words = textsOf(values, "_");
+  const commands = words.filter(isCommand);
+  const [name = "forward"] = commands;
+  if (commands.length > 1) {
+    faults.push({ message: `${commands.join(" and ")}: one command at a time` });
+  }
+  const routes: string[] = [];
+  for (const word of words.filter((word) => !isCommand(word))) {
+    // What listens nowhere needs no more than the address that it connects to.
+    if (isRoute(word) || (name === "wait" && word.includes(":"))) routes.push(word);
+    else faults.push(unknownWord(word, holdsKey));
+  }
+  for (const option of [...OPTIONS_NOT_YET, ...FLAGS_NOT_YET]) {
+    if (textsOf(values, option).some((text) => text !== "false")) {
+      faults.push({ message: `--${option}: ${NOT_YET}` });
+    }
+  }
+  for (const { name: option, commands } of SPECS) {
+    if (commands === undefined || commands.includes(name)) continue;
+    if (textsOf(values, option).length === 0) continue;
+    faults.push({ message: `--${option}: only for ${commands.join(" and ")}` });
+  }
+  if (name === "healthcheck" && routes.length > 0) {
+    faults.push({ message: "healthcheck: takes no routes" });
+  }
+  const shown = FLAGS.find((flag) => values[flag] === true);
+  return { name, shown, routes, values, faults, holdsKey };
+}
+
+/** The texts of an option, or of `_`, in their order. */
+export function textsOf(values: Line["values"], name: string): readonly string[] {
+  return [values[name] ?? []].flat().map(String);
+}
+
+/**
+ * What `parseArgs` can read without a guess. It leaves unknown options out: the next word may be their
+ * value or not. It joins an option to a value that would not be taken for one, `--drain-timeout -5s` or
+ * `--only ""`, so that what is wrong with it is said of the option and not of three other things. One
+ * that needs no value is given the one that it stands for.
+ */
+function readable(
+  args: readonly string[],
+  { faults, holdsKey }: Pick<Line, "holdsKey"> & { readonly faults: Problem[] },
+): string[] {
+  const result: string[] = [];
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  for (let index = 0; index < end; index++) {
+    const argument = args[index] ?? "";
+    const name = /^--([^=]*)/.exec(argument)?.[1] ?? "";
+    const isOption = argument.length > 1 && argument.startsWith("-") && !/^-[hV]$/.test(argument);
+    const isBare = VALUED.includes(name) && !argument.includes("=");
+    const alone = ALONE.get(name);
+    if (isBare && alone !== undefined) {
+      result.push(`${argument}=${alone}`);
+    } else if (isBare && /^(?:-\d|-----|$)/.test(args[index + 1] ?? "x")) {
+      result.push(`${argument}=${args[++index]}`);
+    } else if (isOption && !KNOWN.includes(name)) {
+      faults.push(unknownOption(argument, holdsKey));
+      // The next word is probably its value, which may be a secret: it is not read as anything else.
+      const next = args[index + 1] ?? "-";
+      if (!argument.includes("=") && !/^-|=/.test(next) && !isCommand(next)) index++;
+    } else {
+      result.push(argument);
+    }
+  }
+  return [...result, ...args.slice(end)];
+}
+
+function unknownOption(argument: string, holdsKey: boolean): Problem {
+  // The value may hold a secret. Without a name that ends, any part of it may.
+  const short = /^-[^-][^=]/.test(argument) ? `${argument.slice(0, 2)}…` : argument;
+  const name = /^--?[^=:@]*(?==|$)/.exec(short)?.[0] ?? short;
+  const near = looksLikeKey(argument) ? undefined : nearest(name.replace(/^-+/, ""), KNOWN);
+  return {
+    message: `${quoteInput(name, holdsKey)}: no such option`,
+    hint: near ? `did you mean --${near}?` : "ambassador --help lists the options",
+  };
+}
+
+function isCommand(word: string): word is typeof COMMANDS[number] {
+  return COMMANDS.some((command) => command === word);
+}
+
+function unknownWord(word: string, holdsKey: boolean): Problem {
+  const near = holdsKey ? undefined : nearest(word, COMMANDS);
+  const example = "a route is written LISTEN=TARGET, for example 6379=redis:6379";
+  return {
+    message: `${quoteInput(word, holdsKey)}: neither a command nor a route`,
+    hint: near ? `did you mean ${near}?` : example,
+  };
+}

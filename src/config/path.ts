@@ -1,0 +1,36 @@
+// Text that names a file: what no path can be, and how one is shown. It reads no file.
+
+import { quote } from "../base/text.ts";
+
+/** Maximum length of a path in Linux, its end included (PATH_MAX), in bytes. */
+const MAX_PATH = 4096;
+/** What would change a line of a shell or a terminal, and what no path can hold. */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
+/** What a line of text may show as it stands. */
+const PLAIN_PATH = /^[\w./@%+~-]{1,255}$/;
+
+/** Whether a text can be nothing but a path. */
+export function isPath(text: string): boolean {
+  return /^[/.]/.test(text);
+}
+
+/** Whether quotation marks, which a shell would have taken away, stand around a text. */
+export function isQuoted(text: string): boolean {
+  return /^["'`]/.test(text);
+}
+
+/**
+ * Reads a path, of any form.
+ *
+ * @throws {SyntaxError} if no file can be called so
+ */
+export function parsePath(text: string): string {
+  if (isQuoted(text)) throw new SyntaxError("quotation marks stand around it");
+  if (text.length >= MAX_PATH || INVISIBLE.test(text)) throw new SyntaxError("not a path");
+  return text;
+}
+
+/** A path as a line shows it: as it stands if it is plain, else quoted. */
+export function formatPath(path: string): string {
+  return PLAIN_PATH.test(path) ? path : quote(path);
+}

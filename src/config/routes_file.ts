@@ -1,0 +1,144 @@
+// The lines of a file of routes, as `docker run --env-file` takes them (docker/cli, opts/file.go), become
+// variables, or every line that is wrong is named. It knows of a route only how one is named, and opens
+// no file.
+
+import type { Problem } from "../base/errors.ts";
+import { looksLikeKey, plain } from "../base/text.ts";
+import { formatPath } from "./path.ts";
+
+/** What `--routes` names, as it was read. */
+export interface RoutesFile {
+  /** Where it stands. */
+  readonly path: string;
+  /** All of it. */
+  readonly text: string;
+  /** Whether any user of the machine may write it. */
+  readonly mayEverybodyWrite: boolean;
+}
+
+/** A variable that a file gives. */
+export interface FileVariable {
+  /** What stands behind the `=`. */
+  readonly value: string;
+  /** The number of its line; the first is 1. */
+  readonly line: number;
+}
+
+/** The variables of a file, and where each of them stands. */
+export interface FileVariables {
+  /** By their names. */
+  readonly variables: ReadonlyMap<string, FileVariable>;
+  /** `/etc/routes line 3: ` for a variable of the file, else nothing. */
+  placeOf(name: string): string;
+  /** A name that is no route's, as it may be shown; undefined if it may be a secret. */
+  show(name: string): string | undefined;
+}
+
+/** Maximum number of wrong lines that are named one by one. */
+const MAX_PROBLEMS = 20;
+
+/** What decoding leaves of bytes that are no UTF-8, and what no text holds. */
+const NO_TEXT = /[\0\ufffd]/;
+
+/** Maximum length of a name that is shown where it is no route's. */
+const MAX_SHOWN_NAME = 100;
+/** What is hardly a password: words of one case with a _ between them, a route's name, a listen address. */
+const PLAUSIBLE = [
+  /^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$/,
+  /^[a-z][a-z0-9]*(?:_[a-z0-9]+)+$/,
+  /_PORT_\d{1,5}_(?:TCP|TLS|UDP)$/i,
+  /^(?:[\d.]+:|\[[\da-f:.]+\]:)?\d{1,5}(?:\/\w{1,4})?$/i,
+];
+
+const HINT = "a line is written NAME=VALUE, for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379";
+
+/**
+ * Reads the lines of a file.
+ *
+ * @param problems Takes every line that is wrong, or the first of them and how many more there are. Of
+ *   what may be secret nothing is shown.
+ */
+export function readRoutesLines(
+  { path, text }: Pick<RoutesFile, "path" | "text">,
+  problems: Problem[],
+): FileVariables {
+  const shownPath = formatPath(path);
+  const lines = text.split("\n");
+  const variables = new Map<string, FileVariable>();
+  let isKey: boolean | undefined;
+  /** Somebody may name the file of a key by mistake. In comments lines are drawn with `-----`. */
+  const holdsKey = (): boolean =>
+    isKey ??= looksLikeKey(lines.filter((line) => !line.trimStart().startsWith("#")).join("\n"));
+  const show = (name: string): string | undefined =>
+    name.length <= MAX_SHOWN_NAME && PLAUSIBLE.some((form) => form.test(name)) && !holdsKey()
+      ? plain(name)
+      : undefined;
+
+  const isText = !NO_TEXT.test(text);
+  let wrong = 0;
+  for (const [index, raw] of lines.entries()) {
+    // This takes away a byte order mark too.
+    const content = raw.trimStart();
+    const isCleanText = isText || !NO_TEXT.test(content);
+    if (content === "" || (isCleanText && content.startsWith("#"))) continue;
+    const line = index + 1;
+    const end = content.endsWith("\r") ? content.length - 1 : content.length;
+    const equals = content.indexOf("=");
+    const name = content.slice(0, equals < 0 ? end : equals);
+    const before = variables.get(name)?.line;
+    const flaw = isCleanText ? findFlaw(name, { hasValue: equals >= 0, before }) : NOT_TEXT;
+    if (flaw === undefined) {
+      variables.set(name, { value: content.slice(equals + 1, end), line });
+    } else if (++wrong <= MAX_PROBLEMS) {
+      const shown = flaw.isNamed ? show(name) : undefined;
+      const what = shown === undefined ? flaw.reason : `${shown}: ${flaw.reason}`;
+      const message = `${shownPath} line ${line}: ${what}`;
+      problems.push({ message, hint: flaw.hint });
+    }
+  }
+  if (wrong > MAX_PROBLEMS) {
+    const more = wrong - MAX_PROBLEMS;
+    problems.push({
+      message: `${shownPath}: ${more} more line${more === 1 ? " is" : "s are"} wrong`,
+    });
+  }
+  return {
+    variables,
+    placeOf(name): string {
+      const line = variables.get(name)?.line;
+      return line === undefined ? "" : `${shownPath} line ${line}: `;
+    },
+    show,
+  };
+}
+
+/** Why a line can't be read. */
+interface Flaw {
+  readonly reason: string;
+  readonly hint?: string;
+  /** Whether its name helps to find it. */
+  readonly isNamed?: true;
+}
+
+const NOT_TEXT: Flaw = {
+  reason: "it holds bytes that are no UTF-8 text",
+  hint: "save it as UTF-8",
+};
+
+function findFlaw(
+  name: string,
+  { hasValue, before }: { readonly hasValue: boolean; readonly before: number | undefined },
+): Flaw | undefined {
+  if (!hasValue) return { reason: "there is no = in the line", hint: HINT, isNamed: true };
+  if (name === "") return { reason: "no name stands before the =", hint: HINT };
+  if (/\s/.test(name)) return { reason: "there is white space in the name", hint: HINT };
+  if (/^AMBASSADOR_/i.test(name)) {
+    const hint = "set options in the environment or on the command line";
+    return { reason: "options have no place in a file of routes", hint, isNamed: true };
+  }
+  if (before !== undefined) {
+    const hint = "of one name there is one line";
+    return { reason: `it stands in line ${before} too`, hint, isNamed: true };
+  }
+  return undefined;
+}
