@@ -8,7 +8,8 @@ import { type CommandContext, fail, print } from "./src/commands/command.ts";
 import { forward } from "./src/commands/forward.ts";
 import { healthcheck } from "./src/commands/healthcheck.ts";
 import { wait } from "./src/commands/wait.ts";
-import { type Command, parseCommand } from "./src/config/command_line.ts";
+import { readRoutesFile } from "./src/commands/routes_file.ts";
+import { ask, type Asked, type Command, readCommand } from "./src/config/command_line.ts";
 import { usage } from "./src/config/help.ts";
 import { filesOf } from "./src/config/options.ts";
 import { readEnvironment } from "./src/config/own_variables.ts";
@@ -31,18 +32,24 @@ const STOP_SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 async function run(): Promise<number> {
   try {
     const environment = readEnvironment(Deno.env);
-    const command = parseCommand(Deno.args, environment);
-    keepReading(filesOf(command.options));
+    const asked = ask(Deno.args, environment);
+    keepReading(filesOf(asked.options));
     const stop = new AbortController();
     ignoreHangup();
     const { version } = config;
     const context = { environment, signal: stop.signal, version, onHangup };
     // The others have nothing to finish, and end at the first signal.
-    const killed = untilKilled(command.name === "forward" ? stop : undefined);
-    return await Promise.race([COMMANDS[command.name](command, context), killed]);
+    const killed = untilKilled(asked.name === "forward" ? stop : undefined);
+    return await Promise.race([obey(asked, context), killed]);
   } catch (error) {
     return fail(error);
   }
+}
+
+async function obey(asked: Asked, context: CommandContext): Promise<number> {
+  const { routes } = asked.options;
+  const command = readCommand(asked, routes && await readRoutesFile(routes.path));
+  return await COMMANDS[command.name](command, context);
 }
 
 /**
