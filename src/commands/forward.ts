@@ -1,39 +1,61 @@
 // `ambassador`: puts the forwarder, the log and the status page together.
 
-import { type Address, formatAddress, formatListen, formatTargets } from "../base/address.ts";
+import { type Address, formatAddress } from "../base/address.ts";
 import { createLog } from "../base/log.ts";
 import type { Command } from "../config/command_line.ts";
-import { type Ignored, type Route, routeName } from "../config/routes.ts";
-import type { Report } from "../forward/report.ts";
+import type { Ignored, Route } from "../config/routes.ts";
+import type { Report, WiringReport } from "../forward/report.ts";
 import { type Forwarded, Forwarder, type ForwarderOptions } from "../forward/forwarder.ts";
+import type { CredentialFiles } from "../net/credential_files.ts";
 import type { CertificateInUse } from "../net/credentials.ts";
 import { PLAIN_TRANSPORTS, type Transports } from "../net/transports.ts";
 import { StatusServer } from "../status/server.ts";
 import { type CommandContext, EXIT } from "./command.ts";
-import { prepareTransports } from "./transports.ts";
+import { logListening, Rewiring } from "./rewiring.ts";
+import { type Prepared, prepareTransports } from "./transports.ts";
+
+/** Where routes came from that nothing rewires. */
+const UNCHANGING: WiringReport = {
+  file: undefined,
+  since: performance.timeOrigin,
+  rewires: { ok: 0, failed: 0 },
+  flaw: undefined,
+};
 
 /** Forwards until the signal aborts. */
 export async function forward(
-  { routes, ignored, warnings, options }: Command,
+  command: Command,
   { signal, version, onHangup }: CommandContext,
 ): Promise<number> {
-  const { transports, credentials } = await prepareTransports(routes, options);
+  const { routes, file, ignored, warnings, options } = command;
   const log = createLog({ level: options.logLevel, format: options.logFormat });
+  let prepared: Prepared | undefined;
+  /** Makes ready what routes want, at the start or when a rewiring wants more. */
+  async function prepare(routes: readonly Route[]): Promise<Transports> {
+    const before = prepared?.credentials;
+    prepared = await prepareTransports(routes, options, prepared);
+    const { transports, credentials } = prepared;
+    if (credentials !== undefined && credentials !== before) useCredentials(credentials);
+    return transports;
+  }
+  function useCredentials(credentials: CredentialFiles): void {
+    for (const reason of credentials.current.warnings) log.error("warning", { reason });
+    if (!credentials.hasFiles) return;
+    onHangup(() => void credentials.look(log, signal));
+    void credentials.watch(log, signal);
+  }
   for (const { event, setting, reason } of warnings) log.warn(event, { setting, reason });
   for (const { variable, reason, asked } of ignored) {
     log[asked ? "debug" : "info"]("ignored", { variable, reason });
   }
-  if (credentials !== undefined) {
-    for (const reason of credentials.current.warnings) log.error("warning", { reason });
-    if (credentials.hasFiles) {
-      onHangup(() => void credentials.look(log, signal));
-      void credentials.watch(log, signal);
-    }
-  }
+  const transports = await prepare(routes);
+  const rewiring = file && new Rewiring(command, { file, prepare, log, signal });
+  if (rewiring !== undefined) onHangup(() => void rewiring.look());
   const { cutOff } = await serve(routes, {
     ...options,
     transports,
-    certificate: () => credentials?.own,
+    rewiring,
+    certificate: () => prepared?.credentials?.own,
     ignored,
     version,
     log,
@@ -58,6 +80,8 @@ export interface ServeOptions extends Omit<ForwarderOptions, "transports" | "onS
   readonly version?: string;
   /** What is not forwarded, for the status page. */
   readonly ignored?: readonly Ignored[];
+  /** Rewires while it runs; nothing does unless given. */
+  readonly rewiring?: Rewiring | undefined;
 }
 
 /**
@@ -70,7 +94,7 @@ export async function serve(
   routes: readonly Route[],
   { signal, onReady, status, version = "unknown", ignored = [], ...options }: ServeOptions,
 ): Promise<Forwarded> {
-  const { transports = PLAIN_TRANSPORTS, certificate } = options;
+  const { transports = PLAIN_TRANSPORTS, certificate, rewiring, log } = options;
   using forwarder = new Forwarder(routes, {
     ...options,
     transports,
@@ -79,20 +103,14 @@ export async function serve(
   using page = status === undefined ? undefined : new StatusServer(status, (): Report => ({
     version,
     startedAt: performance.timeOrigin,
-    ignored,
+    ignored: rewiring?.command.ignored ?? ignored,
     certificate: certificate?.(),
+    wiring: rewiring?.report() ?? UNCHANGING,
     ...forwarder.report(),
   }));
-  const { log } = options;
-  for (const route of forwarder.routes) {
-    const listen = formatListen(route.listen);
-    log.info("listening", {
-      route: routeName(route),
-      listen,
-      target: formatTargets(route.targets),
-    });
-  }
+  for (const route of forwarder.routes) logListening(log, route);
   log.info("ready", { routes: routes.length, status: page && formatAddress(page.address) });
   onReady?.(forwarder.routes, page?.address);
+  void rewiring?.watch(forwarder);
   return await forwarder.run(signal);
 }

@@ -21,15 +21,18 @@ export interface Prepared {
 /**
  * Makes ready what the routes want.
  *
+ * @param before What was made ready before: it stays as it is if it has all that is wanted.
  * @throws {ConfigError} with everything that is wrong with certificates, keys and trust; or if this Deno
  *   can't speak TLS
  */
 export async function prepareTransports(
   routes: readonly { readonly listen?: Endpoint; readonly targets: readonly Endpoint[] }[],
   options: Options,
+  before: Prepared = { transports: PLAIN_TRANSPORTS },
 ): Promise<Prepared> {
+  if (before.credentials !== undefined) return before;
   const wanting = routes.map(findTls).find((endpoint) => endpoint !== undefined);
-  if (wanting === undefined) return { transports: PLAIN_TRANSPORTS };
+  if (wanting === undefined) return before;
   // First: where TLS can't be spoken, nothing else that may be wrong matters.
   requireTls(wanting);
   const { CredentialFiles } = await import("../net/credential_files.ts");

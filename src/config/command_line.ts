@@ -43,6 +43,8 @@ export interface Command {
   readonly ignored: readonly Ignored[];
   /** Settings that have no effect. */
   readonly warnings: readonly Warning[];
+  /** The file that routes were read from too. */
+  readonly file: RoutesFile | undefined;
   /**
    * The same with another content of the file of routes, or with why it can't be read. Routes that are
    * the same as the last time are the same objects.
@@ -112,7 +114,8 @@ export function readCommand(asked: Asked, file?: RoutesFile | Problem): Command 
   const warnings = [...asked.warnings];
   if (name === "help" || name === "version" || name === "healthcheck") {
     if (problems.length > 0) throw new ConfigError([...problems, ...warnings]);
-    return { name, options, routes: [], bare: [], ignored: [], warnings, again };
+    const nothing = { routes: [], bare: [], ignored: [], file: undefined };
+    return { name, options, ...nothing, warnings, again };
   }
   const before = problems.length;
   const listens = name !== "wait";
@@ -163,14 +166,15 @@ export function readCommand(asked: Asked, file?: RoutesFile | Problem): Command 
   if (listens) {
     warnings.push(...findTrusting(routes), ...findTlsWarnings({ routes, options, given }));
   }
-  if (file !== undefined && "mayEverybodyWrite" in file && file.mayEverybodyWrite) {
-    const shown = formatPath(file.path);
+  const read = file !== undefined && "text" in file ? file : undefined;
+  if (read?.mayEverybodyWrite) {
+    const shown = formatPath(read.path);
     const reason = `everybody may write ${shown}: whoever does decides where clients are sent`;
     warnings.push({ event: "warning", setting, reason, message: `${setting}: ${reason}` });
   }
   last.variables = variables.found;
   last.routes = new Map(routes.map((route) => [formatRoute(route), route]));
-  return { name, options, routes, bare, ignored, warnings, again };
+  return { name, options, routes, bare, ignored, warnings, file: read, again };
 }
 
 /**

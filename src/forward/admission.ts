@@ -31,7 +31,7 @@ const ROOM_EVERY_MS = 10;
 /** What one route holds. */
 export class Share {
   /** Maximum connections of the route. */
-  readonly max: number;
+  max = Infinity;
   /** Clients that are accepted and have not ended. */
   open = 0;
   /** Those of them that have no upstream yet. */
@@ -47,6 +47,11 @@ export class Share {
 
   /** Holds nothing; `max` is the maximum of its connections, 0 is no limit. */
   constructor(max: number) {
+    this.limit(max);
+  }
+
+  /** From now on this is the maximum; who is there stays. 0 is no limit. */
+  limit(max: number): void {
     this.max = max > 0 ? max : Infinity;
   }
 }

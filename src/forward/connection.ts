@@ -11,10 +11,11 @@ import { type ProxyHeader, ProxyHeaderError, readProxyHeader } from "../net/prox
 import { newTraffic, relay, type Traffic } from "../net/relay.ts";
 import type { Stream } from "../net/stream.ts";
 import { TlsError } from "../net/tls_error.ts";
-import { type ActiveRoute, isSameMachine } from "./active_route.ts";
+import type { ActiveRoute } from "./active_route.ts";
 import type { Handshake } from "./admission.ts";
 import type { Reason } from "./counts.ts";
 import type { Watched } from "./limits.ts";
+import { isSameMachine } from "./loops.ts";
 import { headerOf } from "./proxy_protocol.ts";
 import { LoopError, Reach, type ReachOptions } from "./reach.ts";
 import type { Target } from "./targets.ts";
@@ -93,6 +94,16 @@ export class Connection implements Watched, Handshake {
     admission.accepted(share);
     counts.opened(this.traffic);
     if (log.debugs && !this.#isAnnounced()) log.debug("connection_opened", this.#fields());
+  }
+
+  /** The route leads elsewhere: a client that has no upstream yet gets one there. */
+  follow(): void {
+    this.#reach?.follow();
+  }
+
+  /** When its route ceased to have its target; undefined as long as it has it. */
+  get goneMs(): number | undefined {
+    return this.#target === undefined ? this.#route.goneMs : this.#target.goneMs;
   }
 
   /** Whether the client still owes something before it is served. */

@@ -1,7 +1,9 @@
-// Binds all routes or none, accepts clients until told to stop, and lets open connections finish. It is
-// handed its transports and its log, and does not know who looks at it.
+// Binds all routes or none, accepts clients until told to stop, puts other routes in the place of those
+// that it has, and lets open connections finish. It is handed its transports and its log, and does not
+// know who looks at it.
 
-import { describeError, isPeerGone, isShortage } from "../base/errors.ts";
+import { formatAddress } from "../base/address.ts";
+import { BindError, describeError, isPeerGone, isShortage } from "../base/errors.ts";
 import { formatDuration } from "../base/duration.ts";
 import type { Log } from "../base/log.ts";
 import { Backoff, pause, startDeadline } from "../base/time.ts";
@@ -9,10 +11,12 @@ import type { Route } from "../config/routes.ts";
 import type { Listener, Stream } from "../net/stream.ts";
 import { giveUpPair, waitToAccept } from "../net/turns.ts";
 import type { Transports } from "../net/transports.ts";
-import { type ActiveRoute, bindRoutes, leadsTo } from "./active_route.ts";
+import type { ActiveRoute } from "./active_route.ts";
 import { Admission, PATIENCE_MS, type Share } from "./admission.ts";
 import { Connection, type ConnectionContext } from "./connection.ts";
+import { bindRoutes, type BoundRoute, EntryPoint, socketOf } from "./entry_point.ts";
 import { watchLimits } from "./limits.ts";
+import { leadsTo } from "./loops.ts";
 import { watchMemory } from "./memory.ts";
 import type { RouteReport } from "./report.ts";
 
@@ -28,6 +32,8 @@ export interface ForwarderOptions {
   readonly drainTimeoutMs: number;
   /** How long to go on accepting after a stop signal. */
   readonly drainDelayMs: number;
+  /** How long connections may go on to a target that a rewired route no longer has. */
+  readonly rewireTimeoutMs?: number;
   /** Where to write. */
   readonly log: Log;
   /** Told whenever descriptors or memory have run out; whether others have given some back. */
@@ -40,6 +46,16 @@ export interface Forwarded {
   readonly cutOff: number;
 }
 
+/** What a rewiring has changed: routes with the ports that were really bound. */
+export interface Rewired {
+  /** Routes that listen where none did. */
+  readonly added: readonly Route[];
+  /** Routes that are gone. */
+  readonly removed: readonly Route[];
+  /** Routes as they are now that have other targets, settings or names. */
+  readonly changed: readonly Route[];
+}
+
 /**
  * How many clients of a route whose target is a name may wait for their upstreams before accepting is
  * slowed down: a lookup wants descriptors of its own, and where these are scarce there would be nothing
@@ -50,13 +66,19 @@ const MAX_HELD_FOR_NAMES = 16;
 /** Forwards routes. */
 export class Forwarder implements Disposable {
   readonly #options: ForwarderOptions;
-  readonly #routes: readonly ActiveRoute[];
-  readonly #listenersByPort: ReadonlyMap<number, readonly Listener[]>;
   readonly #admission: Admission;
+  readonly #shares = new Set<Share>();
   readonly #connections = new Set<Connection>();
   readonly #context: ConnectionContext;
-  /** Aborts when no more clients are to be accepted. */
-  readonly #closing = new AbortController();
+  /** Those of all routes, in their order. */
+  #entryPoints: readonly EntryPoint[] = [];
+  /** Those whose routes are gone, and that have connections left. */
+  readonly #leaving = new Set<EntryPoint>();
+  #listenersByPort: ReadonlyMap<number, readonly Listener[]> = new Map();
+  /** The accept loops of each, once clients are welcome. */
+  #accepting: Map<EntryPoint, Promise<unknown>> | undefined;
+  #accepted = 0;
+  #isClosed = false;
   #isStopping = false;
   /** Called when the last connection has ended. */
   #onEmpty = (): void => {};
@@ -68,71 +90,159 @@ export class Forwarder implements Disposable {
    */
   constructor(routes: readonly Route[], options: ForwarderOptions) {
     this.#options = options;
-    const shares: Share[] = [];
-    this.#admission = new Admission(options.maxConnections, shares);
-    this.#routes = bindRoutes(routes, { ...options, admission: this.#admission });
-    shares.push(...this.#routes.map(({ share }) => share));
-    const listeners = this.#routes.flatMap((route) => route.listeners);
-    this.#listenersByPort = Map.groupBy(listeners, ({ addr }) => addr.port);
+    this.#admission = new Admission(options.maxConnections, this.#shares);
     this.#context = {
       log: options.log,
       admission: this.#admission,
       onShortage: (error) => this.#noteShortage(error),
       leadsBack: (ends) => leadsTo(ends, this.#listenersByPort.get(ends.remoteAddr.port) ?? []),
     };
+    try {
+      const bound = bindRoutes(routes, options);
+      this.#use(bound.map((one) => this.#open(one, options.transports)));
+    } catch (error) {
+      throw error instanceof AggregateError ? error.errors[0] : error;
+    }
   }
 
   /** The routes with the ports that were really bound, in the order in which they were given. */
   get routes(): readonly Route[] {
-    return this.#routes.map(({ route }) => route);
+    return this.#entryPoints.map(({ route }) => route.route);
   }
 
   /** Whether clients are welcome, and how each route fares, at this moment. */
   report(): { readonly ready: boolean; readonly routes: readonly RouteReport[] } {
-    const routes = this.#routes.map(({ route, counts, targets }) => ({
-      route,
-      targets: targets.report(),
-      counts: counts.report(),
-    }));
+    const routes = [...this.#entryPoints, ...this.#leaving].map((one) => one.report());
     return { ready: !this.#isStopping, routes };
   }
 
   /** Accepts clients until the signal aborts, and waits for their connections to end. */
   async run(signal: AbortSignal): Promise<Forwarded> {
-    using _limits = watchLimits(
-      this.#connections,
-      () => this.#routes.map(({ settings }) => settings),
-    );
-    using _memory = watchMemory(
-      this.#connections,
-      () => this.#routes.reduce((sum, { counts }) => sum + counts.connections, 0),
-    );
-    const accepting = this.#routes.flatMap((route) =>
-      route.listeners.map((listener) => this.#accept(listener, route))
-    );
+    using _limits = watchLimits(this.#connections, {
+      limits: () => this.#entryPoints.map(({ route }) => route.settings),
+      rewireTimeoutMs: this.#options.rewireTimeoutMs ?? 0,
+    });
+    using _memory = watchMemory(this.#connections, () => this.#accepted);
+    this.#accepting = new Map();
+    for (const one of this.#entryPoints) this.#welcome(one);
     await pause(Infinity, signal);
     this.#isStopping = true;
-    const cutOff = await this.#drain(accepting);
+    const cutOff = await this.#drain();
     // The exit status is 1 then, and has to be explained also where only warnings are written.
     this.#options.log[cutOff > 0 ? "warn" : "info"]("stopped", { cut_off: cutOff });
     return { cutOff };
   }
 
+  /**
+   * Puts these routes in the place of those that there are. What is new is bound before anything
+   * changes; from then on new clients get the new routes, and connections go on. A route that stays what
+   * it is does not notice. All that happens at once; what is returned waits until the listeners of
+   * routes that are gone are closed.
+   *
+   * @throws {AggregateError} of a {@linkcode BindError} for each route that can't be bound; nothing has
+   *   changed then
+   */
+  async rewire(routes: readonly Route[], transports: Transports): Promise<Rewired> {
+    const before = new Map(this.#entryPoints.map((one) => [socketOf(one.route.route.listen), one]));
+    const isKnown = ({ listen }: Route): boolean => before.has(socketOf(listen));
+    const bound = this.#bind(routes.filter((route) => !isKnown(route)), transports);
+    // Nothing fails from here on.
+    const added = bound.map((one) => this.#open(one, transports));
+    const opened = [...added];
+    const changed: Route[] = [];
+    const entryPoints = routes.flatMap((route): EntryPoint | [] => {
+      const one = before.get(socketOf(route.listen));
+      before.delete(socketOf(route.listen));
+      if (one?.rewire(route, transports)) changed.push(one.route.route);
+      return one ?? opened.shift() ?? [];
+    });
+    const removed = [...before.values()];
+    const closing = removed.map((one) => this.#leave(one));
+    this.#use(entryPoints);
+    for (const one of added) this.#welcome(one);
+    for (const connection of this.#connections) connection.follow();
+    // There may be more places.
+    this.#admission.wake();
+    const routesOf = (some: readonly EntryPoint[]): Route[] => some.map(({ route }) => route.route);
+    const rewired = { added: routesOf(added), removed: routesOf(removed), changed };
+    await Promise.all(closing);
+    return rewired;
+  }
+
   /** Accepts no more. */
   [Symbol.dispose](): void {
-    if (this.#closing.signal.aborted) return;
-    this.#closing.abort();
-    for (const { listeners, targets } of this.#routes) {
-      for (const listener of listeners) listener.close();
-      targets[Symbol.dispose]();
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const one of this.#entryPoints) one.close();
+  }
+
+  /** Binds what is new; says of what can't be bound yet that it can be later. */
+  #bind(routes: readonly Route[], transports: Transports): readonly BoundRoute[] {
+    const { reusePort = false } = this.#options;
+    try {
+      return bindRoutes(routes, { transports, reusePort });
+    } catch (error) {
+      if (!(error instanceof AggregateError)) throw error;
+      const errors: readonly BindError[] = error.errors;
+      throw new AggregateError(errors.map((one) => this.#explain(one)));
     }
   }
 
+  #explain(error: BindError): BindError {
+    const own = error.cause instanceof Deno.errors.AddrInUse
+      ? this.#listenersByPort.get(error.address.port)?.[0]
+      : undefined;
+    if (own === undefined) return error;
+    const hint = `the ambassador itself has ${formatAddress(own.addr)}: take that route out first, ` +
+      "and add this one in a second change";
+    return new BindError(error.message, { ...error, cause: error.cause, hint });
+  }
+
+  /** What a bound route is put to work with: the entry point that it had if it has come back. */
+  #open(bound: BoundRoute, transports: Transports): EntryPoint {
+    const socket = socketOf(bound.route.listen);
+    for (const one of this.#leaving) {
+      if (socketOf(one.route.route.listen) !== socket) continue;
+      this.#leaving.delete(one);
+      one.reopen(bound, transports);
+      return one;
+    }
+    const { log } = this.#options;
+    const one = new EntryPoint(bound, { transports, log, admission: this.#admission });
+    this.#shares.add(one.share);
+    return one;
+  }
+
+  #use(entryPoints: readonly EntryPoint[]): void {
+    this.#entryPoints = entryPoints;
+    const listeners = entryPoints.flatMap((one) => one.listeners);
+    this.#listenersByPort = Map.groupBy(listeners, ({ addr }) => addr.port);
+  }
+
+  /** Takes one out; resolves when its listeners are closed. */
+  #leave(one: EntryPoint): Promise<unknown> | undefined {
+    const accepting = this.#accepting?.get(one);
+    this.#accepting?.delete(one);
+    one.leave();
+    this.#leaving.add(one);
+    this.#forget(one);
+    return accepting;
+  }
+
+  /** Keeps an entry point that is left only as long as it has connections. */
+  #forget(one: EntryPoint): void {
+    if (one.share.open === 0 && this.#leaving.delete(one)) this.#shares.delete(one.share);
+  }
+
+  /** Begins to accept. */
+  #welcome(one: EntryPoint): void {
+    const accept = (listener: Listener): Promise<void> => this.#accept(listener, one);
+    this.#accepting?.set(one, Promise.all(one.listeners.map(accept)));
+  }
+
   /** Accepts the clients of one listener until it is closed. */
-  async #accept(listener: Listener, route: ActiveRoute): Promise<void> {
-    const { signal } = this.#closing;
-    const { share } = route;
-    const { isNamed } = route.targets;
+  async #accept(listener: Listener, entryPoint: EntryPoint): Promise<void> {
+    const { share, counts, closing: signal } = entryPoint;
     let backoff: Backoff | undefined;
     while (!signal.aborted) {
       if (!this.#admission.mayAccept(share)) await this.#admission.untilMayAccept(share, signal);
@@ -142,11 +252,11 @@ export class Forwarder implements Disposable {
         backoff = undefined;
       } catch (error) {
         if (signal.aborted) return;
-        route.counts.acceptErrors++;
+        counts.acceptErrors++;
         // A client that has already gone says nothing about the next one.
         if (isPeerGone(error)) {
           this.#options.log.debug("accept_failed", {
-            route: route.name,
+            route: entryPoint.route.name,
             error: describeError(error),
           });
           continue;
@@ -156,7 +266,7 @@ export class Forwarder implements Disposable {
         await this.#admission.untilChange(backoff.next(), signal);
         continue;
       }
-      if (mayHaveAPlace(client, route)) {
+      if (mayHaveAPlace(client, entryPoint.route)) {
         // Other listeners may have taken the last place since, and wait here for the next one too.
         while (!this.#admission.mayAccept(share) && !signal.aborted) {
           await this.#admission.untilMayAccept(share, signal);
@@ -165,23 +275,27 @@ export class Forwarder implements Disposable {
         if (!this.#admission.mayAccept(share)) return client[Symbol.dispose]();
         this.#admission.makePlace(share);
       }
-      void this.#serve(client, route);
+      void this.#serve(client, entryPoint);
       const turn = waitToAccept();
       if (turn !== undefined) await turn;
-      if (isNamed && share.held >= MAX_HELD_FOR_NAMES) await pause(1, signal);
+      if (share.held >= MAX_HELD_FOR_NAMES && entryPoint.route.targets.isNamed) {
+        await pause(1, signal);
+      }
     }
   }
 
-  async #serve(client: Stream, route: ActiveRoute): Promise<void> {
-    const connection = new Connection(client, route, this.#context);
+  async #serve(client: Stream, entryPoint: EntryPoint): Promise<void> {
+    this.#accepted++;
+    const connection = new Connection(client, entryPoint.route, this.#context);
     this.#connections.add(connection);
     await connection.serve();
     this.#connections.delete(connection);
+    this.#forget(entryPoint);
     if (this.#connections.size === 0) this.#onEmpty();
   }
 
   /** Stops accepting, lets connections finish, closes the rest; how many those were. */
-  async #drain(accepting: readonly Promise<void>[]): Promise<number> {
+  async #drain(): Promise<number> {
     const { drainDelayMs, drainTimeoutMs, log } = this.#options;
     log.info("draining", {
       connections: this.#connections.size,
@@ -190,7 +304,7 @@ export class Forwarder implements Disposable {
     });
     if (drainDelayMs > 0) await pause(drainDelayMs);
     this[Symbol.dispose]();
-    await Promise.all(accepting);
+    await Promise.all(this.#accepting?.values() ?? []);
     if (this.#connections.size === 0) return 0;
     const empty = new AbortController();
     this.#onEmpty = () => empty.abort();

@@ -1,4 +1,5 @@
-// Ends connections that are quiet for too long: idle and half-closed ones, and what a reset has left.
+// Ends connections that are quiet for too long, idle and half-closed ones and what a reset has left, and
+// those to a target that their route has no longer.
 // One timer looks at counts that are kept anyway, so that a limit costs nothing when a byte moves.
 
 import type { Reset } from "../net/relay.ts";
@@ -16,8 +17,10 @@ export interface Limits {
 export interface Watched extends Sides {
   /** The limits of its route. */
   readonly settings: Limits;
+  /** When its route ceased to have its target; undefined as long as it has it. */
+  readonly goneMs?: number | undefined;
   /** Closes both sides at once. */
-  end(reason: Reset | "idle_timeout" | "half_close_timeout"): void;
+  end(reason: Reset | "idle_timeout" | "half_close_timeout" | "rewire_timeout"): void;
 }
 
 /**
@@ -42,9 +45,18 @@ interface Seen {
 export class Watcher {
   readonly #detector = new ResetDetector();
   readonly #seen = new WeakMap<Watched, Seen>();
+  readonly #rewireTimeoutMs: number;
 
-  /** Looks at one; `nowMs` counts from any beginning. */
+  /** Has seen nothing; `rewireTimeoutMs` is how long connections to a lost target may go on, 0 for ever. */
+  constructor(rewireTimeoutMs = 0) {
+    this.#rewireTimeoutMs = rewireTimeoutMs > 0 ? rewireTimeoutMs : Infinity;
+  }
+
+  /** Looks at one; `nowMs` counts from the beginning of its `goneMs`. */
   check(connection: Watched, nowMs: number): void {
+    if (nowMs - (connection.goneMs ?? Infinity) >= this.#rewireTimeoutMs) {
+      return connection.end("rewire_timeout");
+    }
     this.#detector.check(connection);
     const { upstream, traffic: { up, down, failure }, settings } = connection;
     up.resume?.();
@@ -80,30 +92,41 @@ export class Watcher {
   }
 }
 
+/** Options for {@linkcode watchLimits}. */
+export interface WatchLimitsOptions {
+  /** The limits of all routes, as they are at the time. */
+  readonly limits: () => Iterable<Limits>;
+  /** How long connections to a target may go on that their route has no longer; 0 is for ever. */
+  readonly rewireTimeoutMs?: number;
+}
+
 /**
  * Watches the connections that are in the set at each look, until it is disposed. A connection is
  * never closed before its limit, and within a tenth of the limit (a second at most, 20 ms at least)
  * after it.
- *
- * @param limits Those of all routes, as they are at the time.
  */
 export function watchLimits(
   connections: ReadonlySet<Watched>,
-  limits: () => Iterable<Limits>,
+  { limits, rewireTimeoutMs = 0 }: WatchLimitsOptions,
 ): Disposable {
-  const watcher = new Watcher();
-  let timer = setTimeout(look, intervalMs(limits()));
+  const watcher = new Watcher(rewireTimeoutMs);
+  let timer = setTimeout(look, intervalMs(limits(), rewireTimeoutMs));
   function look(): void {
     const nowMs = performance.now();
-    for (const connection of connections) watcher.check(connection, nowMs);
-    timer = setTimeout(look, intervalMs(limits()));
+    const own = new Set<Limits>();
+    for (const connection of connections) {
+      watcher.check(connection, nowMs);
+      // Its route may have others by now.
+      own.add(connection.settings);
+    }
+    timer = setTimeout(look, Math.min(intervalMs(limits(), rewireTimeoutMs), intervalMs(own, 0)));
   }
   return { [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
 /** How often to look: what happens between two looks shows at the second, and its age at a third. */
-function intervalMs(limits: Iterable<Limits>): number {
-  let shortestMs = 10_000;
+function intervalMs(limits: Iterable<Limits>, rewireTimeoutMs: number): number {
+  let shortestMs = Math.min(10_000, rewireTimeoutMs || Infinity);
   for (const { idleTimeoutMs, halfCloseTimeoutMs } of limits) {
     shortestMs = Math.min(shortestMs, idleTimeoutMs || Infinity, halfCloseTimeoutMs || Infinity);
   }

@@ -13,7 +13,7 @@ import { patienceMs, type Target, type Targets } from "./targets.ts";
 
 /** What {@linkcode Reach} needs to know of a route. */
 export interface ReachableRoute {
-  /** Where to connect. */
+  /** Where to connect; a rewiring may give it others at any time. */
   readonly targets: Targets;
   /** `connectTimeoutMs` limits one try, `retryMs` the time in which tries begin. */
   readonly settings: RouteSettings;
@@ -63,6 +63,8 @@ const MAX_DOUBTFUL_LOOKUPS = 3;
 
 /** Why a dial ends that is to begin again later. */
 const GAVE_WAY = Symbol("gave way");
+/** Why a dial ends whose target its route has no longer. */
+const REWIRED = Symbol("rewired");
 
 /** One client's way to its upstream. */
 export class Reach implements Dialler {
@@ -76,6 +78,8 @@ export class Reach implements Dialler {
   #preface: Uint8Array | undefined;
   /** How many times a lookup has failed that may have wanted a descriptor. */
   #doubtfulLookups = 0;
+  /** Which target is dialled at the moment. */
+  #target: Target | undefined;
 
   /** Does nothing yet. */
   constructor(route: ReachableRoute, options: ReachOptions) {
@@ -132,6 +136,15 @@ export class Reach implements Dialler {
     this.#abandon(GAVE_WAY);
   }
 
+  /** The route leads elsewhere: the try under way goes on there. */
+  follow(): void {
+    if (this.#target !== undefined && !this.#has(this.#target)) this.#abandon(REWIRED);
+  }
+
+  #has(target: Target): boolean {
+    return this.#route.targets.all.includes(target);
+  }
+
   /** Ends the dial under way, and not the try. */
   #abandon(reason: unknown): void {
     const abandoned = this.#try;
@@ -151,37 +164,43 @@ export class Reach implements Dialler {
     return !isLate || performance.now() - this.sinceMs >= patienceMs(this.#route.settings) - 1;
   }
 
-  /** One round of all targets. */
+  /** One round of all targets; of those that the route has by then, if it is rewired meanwhile. */
   async #tryOnce(): Promise<Reached> {
-    const { targets, settings } = this.#route;
-    const { connectTimeoutMs } = settings;
+    const { connectTimeoutMs } = this.#route.settings;
     using _limit = connectTimeoutMs === 0 ? null : startDeadline(connectTimeoutMs, () => {
       this.#try.abort(timeoutError(connectTimeoutMs));
     });
-    const order = targets.order();
-    const failures = new Map<Target, string>();
-    for (let index = 0;; index++) {
-      const target = order[index];
-      if (target === undefined) throw this.#unreachable(failures);
-      const isLast = index === order.length - 1;
-      target.load++;
+    for (;;) {
+      const { targets } = this.#route;
       try {
-        const upstream = await this.#tryTarget(target, isLast ? Infinity : patienceMs(settings));
-        targets.reached(target, this.sinceMs);
-        return { upstream, target };
+        return await this.#tryAll(targets);
       } catch (error) {
-        target.load--;
-        if (order.length === 1 || this.#isCancelled || isAnswer(error)) throw error;
-        failures.set(target, `${target.name} (${describeError(error)})`);
-        if (this.#try.signal.aborted) throw this.#unreachable(failures);
+        if (this.#route.targets === targets || this.#try.signal.aborted) throw error;
       }
     }
   }
 
-  /** In the order of the route, whatever that of the client was: the same failures read the same. */
-  #unreachable(failures: ReadonlyMap<Target, string>): Error {
-    const { all } = this.#route.targets;
-    return new Error(some(all.flatMap((target) => failures.get(target) ?? []), ", "));
+  async #tryAll(targets: Targets): Promise<Reached> {
+    const order = targets.order();
+    const failures = new Map<Target, string>();
+    for (let index = 0;; index++) {
+      const target = order[index];
+      if (target === undefined) throw unreachable(targets, failures);
+      const isLast = index === order.length - 1;
+      target.load++;
+      try {
+        const limitMs = isLast ? Infinity : patienceMs(this.#route.settings);
+        const upstream = await this.#tryTarget(target, limitMs);
+        targets.reached(target, this.sinceMs);
+        return { upstream, target };
+      } catch (error) {
+        target.load--;
+        const isOver = this.#isCancelled || isAnswer(error) || error === REWIRED;
+        if (order.length === 1 || isOver) throw error;
+        failures.set(target, `${target.name} (${describeError(error)})`);
+        if (this.#try.signal.aborted) throw unreachable(targets, failures);
+      }
+    }
   }
 
   /** Tries one target; another gets its turn after `limitMs`, if that is not Infinity. */
@@ -197,6 +216,7 @@ export class Reach implements Dialler {
         await admission.untilMayDial(share, this, this.#try.signal);
         mustWait = false;
         if (this.#try.signal.aborted) throw shortage ?? this.#try.signal.reason;
+        if (!this.#has(target)) throw REWIRED;
       }
       const { signal } = this.#try;
       using _patience = hasNext
@@ -205,6 +225,7 @@ export class Reach implements Dialler {
       try {
         return await this.#dial(target, signal);
       } catch (error) {
+        if (signal.reason === REWIRED) throw REWIRED;
         const gaveWay = signal.reason === GAVE_WAY;
         if (!gaveWay) shortage = this.#shortageIn(error);
         // Not after a shortage: nothing has come free, and those who wait would find the same.
@@ -226,6 +247,7 @@ export class Reach implements Dialler {
     const { share, settings } = this.#route;
     const { admission, leadsBack } = this.#options;
     this.sinceMs = performance.now();
+    this.#target = target;
     admission.dialBegins(share, this);
     let stream: Stream | undefined;
     try {
@@ -238,6 +260,7 @@ export class Reach implements Dialler {
         },
       });
     } finally {
+      this.#target = undefined;
       admission.dialEnded(share, this, stream !== undefined);
     }
   }
@@ -259,4 +282,9 @@ export class Reach implements Dialler {
 /** Whether a dial failed because of who answered it: no other try or target does better. */
 function isAnswer(error: unknown): boolean {
   return isResetOnConnect(error) || error instanceof LoopError;
+}
+
+/** In the order of the route, whatever that of the client was: the same failures read the same. */
+function unreachable({ all }: Targets, failures: ReadonlyMap<Target, string>): Error {
+  return new Error(some(all.flatMap((target) => failures.get(target) ?? []), ", "));
 }

@@ -15,6 +15,8 @@ export interface TargetReport {
   readonly open: number;
   /** Connections that it has had. */
   readonly connections: number;
+  /** Whether the route does not have it any more, but has connections to it. */
+  readonly isLeaving: boolean;
 }
 
 /** A route and what it has done so far. */

@@ -45,6 +45,8 @@ export class Target {
   isDown = false;
   /** Ends the trials of one that is down; there while clients get it only after the others. */
   trials: AbortController | undefined;
+  /** When its route ceased to have it, as `performance.now()` tells it; undefined as long as it has. */
+  goneMs: number | undefined;
 
   /** Nobody is connected yet, and nothing is known against it. */
   constructor(endpoint: Endpoint, transport: Pick<Transport, "connect">) {
@@ -57,6 +59,12 @@ export class Target {
   left(): void {
     this.open--;
     this.load--;
+  }
+
+  /** How it fares, at this moment. */
+  report(): TargetReport {
+    const { name, isDown, open, connections, goneMs } = this;
+    return { name, isUp: !isDown, open, connections, isLeaving: goneMs !== undefined };
   }
 }
 
@@ -72,6 +80,8 @@ export interface TargetsOptions {
   readonly fields: Readonly<Record<string, string>>;
   /** Whether there is a descriptor to try a target with. */
   readonly mayTry: () => boolean;
+  /** Targets that are at work already, by name: they are taken as they are. None unless given. */
+  readonly known?: ReadonlyMap<string, Target>;
 }
 
 /** All targets of a route. */
@@ -88,10 +98,17 @@ export class Targets implements Disposable {
 
   /** All are up until one shows that it is not; `endpoints` is at least one. */
   constructor(endpoints: readonly Endpoint[], options: TargetsOptions) {
-    this.all = endpoints.map((one) => new Target(one, options.transports[one.protocol]));
+    const { transports, known } = options;
+    this.all = endpoints.map((one) =>
+      known?.get(formatTarget(one)) ?? new Target(one, transports[one.protocol])
+    );
     this.text = formatTargets(endpoints);
     this.isNamed = endpoints.some(({ hostname }) => !isIp(hostname));
     this.#options = options;
+    for (const target of this.all) {
+      target.goneMs = target.trials = undefined;
+      if (target.isDown) this.#beginTrials(target);
+    }
   }
 
   /** Those that the next client gets, one after the other: the ones that are down after the others. */
@@ -115,34 +132,29 @@ export class Targets implements Disposable {
 
   /** Takes note that a target could not be reached by a dial that began then. */
   failed(target: Target, { error, sinceMs }: { error: unknown; sinceMs: number }): void {
-    const { settings: { failTimeoutMs }, log, fields } = this.#options;
+    const { log, fields } = this.#options;
     // One that others have reached since is there, and has more to do than it can.
     if (target.isDown || this.#isOver || target.reachedMs > sinceMs) return;
+    if (target.goneMs !== undefined) return;
     target.isDown = true;
     target.downMs = performance.now();
     // Where it is the only one, every client tries it, and each failure has its line.
     if (this.all.length === 1) return;
     const line = { ...fields, target: target.name, error: describeError(error) };
     log.repeated("warn", "target_down", line);
-    if (failTimeoutMs === 0) return;
-    target.trials = new AbortController();
-    void this.#tryAgain(target, target.trials.signal);
-  }
-
-  /** How each fares, at this moment. */
-  report(): readonly TargetReport[] {
-    return this.all.map(({ name, isDown, open, connections }) => ({
-      name,
-      isUp: !isDown,
-      open,
-      connections,
-    }));
+    this.#beginTrials(target);
   }
 
   /** Tries no target any more. */
   [Symbol.dispose](): void {
     this.#isOver = true;
     for (const { trials } of this.all) trials?.abort();
+  }
+
+  #beginTrials(target: Target): void {
+    if (this.all.length === 1 || this.#options.settings.failTimeoutMs === 0) return;
+    target.trials = new AbortController();
+    void this.#tryAgain(target, target.trials.signal);
   }
 
   #isUp(target: Target): void {

@@ -378,7 +378,9 @@ Deno.test("Watcher looks at each connection by the settings of its own route", a
     const end = (why: string): void => void ends.push(`${name} ${why}`);
     connections.add({ client, upstream, traffic: newTraffic(), settings, end });
   }
-  using _limits = watchLimits(connections, () => [...connections].map(({ settings }) => settings));
+  using _limits = watchLimits(connections, {
+    limits: () => [...connections].map(({ settings }) => settings),
+  });
   await until(() => ends.length > 2, "the short one is over its limit");
   assertEquals(new Set(ends), new Set(["short idle_timeout"]));
 });
@@ -519,7 +521,7 @@ Deno.test("watchLimits() looks as often as the shortest limit in use needs", () 
   }) as unknown as typeof setTimeout;
   try {
     let limits: Limits[] = [];
-    watchLimits(new Set(), () => limits);
+    watchLimits(new Set(), { limits: () => limits });
     for (
       const [idleTimeoutMs, halfCloseTimeoutMs] of [[0, 0], [4000, 0], [60_000, 1000], [50, 9]]
     ) {

@@ -1,7 +1,6 @@
 // Reaching the upstream: time limits, tries that are repeated, and clients that are held meanwhile.
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { activate } from "../../src/forward/active_route.ts";
 import { Reach } from "../../src/forward/reach.ts";
 import {
   discard,
@@ -16,7 +15,7 @@ import {
 } from "../helpers/mod.ts";
 import { needs, RESETS } from "../helpers/needs.ts";
 import { connectAndReset, startSilent } from "../helpers/process.ts";
-import { routeContext, routeTo } from "../helpers/routes.ts";
+import { activate, routeContext, routeTo } from "../helpers/routes.ts";
 
 function reach(
   target: { hostname: string; port: number },
@@ -25,7 +24,7 @@ function reach(
   const context = routeContext();
   // No trial goes on behind the test.
   const settings = { connectTimeoutMs, retryMs, failTimeoutMs: 0 };
-  const route = activate(routeTo(target, { settings }), [], context);
+  const route = activate(routeTo(target, { settings }), context);
   return new Reach(route, { ...context, onShortage: () => {}, leadsBack: () => false });
 }
 

@@ -4,12 +4,11 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { createLog } from "../../src/base/log.ts";
 import type { RouteSettings } from "../../src/config/options.ts";
 import { DEFAULT_SETTINGS } from "../../src/config/settings.ts";
-import { activate } from "../../src/forward/active_route.ts";
 import { Reach } from "../../src/forward/reach.ts";
 import { Targets } from "../../src/forward/targets.ts";
 import { PLAIN_TRANSPORTS } from "../../src/net/transports.ts";
 import { freePort, within } from "../helpers/mod.ts";
-import { routeContext, routeTo } from "../helpers/routes.ts";
+import { activate, routeContext, routeTo } from "../helpers/routes.ts";
 
 interface Tried extends Disposable {
   readonly targets: Targets;
@@ -57,7 +56,7 @@ function reach({ targets }: Tried, index: number, sinceMs = Infinity): void {
 }
 
 function statesOf({ targets }: Tried): boolean[] {
-  return targets.report().map(({ isUp }) => isUp);
+  return targets.all.map((one) => one.report()).map(({ isUp }) => isUp);
 }
 
 Deno.test("Targets gives one that has failed after the others until it is reached, and says each once", () => {
@@ -89,7 +88,7 @@ Deno.test("Targets takes none for up because of a dial that began before it was 
   fail(tried, 0);
   reach(tried, 0, sinceMs);
   assertEquals([orderOf(tried), statesOf(tried)], ["2,1", [false, true]]);
-  assertEquals(tried.targets.report().map(({ open }) => open), [1, 0]);
+  assertEquals(tried.targets.all.map(({ open }) => open), [1, 0]);
 });
 
 Deno.test("Targets keeps the order with failTimeoutMs 0, and shows all the same who is down", () => {
@@ -123,7 +122,7 @@ Deno.test("Reach names what failed in the order of the route, whatever that of t
   const settings = { balance: "roundrobin", failTimeoutMs: 0 } as const;
   const { targets: [target], ...route } = routeTo(first, { settings });
   if (target === undefined) return;
-  const active = activate({ ...route, targets: [target, { ...target, ...second }] }, [], context);
+  const active = activate({ ...route, targets: [target, { ...target, ...second }] }, context);
   for (let turn = 0; turn < 2; turn++) {
     const reaching = new Reach(active, {
       ...context,

@@ -2,11 +2,10 @@
 
 import type { Address } from "../../src/base/address.ts";
 import type { RouteSettings } from "../../src/config/options.ts";
-import { activate } from "../../src/forward/active_route.ts";
 import { Connection } from "../../src/forward/connection.ts";
 import { type Reason, REASONS, type RouteCounts } from "../../src/forward/counts.ts";
 import type { Stream } from "../../src/net/stream.ts";
-import { routeContext, routeTo } from "./routes.ts";
+import { activate, routeContext, routeTo } from "./routes.ts";
 
 /** A connection at work. */
 export interface Served {
@@ -27,7 +26,7 @@ export function serveClient(
   settings: Partial<RouteSettings> = {},
 ): Served {
   const context = routeContext();
-  const route = activate(routeTo(target, { settings }), [], context);
+  const route = activate(routeTo(target, { settings }), context);
   const connection = new Connection(client, route, {
     ...context,
     onShortage: () => {},

@@ -3,8 +3,9 @@
 import type { Address, Endpoint, Protocol } from "../../src/base/address.ts";
 import type { RouteSettings } from "../../src/config/options.ts";
 import { createLog } from "../../src/base/log.ts";
-import type { RouteContext } from "../../src/forward/active_route.ts";
+import type { ActiveRoute } from "../../src/forward/active_route.ts";
 import { Admission } from "../../src/forward/admission.ts";
+import { EntryPoint, type RouteContext } from "../../src/forward/entry_point.ts";
 import { PLAIN_TRANSPORTS } from "../../src/net/transports.ts";
 import type { Route } from "../../src/config/routes.ts";
 import { DEFAULT_SETTINGS } from "../../src/config/settings.ts";
@@ -17,6 +18,11 @@ export function routeContext(): RouteContext {
 
 /** An address, and how it is spoken to: plain unless given. */
 export type PerhapsEndpoint = Address & { readonly protocol?: Protocol };
+
+/** A route at work that listens nowhere. */
+export function activate(route: Route, context: RouteContext): ActiveRoute {
+  return new EntryPoint({ route, listeners: [] }, context).route;
+}
 
 /** A route with one target, and with the defaults but for what is given. */
 export function routeTo(

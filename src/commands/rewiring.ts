@@ -1,0 +1,172 @@
+// `--routes FILE`: what the file holds is read as a part of the whole configuration, at the start and
+// whenever it has changed, and the forwarder is rewired to that, or nothing changes and the log says why.
+
+import { formatListen, formatTargets } from "../base/address.ts";
+import { ConfigError, hintOf, type Problem } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { WatchedFiles } from "../base/watched_files.ts";
+import type { Command } from "../config/command_line.ts";
+import { type Route, routeName } from "../config/routes.ts";
+import type { RoutesFile } from "../config/routes_file.ts";
+import type { Forwarder, Rewired } from "../forward/forwarder.ts";
+import type { ConnectError } from "../forward/counts.ts";
+import type { WiringReport } from "../forward/report.ts";
+import type { Transports } from "../net/transports.ts";
+import { routesFileOf } from "./routes_file.ts";
+
+/** How often the file is looked at, in milliseconds: with the time to settle, within five seconds. */
+const LOOK_EVERY_MS = 2000;
+/** How long the file must stay the same until it counts as written to its end, in milliseconds. */
+const SETTLE_MS = 1000;
+/** Maximum number of routes that a line names. */
+const MAX_NAMED = 20;
+
+/** What {@linkcode Rewiring} works with. */
+export interface RewiringOptions {
+  /** The file that is read. */
+  readonly file: RoutesFile;
+  /** Makes ready what routes are reached by. */
+  readonly prepare: (routes: readonly Route[]) => Promise<Transports>;
+  /** Where to write. */
+  readonly log: Log;
+  /** Ends it: nothing is rewired after that. */
+  readonly signal: AbortSignal;
+}
+
+/** Keeps a forwarder wired as the file says. */
+export class Rewiring {
+  readonly #options: RewiringOptions;
+  readonly #watched: WatchedFiles;
+  readonly #rewires = { ok: 0, failed: 0 };
+  #command: Command;
+  #forwarder: Forwarder | undefined;
+  /** When the present routes took effect, in milliseconds since the epoch. */
+  #since = Date.now();
+  #flaw: ConnectError | undefined;
+
+  /** Takes the command that came of the file as it was read at the start. */
+  constructor(command: Command, options: RewiringOptions) {
+    const { path, text } = options.file;
+    this.#command = command;
+    this.#options = options;
+    this.#watched = new WatchedFiles(new Map([[path, text]]), {
+      everyMs: LOOK_EVERY_MS,
+      settleMs: SETTLE_MS,
+      take: async (texts) => await this.#take(texts.get(path) ?? ""),
+      complain: (flaw) => this.#complain(flaw),
+      mended: () => this.#mended(),
+    });
+  }
+
+  /** What the present routes came from. */
+  get command(): Command {
+    return this.#command;
+  }
+
+  /** Looks at the file until the signal aborts. */
+  async watch(forwarder: Forwarder): Promise<void> {
+    this.#forwarder = forwarder;
+    await this.#watched.watch(this.#options.signal);
+  }
+
+  /** Looks at the file now: what it holds takes effect at once. */
+  async look(): Promise<void> {
+    if (this.#forwarder !== undefined) await this.#watched.look(this.#options.signal);
+  }
+
+  /** Where the present routes came from. */
+  report(): WiringReport {
+    const { file: { path } } = this.#options;
+    return { file: path, since: this.#since, rewires: { ...this.#rewires }, flaw: this.#flaw };
+  }
+
+  /** Rewires as the text says, or says why not. Nothing that a file holds ends a program that works. */
+  async #take(text: string | Error): Promise<ConfigError | undefined> {
+    const { file: { path }, prepare, signal } = this.#options;
+    try {
+      const command = this.#command.again(await routesFileOf(path, text));
+      const transports = await prepare(command.routes);
+      if (signal.aborted) return undefined;
+      const rewired = await this.#forwarder?.rewire(command.routes, transports);
+      if (rewired !== undefined) this.#tell(command, rewired);
+      this.#command = command;
+      this.#since = Date.now();
+      this.#flaw = undefined;
+      this.#rewires.ok++;
+      return undefined;
+    } catch (error) {
+      if (error instanceof ConfigError) return error;
+      const errors: readonly unknown[] = error instanceof AggregateError ? error.errors : [error];
+      return new ConfigError(errors.map((one) => ({
+        message: one instanceof Error ? one.message : String(one),
+        hint: hintOf(one),
+      })));
+    }
+  }
+
+  /** The last line of a change says that it is done, as `ready` does at the start. */
+  #tell({ routes, ignored, warnings }: Command, { added, removed, changed }: Rewired): void {
+    const { file: { path }, log } = this.#options;
+    const before = this.#command;
+    const known = new Set(before.warnings.map(({ message }) => message));
+    for (const { event, setting, reason, message } of warnings) {
+      if (!known.has(message)) log.warn(event, { setting, reason });
+    }
+    const knownIgnored = new Set(before.ignored.map(({ variable, reason }) => variable + reason));
+    for (const { variable, reason, asked } of ignored) {
+      if (knownIgnored.has(variable + reason)) continue;
+      log[asked ? "debug" : "info"]("ignored", { variable, reason });
+    }
+    for (const route of [...added, ...changed]) logListening(log, route);
+    log.info("rewired", {
+      file: path,
+      routes: routes.length,
+      added: named(added),
+      removed: named(removed),
+      changed: named(changed),
+    });
+  }
+
+  #complain({ problems, message }: ConfigError): void {
+    const { file: { path }, log } = this.#options;
+    const [hint, ...others] = new Set(problems.flatMap(({ hint }) => hint ?? []));
+    this.#rewires.failed++;
+    this.#flaw = { at: Date.now(), message: problems.map(withHint).join("\n") };
+    // A hint stands behind all problems, and would seem to be for each of them.
+    const error = others.length === 0 ? message : problems.map(withHint).join("; ");
+    log.error("rewire_failed", {
+      file: path,
+      error,
+      hint: others.length === 0 ? hint : undefined,
+    });
+  }
+
+  #mended(): void {
+    const { file: { path }, log } = this.#options;
+    this.#flaw = undefined;
+    log.info("rewired", { file: path, routes: this.#command.routes.length });
+  }
+}
+
+/** Says where a route listens and where it leads. */
+export function logListening(log: Log, route: Route): void {
+  log.info("listening", {
+    route: routeName(route),
+    listen: formatListen(route.listen),
+    target: formatTargets(route.targets),
+  });
+}
+
+function withHint({ message, hint }: Problem): string {
+  return hint === undefined ? message : `${message} (${hint})`;
+}
+
+/** `REDIS@[::]:6379,…`; undefined if there are none. */
+function named(routes: readonly Route[]): string | undefined {
+  if (routes.length === 0) return undefined;
+  const names = routes.slice(0, MAX_NAMED).map((route) =>
+    `${route.aliases.join("+") || route.listen.port}@${formatListen(route.listen)}`
+  );
+  const more = routes.length - names.length;
+  return [...names, ...more > 0 ? [`and ${more} more`] : []].join(",");
+}

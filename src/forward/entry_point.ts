@@ -1,0 +1,194 @@
+// Where clients arrive: a listen address with its listeners, what is held and counted there, and the
+// route that stands there now. A rewiring gives it another route; the rest stays, so that nobody who
+// waits in its queue is lost.
+
+import { type Endpoint, formatAddress, formatListen } from "../base/address.ts";
+import { BindError } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { plain } from "../base/text.ts";
+import { formatRoute, type Route, routeName } from "../config/routes.ts";
+import { listenError } from "../net/listen_error.ts";
+import type { Listener, ListenOptions } from "../net/stream.ts";
+import type { Transports } from "../net/transports.ts";
+import { ActiveRoute } from "./active_route.ts";
+import { type Admission, Share } from "./admission.ts";
+import { RouteCounts } from "./counts.ts";
+import type { RouteReport } from "./report.ts";
+import { type Target, Targets } from "./targets.ts";
+
+/** What routes are put to work with. */
+export interface RouteContext {
+  /** How each protocol listens and connects. */
+  readonly transports: Transports;
+  /** Where to write. */
+  readonly log: Log;
+  /** Where a want of descriptors is known. */
+  readonly admission: Admission;
+}
+
+/** A route and the listeners that were bound for it: one, or two where IPv6 and IPv4 need one each. */
+export interface BoundRoute {
+  /** The route, with the port that was really bound. */
+  readonly route: Route;
+  /** Where its clients arrive. */
+  readonly listeners: readonly Listener[];
+}
+
+/**
+ * Binds every route. If any can't be bound, none stays open.
+ *
+ * @throws {AggregateError} of a {@linkcode BindError} for each of those, naming the route, the address
+ *   and the reason
+ */
+export function bindRoutes(
+  routes: readonly Route[],
+  { transports, reusePort = false }: ListenOptions & Pick<RouteContext, "transports">,
+): readonly BoundRoute[] {
+  using opened = new DisposableStack();
+  const errors: BindError[] = [];
+  const bound: BoundRoute[] = [];
+  for (const route of routes) {
+    const { listen } = route;
+    try {
+      const listeners = transports[listen.protocol].listen(listen, { reusePort });
+      for (const listener of listeners) opened.defer(() => listener.close());
+      // A port of 0 is the system's choice. The host stays as it was written: Deno drops its zone.
+      const port = listeners[0]?.addr.port ?? listen.port;
+      bound.push({
+        route: port === listen.port ? route : { ...route, listen: { ...listen, port } },
+        listeners,
+      });
+    } catch (cause) {
+      errors.push(listenError(listen, `route ${routeName(route, plain)}`, { cause, reusePort }));
+    }
+  }
+  if (errors.length > 0) throw new AggregateError(errors);
+  opened.move();
+  return bound;
+}
+
+/** What tells entry points apart: TCP and TLS take the same socket. */
+export function socketOf(listen: Endpoint): string {
+  return formatAddress(listen);
+}
+
+/** A listen address at work. */
+export class EntryPoint {
+  /** What it holds. */
+  readonly share = new Share(0);
+  /** What it has done so far. */
+  readonly counts = new RouteCounts();
+  readonly #context: Omit<RouteContext, "transports">;
+  #route: ActiveRoute;
+  #listeners: readonly Listener[];
+  #closing = new AbortController();
+  /** The targets that it has, and others that still have connections, by their names. */
+  #targets = new Map<string, Target>();
+
+  /** Takes the listeners over. */
+  constructor({ route, listeners }: BoundRoute, { transports, ...context }: RouteContext) {
+    this.#context = context;
+    this.#listeners = listeners;
+    this.#route = this.#activate(route, transports);
+  }
+
+  /** The route that the next client gets. */
+  get route(): ActiveRoute {
+    return this.#route;
+  }
+
+  /** None once it is closed. */
+  get listeners(): readonly Listener[] {
+    return this.#listeners;
+  }
+
+  /** Aborts when it accepts no more clients. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
+  }
+
+  /**
+   * Gives it another route, or the same: from now on its clients get that one.
+   *
+   * @returns whether anything has changed
+   */
+  rewire(route: Route, transports: Transports): boolean {
+    const before = this.#route;
+    if (before.goneMs === undefined && isSame(route, before.route)) return false;
+    before.targets[Symbol.dispose]();
+    if (before.isLike(route)) before.lead(route, this.#renewTargets(route, transports));
+    else this.#route = this.#activate(route, transports);
+    return true;
+  }
+
+  /** Opens one that was closed again, since its route has come back. */
+  reopen({ route, listeners }: BoundRoute, transports: Transports): void {
+    this.#listeners = listeners;
+    this.#closing = new AbortController();
+    this.rewire(route, transports);
+  }
+
+  /** Accepts nobody any more; the connections that it has go on. */
+  close(): void {
+    this.#closing.abort();
+    for (const listener of this.#listeners) listener.close();
+    this.#listeners = [];
+    this.#route.targets[Symbol.dispose]();
+  }
+
+  /** The same, since its route is gone. */
+  leave(): void {
+    this.close();
+    const nowMs = performance.now();
+    this.#route.goneMs = nowMs;
+    for (const target of this.#targets.values()) target.goneMs ??= nowMs;
+  }
+
+  /** How it fares, at this moment. */
+  report(): RouteReport {
+    const { route, goneMs } = this.#route;
+    const targets = [...this.#targets.values()].filter(({ goneMs, open }) =>
+      goneMs === undefined || open > 0
+    );
+    return {
+      route,
+      isLeaving: goneMs !== undefined,
+      targets: targets.map((target) => target.report()),
+      counts: this.counts.report(),
+    };
+  }
+
+  #activate(route: Route, transports: Transports): ActiveRoute {
+    this.share.limit(route.settings.maxConnections);
+    return new ActiveRoute(route, {
+      targets: this.#renewTargets(route, transports),
+      shakeHands: transports[route.listen.protocol].shakeHands,
+      share: this.share,
+      counts: this.counts,
+    });
+  }
+
+  /** The targets of a route. Those that it has had already stay as they are, with their connections. */
+  #renewTargets(route: Route, transports: Transports): Targets {
+    const { log, admission } = this.#context;
+    const targets = new Targets(route.targets, {
+      settings: route.settings,
+      transports,
+      log,
+      fields: { route: routeName(route), listen: formatListen(route.listen) },
+      mayTry: () => admission.mayDial(this.share),
+      known: this.#targets,
+    });
+    const nowMs = performance.now();
+    const others = [...this.#targets.values()].filter((one) => !targets.all.includes(one));
+    for (const other of others) other.goneMs ??= nowMs;
+    const kept = [...targets.all, ...others.filter(({ load }) => load > 0)];
+    this.#targets = new Map(kept.map((target) => [target.name, target]));
+    return targets;
+  }
+}
+
+function isSame(one: Route, other: Route): boolean {
+  return one === other ||
+    (String(one.aliases) === String(other.aliases) && formatRoute(one) === formatRoute(other));
+}

@@ -1,0 +1,370 @@
+// Other routes in the place of those that there are: who notices, and who does not.
+
+import { assert, assertEquals, assertStringIncludes, assertRejects } from "@std/assert";
+import type { Address } from "../../src/base/address.ts";
+import { BindError } from "../../src/base/errors.ts";
+import type { RouteSettings } from "../../src/config/options.ts";
+import type { Route } from "../../src/config/routes.ts";
+import { parseNetworks } from "../../src/base/networks.ts";
+import {
+  freePort,
+  isRefused,
+  readExactly,
+  readText,
+  readToAnyEnd,
+  startUpstream,
+  until,
+  type Upstream,
+  within,
+  writeAll,
+} from "../helpers/mod.ts";
+import { startSilent } from "../helpers/process.ts";
+import { startRewirable } from "../helpers/rewirable.ts";
+import { routeTo } from "../helpers/routes.ts";
+
+/** An upstream that says its name to everybody, and then echoes line by line. */
+function startNamed(name: string): Upstream {
+  return startUpstream(async (conn) => {
+    await writeAll(conn, name);
+    const buffer = new Uint8Array(1024);
+    for (;;) {
+      const count = await conn.read(buffer);
+      if (count === null) return;
+      await writeAll(conn, buffer.subarray(0, count));
+    }
+  });
+}
+
+/** A route on loopback. */
+function route(
+  port: number,
+  target: Address,
+  { alias = "REDIS", ...settings }: Partial<RouteSettings> & { readonly alias?: string } = {},
+): Route {
+  const listen = { hostname: "127.0.0.1", port };
+  return routeTo(target, { aliases: [alias], listen, settings });
+}
+
+/** The same with another target besides. */
+function withSecond(one: Route, target: Address): Route {
+  return { ...one, targets: [...one.targets, { protocol: "tcp", ...target }] };
+}
+
+async function connect(port: number): Promise<Deno.TcpConn> {
+  return await within(Deno.connect({ hostname: "127.0.0.1", port }), "a connect");
+}
+
+/** Who answers a new client. */
+async function whoAnswers(port: number): Promise<string> {
+  using client = await connect(port);
+  return await readExactly(client, 1);
+}
+
+/** Whether a connection that was made before still works. */
+async function works(client: Deno.TcpConn): Promise<boolean> {
+  await writeAll(client, "still");
+  return await readExactly(client, 5) === "still";
+}
+
+const NOBODY = { hostname: "192.0.2.1", port: 1 };
+
+Deno.test("Forwarder.rewire() leads new clients elsewhere, and open connections go on", async () => {
+  await using a = startNamed("a");
+  await using b = startNamed("b");
+  const port = freePort();
+  await using wired = startRewirable([route(port, a.address)]);
+  using before = await connect(port);
+  assertEquals(await readExactly(before, 1), "a");
+  const { added, removed, changed } = await wired.rewire(route(port, b.address));
+  assertEquals([added, removed], [[], []]);
+  assertEquals(changed, [route(port, b.address)]);
+  assertEquals(await whoAnswers(port), "b");
+  assert(await works(before));
+});
+
+Deno.test("Forwarder.rewire() leaves a route alone that has not changed", async () => {
+  await using a = startNamed("a");
+  const [port, other] = [freePort(), freePort()];
+  await using wired = startRewirable([route(port, a.address)]);
+  using _before = await connect(port);
+  await until(() => a.clients === 1, "the client is connected");
+  const { added, changed } = await wired.rewire(
+    route(port, a.address),
+    route(other, a.address, { alias: "OTHER" }),
+  );
+  assertEquals([added.length, changed.length], [1, 0]);
+  assertEquals(await whoAnswers(other), "a");
+  const [first] = wired.forwarder.report().routes;
+  assertEquals(first?.counts.connections, 1);
+  assertEquals(first?.counts.open, 1);
+});
+
+Deno.test("Forwarder.rewire() keeps the queue of a route that changes: who waits there is served", async () => {
+  await using a = startNamed("a");
+  await using b = startNamed("b");
+  const port = freePort();
+  await using wired = startRewirable([route(port, a.address, { maxConnections: 1 })]);
+  const first = await connect(port);
+  assertEquals(await readExactly(first, 1), "a");
+  using queued = await connect(port);
+  await wired.rewire(route(port, b.address, { maxConnections: 1 }));
+  first[Symbol.dispose]();
+  assertEquals(await readExactly(queued, 1), "b");
+});
+
+Deno.test("Forwarder.rewire() lets those in who wait when there are more places", async () => {
+  await using a = startNamed("a");
+  const port = freePort();
+  await using wired = startRewirable([route(port, a.address, { maxConnections: 1 })]);
+  using first = await connect(port);
+  assertEquals(await readExactly(first, 1), "a");
+  using queued = await connect(port);
+  await wired.rewire(route(port, a.address, { maxConnections: 2 }));
+  assertEquals(await readExactly(queued, 1), "a");
+});
+
+Deno.test("Forwarder.rewire() closes the listener of a route that is gone, and its connections finish", async () => {
+  await using a = startNamed("a");
+  const [port, other] = [freePort(), freePort()];
+  await using wired = startRewirable([route(port, a.address), route(other, a.address)]);
+  using before = await connect(port);
+  assertEquals(await readExactly(before, 1), "a");
+  const { removed } = await wired.rewire(route(other, a.address));
+  assertEquals(removed, [route(port, a.address)]);
+  assert(await isRefused({ port }));
+  assert(await works(before));
+  const leaving = (): number => wired.forwarder.report().routes.filter((one) => one.isLeaving).length;
+  assertEquals(leaving(), 1);
+  await before.closeWrite();
+  assertEquals(await readText(before), "");
+  await until(() => leaving() === 0, "nothing is left of the route");
+  assertEquals(wired.forwarder.report().routes.length, 1);
+});
+
+Deno.test("Forwarder.rewire() may leave no route, and take some again", async () => {
+  await using a = startNamed("a");
+  const port = freePort();
+  await using wired = startRewirable([route(port, a.address)]);
+  await wired.rewire();
+  assertEquals(wired.forwarder.report(), { ready: true, routes: [] });
+  assert(await isRefused({ port }));
+  await wired.rewire(route(port, a.address));
+  assertEquals(await whoAnswers(port), "a");
+});
+
+Deno.test("Forwarder.rewire() knows a route again that comes back, with its connections and counts", async () => {
+  await using a = startNamed("a");
+  const port = freePort();
+  const rewireTimeoutMs = 500;
+  await using wired = startRewirable([route(port, a.address)], { rewireTimeoutMs });
+  using before = await connect(port);
+  assertEquals(await readExactly(before, 1), "a");
+  await wired.rewire();
+  await wired.rewire(route(port, a.address));
+  using _after = await connect(port);
+  await until(() => a.clients === 2, "the second client is connected");
+  const [back, ...others] = wired.forwarder.report().routes;
+  assertEquals(others, []);
+  assertEquals(back?.isLeaving, false);
+  assertEquals(back?.counts.open, 2);
+  assertEquals(back?.targets.map(({ open }) => open), [2]);
+  await new Promise((resolve) => setTimeout(resolve, 2 * rewireTimeoutMs));
+  assert(await works(before));
+});
+
+Deno.test("Forwarder.rewire() changes nothing if a route can't be bound, and says so of each", async () => {
+  await using a = startNamed("a");
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  using taken2 = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const [port, free] = [freePort(), freePort()];
+  await using wired = startRewirable([route(port, a.address)]);
+  const { errors } = await assertRejects(
+    () =>
+      wired.rewire(
+        route(port, NOBODY),
+        route(free, NOBODY, { alias: "FREE" }),
+        route(taken.addr.port, NOBODY, { alias: "ONE" }),
+        route(taken2.addr.port, NOBODY, { alias: "TWO" }),
+      ),
+    AggregateError,
+  );
+  const messages = errors.map((error: Error) => error.message);
+  assertEquals(messages.length, 2);
+  assertStringIncludes(messages[0], "for route ONE: address in use");
+  assertStringIncludes(messages[1], "for route TWO: address in use");
+  assertStringIncludes(errors[0].hint, "another program");
+  assert(await isRefused({ port: free }));
+  assertEquals(await whoAnswers(port), "a");
+});
+
+Deno.test("Forwarder.rewire() says that what overlaps with a listener of its own takes two steps", async () => {
+  const port = freePort();
+  await using wired = startRewirable([route(port, NOBODY)]);
+  const all = routeTo(NOBODY, { aliases: ["REDIS"], listen: { hostname: "0.0.0.0", port } });
+  const { errors: [error] } = await assertRejects(() => wired.rewire(all), AggregateError);
+  assert(error instanceof BindError);
+  assertEquals(
+    error.hint,
+    `the ambassador itself has 127.0.0.1:${port}: take that route out first, and add this one in a ` +
+      "second change",
+  );
+  await wired.rewire();
+  assertEquals((await wired.rewire(all)).added.length, 1);
+});
+
+Deno.test("Forwarder.rewire() lets two routes swap ports, and an alias move", async () => {
+  await using a = startNamed("a");
+  await using b = startNamed("b");
+  const [one, two, three] = [freePort(), freePort(), freePort()];
+  await using wired = startRewirable([
+    route(one, a.address, { alias: "A" }),
+    route(two, b.address, { alias: "B" }),
+  ]);
+  await wired.rewire(route(two, a.address, { alias: "A" }), route(one, b.address, { alias: "B" }));
+  assertEquals([await whoAnswers(one), await whoAnswers(two)], ["b", "a"]);
+  assertEquals(wired.forwarder.routes.map(({ aliases }) => aliases.join()), ["A", "B"]);
+  const { added, removed, changed } = await wired.rewire(
+    route(three, a.address, { alias: "A" }),
+    route(one, b.address, { alias: "B" }),
+  );
+  assertEquals([added.length, removed.length, changed.length], [1, 1, 0]);
+  assertEquals([await whoAnswers(three), await whoAnswers(one)], ["a", "b"]);
+  assert(await isRefused({ port: two }));
+});
+
+Deno.test("Forwarder.rewire() ends connections to a target that is gone after rewireTimeoutMs, and no others", async () => {
+  await using a = startNamed("a");
+  await using b = startNamed("b");
+  await using c = startNamed("c");
+  const port = freePort();
+  const rewireTimeoutMs = 300;
+  const balance = "roundrobin";
+  await using wired = startRewirable(
+    [withSecond(route(port, a.address, { balance }), b.address)],
+    { rewireTimeoutMs },
+  );
+  const clients = [await connect(port), await connect(port)];
+  const names = await Promise.all(clients.map((client) => readExactly(client, 1)));
+  const toA = clients[names.indexOf("a")];
+  const toB = clients[names.indexOf("b")];
+  assert(toA && toB);
+  using _toB = toB;
+  const startMs = performance.now();
+  await wired.rewire(withSecond(route(port, b.address, { balance }), c.address));
+  await readToAnyEnd(toA);
+  const tookMs = performance.now() - startMs;
+  toA[Symbol.dispose]();
+  assert(tookMs >= rewireTimeoutMs - 1 && tookMs < 10 * rewireTimeoutMs, `${tookMs} ms`);
+  await until(
+    () => wired.lines.some((line) => line.endsWith("reason=rewire_timeout")),
+    "the log says why",
+  );
+  assert(await works(toB));
+});
+
+Deno.test("Forwarder.rewire() ends none of a target that has come back in time", async () => {
+  await using a = startNamed("a");
+  await using b = startNamed("b");
+  const port = freePort();
+  const rewireTimeoutMs = 300;
+  await using wired = startRewirable([route(port, a.address)], { rewireTimeoutMs });
+  using before = await connect(port);
+  assertEquals(await readExactly(before, 1), "a");
+  await wired.rewire(route(port, b.address));
+  using between = await connect(port);
+  assertEquals(await readExactly(between, 1), "b");
+  await wired.rewire(route(port, a.address));
+  // Whose target has not come back is the clock.
+  await readToAnyEnd(between);
+  assert(await works(before));
+});
+
+Deno.test("Forwarder.rewire() shows a target that is gone as long as it has connections", async () => {
+  await using a = startNamed("a");
+  await using b = startNamed("b");
+  const port = freePort();
+  await using wired = startRewirable([route(port, a.address)]);
+  const before = await connect(port);
+  assertEquals(await readExactly(before, 1), "a");
+  await wired.rewire(route(port, b.address));
+  const states = (): (boolean | undefined)[] =>
+    wired.forwarder.report().routes[0]?.targets.map(({ isLeaving }) => isLeaving) ?? [];
+  assertEquals(states(), [false, true]);
+  before[Symbol.dispose]();
+  await until(() => states().length === 1, "the connection has ended");
+});
+
+Deno.test("Forwarder.rewire() takes a client along that is held, and one whose dial hangs", async () => {
+  await using a = startNamed("a");
+  await using silent = await startSilent();
+  const [held, hangs] = [freePort(), freePort()];
+  const refusing = { hostname: "127.0.0.1", port: freePort() };
+  const retryMs = 60_000;
+  await using wired = startRewirable([
+    route(held, refusing, { retryMs }),
+    route(hangs, silent.address),
+  ]);
+  using one = await connect(held);
+  using two = await connect(hangs);
+  await until(() => wired.lines.some((line) => line.includes("connect_retrying")), "one is held");
+  await until(() => wired.forwarder.report().routes[1]?.counts.open === 1, "the other is accepted");
+  await wired.rewire(route(held, a.address, { retryMs }), route(hangs, a.address));
+  assertEquals(await readExactly(one, 1), "a");
+  assertEquals(await readExactly(two, 1), "a");
+});
+
+Deno.test("Forwarder.rewire() takes no client along whom the new route might not let in", async () => {
+  await using secret = startNamed("s");
+  const port = freePort();
+  const refusing = { hostname: "127.0.0.1", port: freePort() };
+  const retryMs = 60_000;
+  await using wired = startRewirable([route(port, refusing, { retryMs })]);
+  using client = await connect(port);
+  await until(() => wired.lines.some((line) => line.includes("connect_retrying")), "it is held");
+  const allow = parseNetworks("192.0.2.0/24");
+  await wired.rewire(route(port, secret.address, { retryMs, allow }));
+  // It goes on where it was let in, and finds what it waits for.
+  await using old = startUpstreamAt(refusing);
+  assertEquals(await readExactly(client, 1), "o");
+  assertEquals([old.clients, secret.clients], [1, 0]);
+  using late = await connect(port);
+  await readToAnyEnd(late);
+  assertEquals(secret.clients, 0);
+});
+
+function startUpstreamAt({ hostname, port }: Address): Upstream {
+  return startUpstream(async (conn) => {
+    await writeAll(conn, "o");
+    await readToAnyEnd(conn);
+  }, { hostname, port });
+}
+
+Deno.test("Forwarder.rewire() still knows that a target is down, and goes on trying it", async () => {
+  await using a = startNamed("a");
+  await using b = startNamed("b");
+  const port = freePort();
+  const dead = { hostname: "127.0.0.1", port: freePort() };
+  const failTimeoutMs = 50;
+  await using wired = startRewirable([
+    withSecond(route(port, dead, { failTimeoutMs }), a.address),
+  ]);
+  assertEquals(await whoAnswers(port), "a");
+  assert(wired.lines.some((line) => line.includes("target_down")));
+  await wired.rewire(withSecond(route(port, dead, { failTimeoutMs }), b.address));
+  assertEquals(wired.forwarder.report().routes[0]?.targets[0]?.isUp, false);
+  await using _back = startUpstreamAt(dead);
+  await until(() => wired.lines.some((line) => line.includes("target_up")), "it is tried");
+  assertEquals(wired.lines.filter((line) => line.includes("target_down")).length, 1);
+});
+
+Deno.test("Forwarder.rewire() cuts a loop through a listener that was not there at the start", async () => {
+  const [one, two] = [freePort(), freePort()];
+  await using wired = startRewirable([route(one, NOBODY)]);
+  await wired.rewire(
+    route(one, { hostname: "127.0.0.1", port: two }, { alias: "ONE" }),
+    route(two, { hostname: "127.0.0.1", port: one }, { alias: "TWO" }),
+  );
+  using client = await connect(one);
+  await readToAnyEnd(client);
+  assert(wired.lines.some((line) => line.includes("loop_detected")));
+});
