@@ -68,6 +68,14 @@ const ROUTE_METRICS: readonly Metric<RouteReport>[] = [
 
 const PROGRAM_METRICS: readonly Metric<Report>[] = [
   [
+    "ambassador_rewires_total counter",
+    "Changes of the routes file, by whether they took effect.",
+    ({ wiring: { rewires } }) => [
+      [rewires.ok, 'result="ok"'],
+      [rewires.failed, 'result="failed"'],
+    ],
+  ],
+  [
     "ambassador_tls_certificate_expiry_timestamp_seconds gauge",
     "When this ambassador's own certificate expires, since unix epoch in seconds.",
     ({ certificate }) => certificate === undefined ? [] : [[certificate.notAfterMs / 1000]],

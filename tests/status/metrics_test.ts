@@ -20,6 +20,7 @@ import { serveClient } from "../helpers/connections.ts";
 import { LINUX, needs, RESETS } from "../helpers/needs.ts";
 import { connectAndReset } from "../helpers/process.ts";
 import { checkMetrics } from "../helpers/promtool.ts";
+import { FIXED_WIRING } from "../helpers/reports.ts";
 import { routeTo } from "../helpers/routes.ts";
 
 function reportOf(counts: RouteCounts, aliases: readonly string[] = ["REDIS"]): Report {
@@ -31,11 +32,13 @@ function reportOf(counts: RouteCounts, aliases: readonly string[] = ["REDIS"]): 
     version: "1.2.3",
     startedAt: 1500,
     certificate: undefined,
+    wiring: FIXED_WIRING,
     ready: true,
     routes: [{
       route,
       targets: [{ name: "192.0.2.10:6379", isUp: true, open: 1, connections: 2 }],
       counts: counts.report(),
+      isLeaving: false,
     }],
     ignored: [],
   };
@@ -77,6 +80,31 @@ Deno.test("formatMetrics() says when the own certificate expires, where there is
   };
   const text = [...formatMetrics({ ...reportOf(new RouteCounts()), certificate })].join("");
   assertEquals(samplesOf(text).get(name), Date.UTC(2027, 0, 1) / 1000);
+});
+
+Deno.test("formatMetrics() counts the changes of the routes, also where there were none", () => {
+  const shown = reportOf(new RouteCounts());
+  const rewires = { ok: 5, failed: 2 };
+  for (
+    const [wiring, ok, failed] of [[FIXED_WIRING, 0, 0], [
+      { ...FIXED_WIRING, rewires },
+      5,
+      2,
+    ]] as const
+  ) {
+    const samples = samplesOf([...formatMetrics({ ...shown, wiring })].join(""));
+    assertEquals(samples.get('ambassador_rewires_total{result="ok"}'), ok);
+    assertEquals(samples.get('ambassador_rewires_total{result="failed"}'), failed);
+  }
+});
+
+Deno.test("formatMetrics() goes on with a route that is leaving", () => {
+  const shown = reportOf(new RouteCounts());
+  const leaving = shown.routes.map((route) => ({ ...route, isLeaving: true }));
+  assertEquals(
+    [...formatMetrics({ ...shown, routes: leaving })].join(""),
+    [...formatMetrics(shown)].join(""),
+  );
 });
 
 Deno.test("formatMetrics() gives every number of a route with its name and listen address", () => {
@@ -130,6 +158,7 @@ Deno.test("formatMetrics() lets no alias and no address end its label", () => {
     targets: [{ name: HOSTILE, isUp: true, open: 0, connections: 0 }],
     route: { ...route, listen: { protocol: "tcp" as const, hostname: HOSTILE, port: 1 } },
     counts,
+    isLeaving: false,
   }));
   const text = [...formatMetrics({ ...report, routes })].join("");
   const shown = HOSTILE.replace("\r", "\\u{d}").replace("\u2028", "\\u{2028}")

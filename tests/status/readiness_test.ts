@@ -1,7 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { RouteCounts } from "../../src/forward/counts.ts";
+import type { RouteReport } from "../../src/forward/report.ts";
 import { formatReadiness } from "../../src/status/readiness.ts";
 import "../helpers/mod.ts";
+import { FIXED_WIRING } from "../helpers/reports.ts";
 import { routeTo } from "../helpers/routes.ts";
 
 /** What is said of a route with these counts that listens by this protocol. */
@@ -12,8 +14,9 @@ function readinessOf(counts: RouteCounts, protocol: "tcp" | "tls"): Record<strin
     version: "1.2.3",
     startedAt: 0,
     certificate: undefined,
+    wiring: FIXED_WIRING,
     ready: true,
-    routes: [{ route, targets: [], counts: counts.report() }],
+    routes: [{ route, targets: [], counts: counts.report(), isLeaving: false }],
     ignored: [],
   })].join("");
   const { routes: [said] } = JSON.parse(text);
@@ -31,4 +34,24 @@ Deno.test("formatReadiness() gives the last handshake that failed where clients 
   });
   assertEquals(said["last_connect_error"], null);
   assertEquals("last_handshake_error" in readinessOf(new RouteCounts(), "tcp"), false);
+});
+
+Deno.test("formatReadiness() lists the routes that there are, and none that is leaving", () => {
+  const route = routeTo({ hostname: "192.0.2.10", port: 6379 });
+  const counts = new RouteCounts().report();
+  const present = { route, targets: [], counts, isLeaving: false };
+  const said = (...routes: readonly RouteReport[]): unknown =>
+    JSON.parse([...formatReadiness({
+      version: "1.2.3",
+      startedAt: 0,
+      certificate: undefined,
+      wiring: FIXED_WIRING,
+      ready: true,
+      routes,
+      ignored: [],
+    })].join(""));
+  const leaving = { ...present, isLeaving: true };
+  assertEquals(said(leaving), { status: "ready", routes: [] });
+  assertEquals(said(), { status: "ready", routes: [] });
+  assertEquals(said(leaving, present, leaving), said(present));
 });

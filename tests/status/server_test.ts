@@ -27,6 +27,7 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { LINUX, needs, RESETS, SOURCES, UNIX } from "../helpers/needs.ts";
+import { FIXED_WIRING } from "../helpers/reports.ts";
 import { routeTo } from "../helpers/routes.ts";
 import { descriptorsOf, memoryOf, startRoute } from "../helpers/process.ts";
 
@@ -44,11 +45,13 @@ function report({ ready = true } = {}): Report {
     version: "1.2.3",
     startedAt: 0,
     certificate: undefined,
+    wiring: FIXED_WIRING,
     ready,
     routes: [{
       route,
       targets: [{ name: "192.0.2.10:6379", isUp: true, open: 1, connections: 2 }],
       counts: counts.report(),
+      isLeaving: false,
     }],
     ignored: [],
   };
@@ -94,6 +97,17 @@ Deno.test("StatusServer gives /readyz each route's addresses, open connections a
 Deno.test("StatusServer makes /readyz 503 once a stop has begun", async () => {
   const response = await ask("/readyz", "GET", report({ ready: false }));
   assertEquals([response.status, (await response.json()).status], [503, "draining"]);
+});
+
+Deno.test("StatusServer makes /readyz 200 also with no route, and with a file that is not in force", async () => {
+  const wiring = {
+    ...FIXED_WIRING,
+    file: "/etc/ambassador/routes",
+    flaw: { at: 0, message: "line 3: no target" },
+  };
+  const response = await ask("/readyz", "GET", { ...report(), wiring, routes: [] });
+  assertEquals(response.status, 200);
+  assertEquals(await response.json(), { status: "ready", routes: [] });
 });
 
 Deno.test("StatusServer knows no other path and no other method", async () => {
