@@ -4,8 +4,11 @@
 import { formatListen } from "../base/address.ts";
 import type { Counts } from "../forward/counts.ts";
 import { SCRIPT, STYLE } from "./page_assets.ts";
-import type { Report, RouteReport, TargetReport } from "../forward/report.ts";
+import type { Report, RouteReport, TargetReport, WiringReport } from "../forward/report.ts";
 import type { Ignored } from "../config/routes.ts";
+
+const LEAVING =
+  "A leaving route takes no more clients: it is gone from the routes, and its connections finish.";
 
 /** The `content-security-policy` of the page: its own style and script, and nothing else at all. */
 export async function pagePolicy(): Promise<string> {
@@ -21,7 +24,7 @@ async function hashOf(text: string): Promise<string> {
 
 /** The page, in pieces; `now` is in milliseconds since the epoch. */
 export function* formatPage(report: Report, now: number): Generator<string> {
-  const { version, startedAt, ready, routes, ignored } = report;
+  const { version, startedAt, ready, routes, wiring, ignored } = report;
   const state = ready ? "ready" : "draining";
   yield markup`<!DOCTYPE html>
 <html lang="en">
@@ -43,15 +46,9 @@ export function* formatPage(report: Report, now: number): Generator<string> {
 <span class="state ${state}">${state}</span>
 <span class="faint">version ${version}, up ${formatSpan(now - startedAt)}</span>
 </header>`;
-  yield summary(routes);
-  yield `<h2>Routes</h2>
-<table>
-<thead><tr><th>Route</th><th>Listen</th><th>Target</th><th class="number">Open</th>
-<th class="number">Total</th><th class="number">Up</th><th class="number">Down</th>
-<th class="number">Failed</th><th>Last error</th></tr></thead>
-<tbody>`;
-  for (const route of routes) yield routeRow(route, now);
-  yield "</tbody>\n</table>\n";
+  yield origin(report, now) + flawBox(wiring, now) + summary(report) + "<h2>Routes</h2>\n";
+  if (routes.length > 0) yield* routesTable(routes, now);
+  else yield noRoute(wiring);
   if (ignored.length > 0) yield* ignoredTable(ignored);
   const time = formatTime(now);
   yield markup`<footer>Up is client to upstream, down is upstream to client. As of ${time}. For
@@ -63,7 +60,28 @@ machines: <a href="metrics">metrics</a>, <a href="readyz">readyz</a>,
   yield "</script>\n</body>\n</html>\n";
 }
 
-function summary(routes: readonly RouteReport[]): string {
+/** When and from where the present routes came, where they may change. */
+function origin({ routes, wiring: { file, since } }: Report, now: number): string {
+  if (file === undefined) return "";
+  const count = routes.filter(({ isLeaving }) => !isLeaving).length;
+  const shown = `${formatNumber(count)} ${count === 1 ? "route" : "routes"}`;
+  return markup`
+<p class="origin faint">${shown} from the environment and <bdi>${file}</bdi>,
+${formatSince(since, now)}</p>`;
+}
+
+/** Why the routes are not those that their file holds, if they are not. */
+function flawBox({ file, flaw }: WiringReport, now: number): string {
+  if (file === undefined || flaw === undefined) return "";
+  return markup`
+<section class="flaw">
+<h2>What <bdi>${file}</bdi> holds now is not in force</h2>
+<p class="faint">${formatSince(flaw.at, now)}; the routes from before go on</p>
+<p class="problems">${flaw.message}</p>
+</section>`;
+}
+
+function summary({ routes, wiring: { file, rewires } }: Report): string {
   const [up, down] = [sum(routes, "bytesUp"), sum(routes, "bytesDown")];
   const failed = sum(routes, "connectErrors");
   const bad = failed > 0 ? "bad" : "";
@@ -74,16 +92,43 @@ function summary(routes: readonly RouteReport[]): string {
 <div><dt>Bytes up</dt><dd title="${formatNumber(up)}">${formatBytes(up)}</dd></div>
 <div><dt>Bytes down</dt><dd title="${formatNumber(down)}">${formatBytes(down)}</dd></div>
 <div><dt>Connect errors</dt><dd class="${bad}">${formatNumber(failed)}</dd></div>
-</dl>
+` + (file === undefined ? "" : rewireCounts(rewires)) + "</dl>\n";
+}
+
+function rewireCounts({ ok, failed }: WiringReport["rewires"]): string {
+  const bad = failed > 0 ? "bad" : "";
+  return markup`<div><dt>Rewired</dt><dd>${formatNumber(ok)}</dd></div>
+<div><dt>Failed to rewire</dt><dd class="${bad}">${formatNumber(failed)}</dd></div>
 `;
 }
 
-function routeRow({ route, targets, counts }: RouteReport, now: number): string {
+function* routesTable(routes: readonly RouteReport[], now: number): Generator<string> {
+  yield `<table>
+<thead><tr><th>Route</th><th>Listen</th><th>Target</th><th class="number">Open</th>
+<th class="number">Total</th><th class="number">Up</th><th class="number">Down</th>
+<th class="number">Failed</th><th>Last error</th></tr></thead>
+<tbody>`;
+  for (const route of routes) yield routeRow(route, now);
+  yield "</tbody>\n</table>\n";
+  if (routes.some(({ isLeaving }) => isLeaving)) yield markup`<p class="faint">${LEAVING}</p>\n`;
+}
+
+function noRoute({ file }: WiringReport): string {
+  if (file === undefined) return `<p class="none">Nothing is forwarded: there is no route.</p>\n`;
+  return markup`<p class="none">Nothing is forwarded: neither the environment nor <bdi>${file}</bdi>
+gives a route.</p>\n`;
+}
+
+function routeRow({ route, targets, counts, isLeaving }: RouteReport, now: number): string {
   const { aliases, listen } = route;
   const { open, connections, bytesUp: up, bytesDown: down, connectErrors: failed } = counts;
   const bad = failed > 0 ? "bad" : "";
+  const mark = isLeaving ? markup` <span class="mark" title="${LEAVING}">leaving</span>` : "";
+  // The class is there also where it is empty: the script takes over values, and takes nothing away.
   return markup`
-<tr><td class="name" data-label="Route"><bdi>${aliases.join(", ") || listen.port}</bdi></td>
+<tr class="${isLeaving ? "leaving" : ""}">
+<td class="name" data-label="Route"><bdi>${aliases.join(", ") || listen.port}</bdi>` + mark +
+    markup`</td>
 <td class="address" data-label="Listen">${formatListen(listen)}</td>
 ` + targetsCell(targets) + markup`
 <td class="number" data-label="Open">${formatNumber(open)}</td>
@@ -162,6 +207,10 @@ export function formatSpan(ms: number): string {
 
 function formatTime(ms: number): string {
   return new Date(ms).toISOString().replace("T", " ").replace(/\.\d+Z$/, " UTC");
+}
+
+function formatSince(ms: number, now: number): string {
+  return `since ${formatTime(ms)} (${formatSpan(now - ms)} ago)`;
 }
 
 /**

@@ -40,6 +40,15 @@ tbody td { border-top: 1px solid var(--line); }
 .name { font-weight: 600; }
 .when { display: block; font-size: .82rem; color: var(--faint); }
 .address { font-family: ui-monospace, monospace; font-size: .87rem; overflow-wrap: break-word; }
+.origin { margin: .3rem 0 0; overflow-wrap: anywhere; }
+.flaw { margin: 1rem 0 0; padding: .7rem .9rem; border: 1px solid var(--bad); border-left-width: .4rem; border-radius: .5rem; background: var(--card); overflow-wrap: anywhere; }
+.flaw h2 { margin: 0; color: var(--bad); }
+.flaw p { margin: .2rem 0 0; }
+.flaw .problems { margin-top: .5rem; max-height: 20rem; overflow: auto; white-space: pre-line; }
+.none { margin: 0; padding: .9rem; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; overflow-wrap: anywhere; }
+.leaving td, .leaving .bad { color: var(--faint); }
+.leaving .name { font-weight: 400; }
+.mark { padding: .05rem .5rem; border: 1px dashed var(--faint); border-radius: 1rem; font-size: .82rem; font-weight: 400; white-space: nowrap; }
 #stale { margin: 1rem 0 0; padding: .5rem .9rem; border-radius: .5rem; color: var(--warn); background: var(--warn-back); }
 footer { margin-top: 1.5rem; font-size: .87rem; }
 a { color: inherit; }

@@ -1,4 +1,7 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { RouteCounts } from "../../src/forward/counts.ts";
+import type { Report, RouteReport } from "../../src/forward/report.ts";
+import { StatusServer } from "../../src/status/server.ts";
 import { type BrowserPage, openBrowser } from "../helpers/chromium.ts";
 import {
   freePort,
@@ -10,6 +13,8 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { needs, programPath } from "../helpers/needs.ts";
+import { FIXED_WIRING } from "../helpers/reports.ts";
+import { routeTo } from "../helpers/routes.ts";
 
 const HOSTILE = "</td><script>document.write('run')</script><img src onerror>";
 
@@ -37,6 +42,31 @@ async function startScene(): Promise<
     url: `http://127.0.0.1:${status}/`,
     [Symbol.asyncDispose]: () => rest.disposeAsync(),
   };
+}
+
+/** A report of routes that came from a file too: their aliases, and whether they are leaving. */
+function reportOf(leaving: Readonly<Record<string, boolean>>): Report {
+  const routes = Object.entries(leaving).map(([alias, isLeaving]): RouteReport => ({
+    route: routeTo({ hostname: "192.0.2.10", port: 6379 }, { aliases: [alias] }),
+    targets: [],
+    counts: new RouteCounts().report(),
+    isLeaving,
+  }));
+  const [version, startedAt] = ["1.2.3", Date.now()];
+  const wiring = { ...FIXED_WIRING, file: "/etc/ambassador/routes", since: startedAt };
+  return { version, startedAt, certificate: undefined, ready: true, wiring, ignored: [], routes };
+}
+
+/** Problems, with what must neither be run nor make the page wider, many more than are looked at. */
+const FLAW = { at: Date.now(), message: `${HOSTILE}${"w".repeat(5000)}\n`.repeat(50) };
+
+async function openWired(
+  page: BrowserPage,
+  report: () => Report,
+): Promise<Disposable> {
+  const server = new StatusServer({ hostname: "127.0.0.1", port: 0 }, report);
+  await page.open(`http://127.0.0.1:${server.address.port}/`);
+  return server;
 }
 
 /** The text of the cell with this label in the first row that has one. */
@@ -138,4 +168,50 @@ Deno.test({
   assertEquals(await background(), "rgb(245, 246, 248)");
   await prefer("dark");
   assertEquals(await background(), "rgb(18, 21, 27)");
+});
+
+Deno.test({
+  name:
+    "in a browser, the status page shows which routes leave, and what is not in force, as it changes",
+  ...needs("chromium"),
+}, async () => {
+  let report = reportOf({ A: false, B: true });
+  await using page = await openBrowser(programPath("chromium"));
+  using _server = await openWired(page, () => report);
+  const rows = (): Promise<string> =>
+    page.evaluate(`[...document.querySelectorAll('tbody tr')].map((row) =>
+      row.cells[0].innerText.replace(/\\s+/g, " ") + " " + getComputedStyle(row.cells[1]).color).join("; ")`);
+  const [present, leaving] = ["rgb(28, 35, 48)", "rgb(93, 103, 120)"];
+  assertEquals(await rows(), `A ${present}; B leaving ${leaving}`);
+  report = reportOf({ A: true, B: false });
+  await until(async () => await rows() === `A leaving ${leaving}; B ${present}`, "they change");
+  report = { ...report, wiring: { ...report.wiring, flaw: FLAW } };
+  const problems = (): Promise<string | null> =>
+    page.evaluate("document.querySelector('.flaw .problems')?.innerText.trim() ?? null");
+  await until(async () => await problems() === FLAW.message.trim(), "the problems are shown");
+  assertEquals(await page.evaluate("document.images.length"), 0);
+  report = reportOf({});
+  await until(async () => await problems() === null, "they are no more");
+  assertEquals(
+    await page.evaluate("document.querySelector('.none').innerText"),
+    "Nothing is forwarded: neither the environment nor /etc/ambassador/routes gives a route.",
+  );
+  assertEquals(page.complaints, []);
+});
+
+Deno.test({
+  name: "in a browser, many long problems neither make the status page wide nor hide its routes",
+  ...needs("chromium"),
+}, async () => {
+  const report = reportOf({ A: false, B: true });
+  const wiring = { ...report.wiring, file: `/${"long".repeat(60)}`, flaw: FLAW };
+  await using page = await openBrowser(programPath("chromium"));
+  for (const width of [360, 1280]) {
+    const size = { width, height: 640, deviceScaleFactor: 1, mobile: width < 500 };
+    await page.call("Emulation.setDeviceMetricsOverride", size);
+    using _server = await openWired(page, () => ({ ...report, wiring }));
+    assertEquals(await page.evaluate("document.documentElement.scrollWidth"), width);
+    const height = await page.evaluate<number>("document.querySelector('.flaw').offsetHeight");
+    assert(height < 900, `${height} pixels at a width of ${width}`);
+  }
 });

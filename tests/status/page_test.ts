@@ -2,8 +2,9 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { RouteCounts } from "../../src/forward/counts.ts";
 import { formatBytes, formatPage, formatSpan, pagePolicy } from "../../src/status/page.ts";
 import { newTraffic } from "../../src/net/relay.ts";
-import type { Report } from "../../src/forward/report.ts";
+import type { Report, WiringReport } from "../../src/forward/report.ts";
 import "../helpers/mod.ts";
+import { FIXED_WIRING } from "../helpers/reports.ts";
 import { routeTo } from "../helpers/routes.ts";
 
 const NOW = Date.UTC(2026, 10, 22, 18, 20, 0);
@@ -24,6 +25,7 @@ function report({ aliases = ["REDIS"], ready = true } = {}): Report {
     version: "1.2.3",
     startedAt: NOW - 100_000_000,
     certificate: undefined,
+    wiring: FIXED_WIRING,
     ready,
     routes: [{
       route,
@@ -32,6 +34,7 @@ function report({ aliases = ["REDIS"], ready = true } = {}): Report {
         { name: "192.0.2.11:6380", isUp: false, open: 0, connections: 45 },
       ],
       counts: { ...counts.report(), connectErrors: 7 },
+      isLeaving: false,
     }],
     ignored: [{ variable, reason: "UDP & SCTP", asked: false }],
   };
@@ -83,6 +86,82 @@ Deno.test("formatPage() says when it drains", () => {
 
 Deno.test("formatPage() calls a route without an alias by its port", () => {
   assertMatch(pageOf(report({ aliases: [] })), /<bdi>6379<\/bdi>/);
+});
+
+const FILE = "/etc/ambassador/routes";
+
+/** Routes that came from the file too, five minutes ago. */
+function wired(wiring: Partial<WiringReport> = {}): Report {
+  return { ...report(), wiring: { ...FIXED_WIRING, file: FILE, since: NOW - 300_000, ...wiring } };
+}
+
+Deno.test("formatPage() says when and from where the routes came, and how often they changed", () => {
+  const shown = wired({ rewires: { ok: 1234, failed: 2 } });
+  const text = textOf(pageOf(shown));
+  const since = "2026-11-22 18:15:00 UTC (5 min 0 s ago)";
+  assertStringIncludes(text, `1 route from the environment and ${FILE} , since ${since}`);
+  assertStringIncludes(text, "Rewired 1,234 Failed to rewire 2 Routes");
+  const [route] = shown.routes;
+  assert(route);
+  const routes = [route, route, { ...route, isLeaving: true }];
+  assertStringIncludes(textOf(pageOf({ ...shown, routes })), "2 routes from the environment");
+});
+
+Deno.test("formatPage() speaks of no file and of no changes where the routes can't change", () => {
+  const text = textOf(pageOf(report()));
+  assertEquals(/file|environment|since|rewire|leaving|in force/i.exec(text), null);
+});
+
+Deno.test("formatPage() shows every problem while what the file holds is not in force", () => {
+  const message = `${FILE}: line 2: <b>: no target\nroute X: address in use`;
+  const page = pageOf(wired({ flaw: { at: NOW - 61_000, message } }));
+  assertStringIncludes(
+    textOf(page),
+    `What ${FILE} holds now is not in force since 2026-11-22 18:18:59 UTC (1 min 1 s ago); ` +
+      `the routes from before go on ${FILE}: line 2: &lt;b&gt;: no target&#10;route X: address in use`,
+  );
+  assertEquals(pageOf(wired()).includes("in force"), false);
+});
+
+Deno.test("formatPage() marks a route that is leaving, and says what that means", () => {
+  const shown = wired();
+  const [route] = shown.routes;
+  assert(route);
+  const page = pageOf({ ...shown, routes: [route, { ...route, isLeaving: true }] });
+  const rows = page.split("<tr ").slice(1);
+  assertEquals(rows.map((row) => row.includes("leaving</span>")), [false, true]);
+  assertEquals(rows.map((row) => row.startsWith('class="leaving"')), [false, true]);
+  assertStringIncludes(
+    textOf(page),
+    "A leaving route takes no more clients: it is gone from the routes, and its connections finish.",
+  );
+  assertEquals(textOf(pageOf(shown)).includes("leaving"), false);
+});
+
+Deno.test("formatPage() says so where there is no route", () => {
+  const text = textOf(pageOf({ ...wired(), routes: [] }));
+  assertStringIncludes(text, `0 routes from the environment and ${FILE}`);
+  assertStringIncludes(
+    text,
+    `Routes Nothing is forwarded: neither the environment nor ${FILE} gives a route. Ignored`,
+  );
+  assertEquals(text.includes("Last error"), false);
+  const fixed = textOf(pageOf({ ...report(), routes: [] }));
+  assertStringIncludes(fixed, "Nothing is forwarded: there is no route.");
+});
+
+Deno.test("formatPage() lets no path and no problem become HTML", () => {
+  const hostile = `</p></main><script>alert(1)</script><img src=x>"'\x1b[2J\u202e`;
+  const flaw = { at: NOW, message: hostile };
+  for (const routes of [wired().routes, []]) {
+    const page = pageOf({ ...wired({ file: hostile, flaw }), routes });
+    assertEquals(page.split("<script>").length, 2);
+    assertEquals(page.split("</main>").length, 2);
+    assertEquals(page.includes("<img"), false);
+    assertEquals(/(?!\n)[\p{Cc}\p{Cf}]/u.test(page), false);
+    const shown = "&lt;img src=x&gt;&quot;&#39;&#27;[2J&#8238;";
+    assertEquals(page.split(shown).length, routes.length > 0 ? 4 : 5);
+  }
 });
 
 Deno.test("formatPage() lets no alias become HTML", () => {
