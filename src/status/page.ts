@@ -140,8 +140,8 @@ function routeRow({ route, targets, counts, isLeaving }: RouteReport, now: numbe
 }
 
 function targetsCell(targets: readonly TargetReport[]): string {
-  const rows = targets.map(({ name, isUp, open, connections }) => {
-    const [state, mark] = isUp ? ["up", ""] : ["down", "bad"];
+  const rows = targets.map(({ name, isUp, isLeaving, open, connections }) => {
+    const [state, mark] = isLeaving ? ["leaving", ""] : isUp ? ["up", ""] : ["down", "bad"];
     return markup`
 <span class="address">${name}</span> <span class="when"><span class="${mark}">${state}</span>,
 ${formatNumber(open)} open, ${formatNumber(connections)} so far</span>`;

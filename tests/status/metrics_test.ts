@@ -36,7 +36,7 @@ function reportOf(counts: RouteCounts, aliases: readonly string[] = ["REDIS"]): 
     ready: true,
     routes: [{
       route,
-      targets: [{ name: "192.0.2.10:6379", isUp: true, open: 1, connections: 2 }],
+      targets: [{ name: "192.0.2.10:6379", isUp: true, open: 1, connections: 2, isLeaving: false }],
       counts: counts.report(),
       isLeaving: false,
     }],
@@ -155,7 +155,7 @@ function labelOf(text: string, label: string): string | undefined {
 Deno.test("formatMetrics() lets no alias and no address end its label", () => {
   const report = reportOf(new RouteCounts(), [HOSTILE]);
   const routes = report.routes.map(({ route, counts }) => ({
-    targets: [{ name: HOSTILE, isUp: true, open: 0, connections: 0 }],
+    targets: [{ name: HOSTILE, isUp: true, open: 0, connections: 0, isLeaving: false }],
     route: { ...route, listen: { protocol: "tcp" as const, hostname: HOSTILE, port: 1 } },
     counts,
     isLeaving: false,

@@ -30,8 +30,8 @@ function report({ aliases = ["REDIS"], ready = true } = {}): Report {
     routes: [{
       route,
       targets: [
-        { name: "192.0.2.10:6380", isUp: true, open: 1, connections: 12_300 },
-        { name: "192.0.2.11:6380", isUp: false, open: 0, connections: 45 },
+        { name: "192.0.2.10:6380", isUp: true, open: 1, connections: 12_300, isLeaving: false },
+        { name: "192.0.2.11:6380", isUp: false, open: 0, connections: 45, isLeaving: false },
       ],
       counts: { ...counts.report(), connectErrors: 7 },
       isLeaving: false,

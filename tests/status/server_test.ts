@@ -49,7 +49,7 @@ function report({ ready = true } = {}): Report {
     ready,
     routes: [{
       route,
-      targets: [{ name: "192.0.2.10:6379", isUp: true, open: 1, connections: 2 }],
+      targets: [{ name: "192.0.2.10:6379", isUp: true, open: 1, connections: 2, isLeaving: false }],
       counts: counts.report(),
       isLeaving: false,
     }],
