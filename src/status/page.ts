@@ -46,7 +46,9 @@ export function* formatPage(report: Report, now: number): Generator<string> {
 <span class="state ${state}">${state}</span>
 <span class="faint">version ${version}, up ${formatSpan(now - startedAt)}</span>
 </header>`;
-  yield origin(report, now) + flawBox(wiring, now) + summary(report) + "<h2>Routes</h2>\n";
+  yield origin(report, now);
+  yield* flawBox(wiring, now);
+  yield summary(report) + "<h2>Routes</h2>\n";
   if (routes.length > 0) yield* routesTable(routes, now);
   else yield noRoute(wiring);
   if (ignored.length > 0) yield* ignoredTable(ignored);
@@ -71,14 +73,16 @@ ${formatSince(since, now)}</p>`;
 }
 
 /** Why the routes are not those that their file holds, if they are not. */
-function flawBox({ file, flaw }: WiringReport, now: number): string {
-  if (file === undefined || flaw === undefined) return "";
-  return markup`
+function* flawBox({ file, flaw }: WiringReport, now: number): Generator<string> {
+  if (file === undefined || flaw === undefined) return;
+  yield markup`
 <section class="flaw">
 <h2>What <bdi>${file}</bdi> holds now is not in force</h2>
 <p class="faint">${formatSince(flaw.at, now)}; the routes from before go on</p>
-<p class="problems">${flaw.message}</p>
-</section>`;
+<p class="problems">`;
+  // A file of a megabyte may have as many problems.
+  for (const problem of flaw.message.split("\n")) yield markup`${problem}\n`;
+  yield "</p>\n</section>";
 }
 
 function summary({ routes, wiring: { file, rewires } }: Report): string {

@@ -118,9 +118,16 @@ Deno.test("formatPage() shows every problem while what the file holds is not in 
   assertStringIncludes(
     textOf(page),
     `What ${FILE} holds now is not in force since 2026-11-22 18:18:59 UTC (1 min 1 s ago); ` +
-      `the routes from before go on ${FILE}: line 2: &lt;b&gt;: no target&#10;route X: address in use`,
+      `the routes from before go on ${FILE}: line 2: &lt;b&gt;: no target route X: address in use`,
   );
   assertEquals(pageOf(wired()).includes("in force"), false);
+});
+
+Deno.test("formatPage() is made in small pieces, however many problems there are", () => {
+  const flaw = { at: NOW, message: `${"<".repeat(100)}\n`.repeat(10_000) };
+  const pieces = [...formatPage(wired({ flaw }), NOW)];
+  assert(pieces.join("").length > 4_000_000);
+  assert(Math.max(...pieces.map(({ length }) => length)) < 10_000);
 });
 
 Deno.test("formatPage() marks a route that is leaving, and says what that means", () => {
