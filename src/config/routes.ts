@@ -58,48 +58,72 @@ interface Claim {
 /** Routes by what {@linkcode formatRoute} says of each. */
 export type RoutesByText = ReadonlyMap<string, Route>;
 
+/** Options for {@linkcode mergeRoutes}. */
+export interface MergeOptions {
+  /** Where the status page listens. */
+  readonly status: Endpoint | undefined;
+  /** Takes every address that is wanted more than once. */
+  readonly problems: Problem[];
+  /** In which line of a file a variable stands: `/etc/routes line 3: `, or nothing. */
+  readonly placeOf?: ((variable: string) => string) | undefined;
+  /** The routes of the last time: those that are the same are given again. */
+  readonly before?: RoutesByText | undefined;
+}
+
 /**
  * Puts together what has one listen address, the same targets and the same settings.
  *
- * @param options `status` is where the status page listens; `problems` takes every address that is
- *   wanted more than once; `placeOf` says in which line of a file a variable stands; of `before`, the
- *   routes of the last time, those are given again that are the same.
  * @returns the routes, ordered by listen port and then protocol
  */
 export function mergeRoutes(
   candidates: readonly Candidate[],
-  { status, problems, placeOf, before }: {
-    readonly status: Endpoint | undefined;
-    readonly problems: Problem[];
-    readonly placeOf?: ((variable: string) => string) | undefined;
-    readonly before?: RoutesByText | undefined;
-  },
+  { status, problems, placeOf, before }: MergeOptions,
 ): readonly Route[] {
+  const byPort = Map.groupBy(candidates, ({ listen }) => listen.port);
+  return [...Uint16Array.from(byPort.keys()).sort()].flatMap((port) => {
+    const wanting = byPort.get(port) ?? [];
+    const rival = status?.port === port ? status : undefined;
+    if (wanting.length > 1 || rival !== undefined) {
+      const wanted = findOverlaps(claimsOf(wanting, { status: rival, placeOf }));
+      if (wanted.length > 0) problems.push(wantedTwice(wanted));
+    }
+    return [...Map.groupBy(wanting, formatRoute).values()]
+      .flatMap((same) => routeOf(same, before) ?? [])
+      .sort(({ listen: a }, { listen: b }) =>
+        compare(a.protocol, b.protocol) || compare(a.hostname, b.hostname)
+      );
+  });
+}
+
+/** What candidates and the status page want. */
+function claimsOf(
+  candidates: readonly Candidate[],
+  { status, placeOf }: Pick<MergeOptions, "status" | "placeOf">,
+): readonly Claim[] {
   const claims = candidates.map((one): Claim => {
     const { source, variable, listen, alias } = one;
     const place = variable === undefined ? "" : placeOf?.(variable) ?? "";
     return { source, place, listen, alias, text: formatRoute(one) };
   });
-  if (status !== undefined) {
-    claims.push({ source: "--status", place: "", listen: status, text: formatAddress(status) });
-  }
-  for (const rivals of Map.groupBy(claims, ({ listen }) => listen.port).values()) {
-    const wanted = rivals.length > 1 ? findOverlaps(rivals) : [];
-    if (wanted.length > 0) problems.push(wantedTwice(wanted));
-  }
-  const routes = [...Map.groupBy(candidates, formatRoute)].flatMap(([text, same]) => {
-    const aliases = [...new Set(same.flatMap(({ alias }) => alias ?? []))].sort();
-    const known = before?.get(text);
-    if (known !== undefined && isSameList(known.aliases, aliases)) return known;
-    return same.slice(0, 1).map(({ listen, targets, settings }): Route => {
-      const route = { aliases, listen, targets, settings };
-      texts.set(route, text);
-      return route;
-    });
-  });
-  return routes.sort(({ listen: a }, { listen: b }) =>
-    a.port - b.port || compare(a.protocol, b.protocol) || compare(a.hostname, b.hostname)
-  );
+  if (status === undefined) return claims;
+  return [
+    ...claims,
+    { source: "--status", place: "", listen: status, text: formatAddress(status) },
+  ];
+}
+
+/** The route of candidates that say the same; the one of `before` if that is no other. */
+function routeOf(same: readonly Candidate[], before: RoutesByText | undefined): Route | undefined {
+  const [first] = same;
+  if (first === undefined) return undefined;
+  const text = formatRoute(first);
+  const aliases = [...new Set(same.flatMap(({ alias }) => alias ?? []))].sort();
+  const known = before?.get(text);
+  if (known !== undefined && isSameList(known.aliases, aliases)) return known;
+  const { listen, targets, settings } = first;
+  const route = { aliases, listen, targets, settings };
+  texts.set(route, text);
+  return route;
 }
 
 /**

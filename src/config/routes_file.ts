@@ -50,6 +50,9 @@ const PLAUSIBLE = [
   /^(?:[\d.]+:|\[[\da-f:.]+\]:)?\d{1,5}(?:\/\w{1,4})?$/i,
 ];
 
+/** What no name of a route has. */
+const ODD = /\s|^AMBASSADOR_/i;
+
 const HINT = "a line is written NAME=VALUE, for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379";
 
 /**
@@ -79,21 +82,19 @@ export function readRoutesLines(
   for (const [index, raw] of lines.entries()) {
     // This takes away a byte order mark too.
     const content = raw.trimStart();
-    const isCleanText = isText || !NO_TEXT.test(content);
-    if (content === "" || (isCleanText && content.startsWith("#"))) continue;
-    const line = index + 1;
+    const isTextToo = isText || !NO_TEXT.test(content);
+    if (content === "" || (isTextToo && content.startsWith("#"))) continue;
     const end = content.endsWith("\r") ? content.length - 1 : content.length;
     const equals = content.indexOf("=");
     const name = content.slice(0, equals < 0 ? end : equals);
-    const before = variables.get(name)?.line;
-    const flaw = isCleanText ? findFlaw(name, { hasValue: equals >= 0, before }) : NOT_TEXT;
-    if (flaw === undefined) {
-      variables.set(name, { value: content.slice(equals + 1, end), line });
+    if (isTextToo && equals > 0 && !ODD.test(name) && !variables.has(name)) {
+      variables.set(name, { value: content.slice(equals + 1, end), line: index + 1 });
     } else if (++wrong <= MAX_PROBLEMS) {
+      const before = variables.get(name)?.line;
+      const flaw = isTextToo ? flawOf(name, { hasValue: equals >= 0, before }) : NOT_TEXT;
       const shown = flaw.isNamed ? show(name) : undefined;
       const what = shown === undefined ? flaw.reason : `${shown}: ${flaw.reason}`;
-      const message = `${shownPath} line ${line}: ${what}`;
-      problems.push({ message, hint: flaw.hint });
+      problems.push({ message: `${shownPath} line ${index + 1}: ${what}`, hint: flaw.hint });
     }
   }
   if (wrong > MAX_PROBLEMS) {
@@ -125,20 +126,21 @@ const NOT_TEXT: Flaw = {
   hint: "save it as UTF-8",
 };
 
-function findFlaw(
+/** What is wrong with a line that can't be used. */
+function flawOf(
   name: string,
   { hasValue, before }: { readonly hasValue: boolean; readonly before: number | undefined },
-): Flaw | undefined {
+): Flaw {
   if (!hasValue) return { reason: "there is no = in the line", hint: HINT, isNamed: true };
   if (name === "") return { reason: "no name stands before the =", hint: HINT };
   if (/\s/.test(name)) return { reason: "there is white space in the name", hint: HINT };
-  if (/^AMBASSADOR_/i.test(name)) {
+  if (before === undefined) {
     const hint = "set options in the environment or on the command line";
     return { reason: "options have no place in a file of routes", hint, isNamed: true };
   }
-  if (before !== undefined) {
-    const hint = "of one name there is one line";
-    return { reason: `it stands in line ${before} too`, hint, isNamed: true };
-  }
-  return undefined;
+  return {
+    reason: `it stands in line ${before} too`,
+    hint: "of one name there is one line",
+    isNamed: true,
+  };
 }

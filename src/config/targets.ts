@@ -105,16 +105,37 @@ export function parseTargets(
   if (listen !== undefined && listens && targets.some((target) => isItself(listen, target))) {
     throw new SyntaxError("the target is the route itself");
   }
-  const own = question < 0 ? {} : parseSettings(text.slice(question + 1));
-  const route = { listen, targets, settings: { ...settings, ...own } };
+  const own = question < 0 ? undefined : parseSettings(text.slice(question + 1));
+  const route = { listen, targets, settings: own ? { ...settings, ...own } : settings };
   const idle = NEEDS.filter(([, has]) => !has(route));
   for (const [key, , reason] of idle) {
     // Without an effect it would only look like one.
-    if (key in own) throw new SyntaxError(`${OPTIONS[key].name}: ${reason}`);
+    if (own && key in own) throw new SyntaxError(`${OPTIONS[key].name}: ${reason}`);
   }
-  // What an option says without an effect here is not shown either.
-  const unset = idle.map(([key]) => [key, DEFAULT_SETTINGS[key]]);
-  return { targets, settings: { ...route.settings, ...Object.fromEntries(unset) } };
+  const keys = idle.map(([key]) => key);
+  return { targets, settings: own ? unset(route.settings, keys) : sharedUnset(settings, keys) };
+}
+
+/** What an option says without an effect on a route is not shown of it either. */
+function unset(settings: RouteSettings, keys: readonly (keyof RouteSettings)[]): RouteSettings {
+  const standard = keys.map((key) => [key, DEFAULT_SETTINGS[key]]);
+  return { ...settings, ...Object.fromEntries(standard) };
+}
+
+/** What {@linkcode unset} gave, by the keys. */
+const shared = new WeakMap<RouteSettings, Map<string, RouteSettings>>();
+
+/** The same, and one object for all that ask for the same: routes that say nothing of their own share it. */
+function sharedUnset(
+  settings: RouteSettings,
+  keys: readonly (keyof RouteSettings)[],
+): RouteSettings {
+  const known = shared.get(settings) ?? new Map<string, RouteSettings>();
+  shared.set(settings, known);
+  const name = keys.join();
+  const found = known.get(name) ?? unset(settings, keys);
+  known.set(name, found);
+  return found;
 }
 
 /**
