@@ -4,6 +4,7 @@
 import { formatListen, formatTargets } from "../base/address.ts";
 import { ConfigError, hintOf, type Problem } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { pause } from "../base/time.ts";
 import { WatchedFiles } from "../base/watched_files.ts";
 import type { Command } from "../config/command_line.ts";
 import { type Route, routeName } from "../config/routes.ts";
@@ -86,6 +87,8 @@ export class Rewiring {
     try {
       const command = this.#command.again(await routesFileOf(path, text));
       const transports = await prepare(command.routes);
+      // With thousands of routes each half takes milliseconds: connections have their turn between them.
+      await pause(0);
       if (signal.aborted) return undefined;
       const rewired = await this.#forwarder?.rewire(command.routes, transports);
       if (rewired !== undefined) this.#tell(command, rewired);

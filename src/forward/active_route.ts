@@ -36,7 +36,7 @@ export class ActiveRoute {
   /** What it has done so far; shared likewise. */
   readonly counts: RouteCounts;
   /** Until when its clients from this machine are taken for its own connections coming round. */
-  loopsUntilMs = -Infinity;
+  loopsUntilMs: number = -Infinity;
   /** When it ceased to be a route, as `performance.now()` tells it; undefined as long as it is one. */
   goneMs: number | undefined;
   #route: Route;

@@ -31,7 +31,7 @@ const ROOM_EVERY_MS = 10;
 /** What one route holds. */
 export class Share {
   /** Maximum connections of the route. */
-  max = Infinity;
+  max: number = Infinity;
   /** Clients that are accepted and have not ended. */
   open = 0;
   /** Those of them that have no upstream yet. */

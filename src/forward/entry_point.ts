@@ -74,6 +74,8 @@ export function socketOf(listen: Endpoint): string {
 
 /** A listen address at work. */
 export class EntryPoint {
+  /** Where it listens, TCP or TLS. */
+  readonly socket: string;
   /** What it holds. */
   readonly share = new Share(0);
   /** What it has done so far. */
@@ -87,6 +89,7 @@ export class EntryPoint {
 
   /** Takes the listeners over. */
   constructor({ route, listeners }: BoundRoute, { transports, ...context }: RouteContext) {
+    this.socket = socketOf(route.listen);
     this.#context = context;
     this.#listeners = listeners;
     this.#route = this.#activate(route, transports);

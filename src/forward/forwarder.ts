@@ -143,19 +143,20 @@ export class Forwarder implements Disposable {
    *   changed then
    */
   async rewire(routes: readonly Route[], transports: Transports): Promise<Rewired> {
-    const before = new Map(this.#entryPoints.map((one) => [socketOf(one.route.route.listen), one]));
-    const isKnown = ({ listen }: Route): boolean => before.has(socketOf(listen));
-    const bound = this.#bind(routes.filter((route) => !isKnown(route)), transports);
+    const before = new Map(this.#entryPoints.map((one) => [one.socket, one]));
+    const places = routes.map((route) => ({ route, one: before.get(socketOf(route.listen)) }));
+    const missing = places.filter(({ one }) => one === undefined).map(({ route }) => route);
+    const bound = this.#bind(missing, transports);
     // Nothing fails from here on.
     const added = bound.map((one) => this.#open(one, transports));
-    const opened = [...added];
+    const opened = added.values();
     const changed: Route[] = [];
-    const entryPoints = routes.flatMap((route): EntryPoint | [] => {
-      const one = before.get(socketOf(route.listen));
-      before.delete(socketOf(route.listen));
-      if (one?.rewire(route, transports)) changed.push(one.route.route);
-      return one ?? opened.shift() ?? [];
-    });
+    const entryPoints: EntryPoint[] = [];
+    for (const { route, one = opened.next().value } of places) {
+      if (one === undefined) continue;
+      if (before.delete(one.socket) && one.rewire(route, transports)) changed.push(one.route.route);
+      entryPoints.push(one);
+    }
     const removed = [...before.values()];
     const closing = removed.map((one) => this.#leave(one));
     this.#use(entryPoints);
@@ -193,7 +194,8 @@ export class Forwarder implements Disposable {
       ? this.#listenersByPort.get(error.address.port)?.[0]
       : undefined;
     if (own === undefined) return error;
-    const hint = `the ambassador itself has ${formatAddress(own.addr)}: take that route out first, ` +
+    const hint =
+      `the ambassador itself has ${formatAddress(own.addr)}: take that route out first, ` +
       "and add this one in a second change";
     return new BindError(error.message, { ...error, cause: error.cause, hint });
   }
@@ -202,7 +204,7 @@ export class Forwarder implements Disposable {
   #open(bound: BoundRoute, transports: Transports): EntryPoint {
     const socket = socketOf(bound.route.listen);
     for (const one of this.#leaving) {
-      if (socketOf(one.route.route.listen) !== socket) continue;
+      if (one.socket !== socket) continue;
       this.#leaving.delete(one);
       one.reopen(bound, transports);
       return one;

@@ -1,6 +1,6 @@
 // Other routes in the place of those that there are: who notices, and who does not.
 
-import { assert, assertEquals, assertStringIncludes, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { Address } from "../../src/base/address.ts";
 import { BindError } from "../../src/base/errors.ts";
 import type { RouteSettings } from "../../src/config/options.ts";
@@ -133,7 +133,8 @@ Deno.test("Forwarder.rewire() closes the listener of a route that is gone, and i
   assertEquals(removed, [route(port, a.address)]);
   assert(await isRefused({ port }));
   assert(await works(before));
-  const leaving = (): number => wired.forwarder.report().routes.filter((one) => one.isLeaving).length;
+  const leaving = (): number =>
+    wired.forwarder.report().routes.filter((one) => one.isLeaving).length;
   assertEquals(leaving(), 1);
   await before.closeWrite();
   assertEquals(await readText(before), "");
