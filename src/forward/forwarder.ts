@@ -7,7 +7,7 @@ import { BindError, describeError, isPeerGone, isShortage } from "../base/errors
 import { formatDuration } from "../base/duration.ts";
 import type { Log } from "../base/log.ts";
 import { Backoff, pause, startDeadline } from "../base/time.ts";
-import type { Route } from "../config/routes.ts";
+import { overlap, type Route } from "../config/routes.ts";
 import type { Listener, Stream } from "../net/stream.ts";
 import { giveUpPair, waitToAccept } from "../net/turns.ts";
 import type { Transports } from "../net/transports.ts";
@@ -190,14 +190,15 @@ export class Forwarder implements Disposable {
   }
 
   #explain(error: BindError): BindError {
-    const own = error.cause instanceof Deno.errors.AddrInUse
-      ? this.#listenersByPort.get(error.address.port)?.[0]
-      : undefined;
-    if (own === undefined) return error;
+    const { cause, address: { hostname, port } } = error;
+    const own = this.#listenersByPort.get(port)?.find(({ addr }) =>
+      overlap(addr.hostname, hostname)
+    );
+    if (own === undefined || !(cause instanceof Deno.errors.AddrInUse)) return error;
     const hint =
       `the ambassador itself has ${formatAddress(own.addr)}: take that route out first, ` +
       "and add this one in a second change";
-    return new BindError(error.message, { ...error, cause: error.cause, hint });
+    return new BindError(error.message, { ...error, cause, hint });
   }
 
   /** What a bound route is put to work with: the entry point that it had if it has come back. */
