@@ -3,7 +3,9 @@
 
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { type Command, parseCommand } from "../../src/config/command_line.ts";
+import type { RoutesFile } from "../../src/config/routes_file.ts";
 import { formatTargets } from "../../src/base/address.ts";
+import { readDockerRun } from "../helpers/guide.ts";
 import { ROOT } from "../helpers/mod.ts";
 import { parseYaml, type Yaml, type YamlMap } from "../helpers/yaml.ts";
 
@@ -32,12 +34,34 @@ function list(value: Yaml | undefined, path: string): readonly YamlMap[] {
   return at(value, path) as readonly YamlMap[];
 }
 
+/** What a container has. */
+interface Inside {
+  readonly args?: readonly string[];
+  /** The text of each file in it, by its path. */
+  readonly files?: Readonly<Record<string, string>>;
+}
+
 /** The container's command, as the program reads it; a setting without effect fails. */
-function settingsOf(env: Readonly<Record<string, string>>, args: readonly string[] = []): Command {
-  const command = parseCommand(args, { ...IMAGE_ENV, ...env });
+function settingsOf(
+  env: Readonly<Record<string, string>>,
+  { args = [], files = {} }: Inside = {},
+): Command {
+  const path = env["AMBASSADOR_ROUTES"];
+  const command = parseCommand(args, { ...IMAGE_ENV, ...env }, routesFile(path, files));
   assertEquals(command.warnings, []);
   assertEquals(command.ignored, []);
   return command;
+}
+
+/** The file of routes in a container that names one. */
+function routesFile(
+  path: string | undefined,
+  files: Readonly<Record<string, string>>,
+): RoutesFile | undefined {
+  if (path === undefined) return undefined;
+  const text = files[path];
+  if (text === undefined) throw new Error(`nothing is mounted at ${path}`);
+  return { path, text, mayEverybodyWrite: false };
 }
 
 function envOf(container: YamlMap): Record<string, string> {
@@ -50,8 +74,8 @@ function formatRoutes({ routes }: Command): string[] {
 }
 
 /** What every ambassador in a pod has to have. */
-function checkContainer(container: YamlMap): Command {
-  const command = settingsOf(envOf(container));
+function checkContainer(container: YamlMap, inside?: Inside): Command {
+  const command = settingsOf(envOf(container), inside);
   const { status } = command.options;
   assert(status !== undefined && status.hostname === "::", "the kubelet comes from outside");
   const ports = new Map(list(container, "ports").map((port) => [port["name"], port]));
@@ -73,17 +97,11 @@ function checkContainer(container: YamlMap): Command {
 Deno.test("examples/docker-run.sh starts ambassadors with settings that are understood", () => {
   const text = readText("examples/docker-run.sh").replaceAll("\\\n", " ");
   const found = text.split("\n").filter((line) => line.startsWith("docker run")).flatMap((line) => {
-    const words = line.trim().split(/\s+/);
-    const image = words.indexOf("ambassador");
-    if (image < 0) return [];
-    const env = words.slice(0, image).flatMap((word, index) =>
-      words[index - 1] === "-e" ? [word.split("=", 2)] : []
-    );
-    const command = settingsOf(Object.fromEntries(env), words.slice(image + 1));
-    const published = words.flatMap((word, index) => words[index - 1] === "-p" ? [word] : []);
-    for (const port of published) {
-      const inner = Number(port.split(":").at(-1));
-      assert(command.routes.some(({ listen }) => listen.port === inner), `${line}: ${port}`);
+    const run = readDockerRun(line.trim().split(/\s+/));
+    if (run === undefined) return [];
+    const command = settingsOf(run.env, run);
+    for (const port of run.published) {
+      assert(command.routes.some(({ listen }) => listen.port === port), `${line}: ${port}`);
     }
     return [formatRoutes(command).join(" ")];
   });
@@ -97,18 +115,18 @@ Deno.test("examples/docker-run.sh starts ambassadors with settings that are unde
 });
 
 /** The ambassador of a compose file, which has to have settings that are understood. */
-function checkCompose(name: string): YamlMap {
+function checkCompose(name: string, inside?: Inside): YamlMap {
   const [file, ...more] = readExample(name);
   assertEquals(more, []);
   const service = at(file, "services.redis") as YamlMap;
-  assertEquals(formatRoutes(checkService(service)), ["6379=redis.example.com:6379"]);
+  assertEquals(formatRoutes(checkService(service, inside)), ["6379=redis.example.com:6379"]);
   return service;
 }
 
 /** The settings of an ambassador in a compose file, which have to be understood. */
-function checkService(service: YamlMap): Command {
+function checkService(service: YamlMap, inside?: Inside): Command {
   assertEquals(service["image"], "ambassador");
-  const command = settingsOf(service["environment"] as Record<string, string>);
+  const command = settingsOf(service["environment"] as Record<string, string>, inside);
   // Compose kills ten seconds after it has told to stop, and the file asks for no longer.
   assertEquals(service["stop_grace_period"], undefined);
   const { drainDelayMs, drainTimeoutMs } = command.options;
@@ -127,6 +145,15 @@ Deno.test("examples/docker-compose-replicas.yaml has several ambassadors that ca
   for (const key of ["ports", "container_name", "network_mode"]) {
     assertEquals(service[key], undefined, key);
   }
+});
+
+Deno.test("examples/docker-compose-rewiring.yaml mounts the folder of the file that it names", () => {
+  const files = { "/etc/ambassador/routes": readText("examples/ambassador/routes") };
+  const service = checkCompose("docker-compose-rewiring.yaml", { files });
+  // A file by itself would stay the old one, and nothing else is to be seen in the container.
+  assertEquals(service["volumes"], ["./ambassador:/etc/ambassador:ro"]);
+  const found = [...Deno.readDirSync(new URL("examples/ambassador", ROOT))];
+  assertEquals(found.map(({ name }) => name), ["routes"]);
 });
 
 /** Each host of the TLS example: its ambassador, its route, and the name in its certificate. */
@@ -186,14 +213,18 @@ Deno.test("examples/kubernetes-sidecar.yaml gives its ambassador settings that a
 });
 
 /** A Service and the Deployment behind it; the Deployment. */
-function checkDeployment(service: Yaml | undefined, deployment: Yaml | undefined): YamlMap {
+function checkDeployment(
+  service: Yaml | undefined,
+  deployment: Yaml | undefined,
+  inside?: Inside,
+): YamlMap {
   const pod = at(deployment, "spec.template");
   const label = at(pod, "metadata.labels.app");
   assertEquals(at(service, "spec.selector.app"), label);
   assertEquals(at(deployment, "spec.selector.matchLabels.app"), label);
   assertEquals(at(pod, "spec.enableServiceLinks"), false);
   const container = list(pod, "spec.containers")[0] ?? {};
-  const command = checkContainer(container);
+  const command = checkContainer(container, inside);
   assertEquals(formatRoutes(command), ["6379=redis.example.com:6379"]);
   const names = new Map(list(container, "ports").map((port) => [port["name"], port]));
   const listens = command.routes.map(({ listen }) => listen.port);
@@ -213,6 +244,21 @@ Deno.test("examples/kubernetes-deployment.yaml gives its ambassador settings tha
   checkDeployment(service, deployment);
 });
 
+Deno.test("examples/kubernetes-rewiring.yaml mounts the folder of the file that it names", () => {
+  const [map, service, deployment, ...more] = readExample("kubernetes-rewiring.yaml");
+  assertEquals(more, []);
+  const files = { "/etc/ambassador/routes": at(map, "data.routes") as string };
+  const { spec } = checkDeployment(service, deployment, { files });
+  const [mount = {}, ...mounts] = list(spec, "template.spec.containers.0.volumeMounts");
+  const [volume, ...volumes] = list(spec, "template.spec.volumes");
+  assertEquals([mounts, volumes], [[], []]);
+  assertEquals(at(volume, "name"), at(mount, "name"));
+  assertEquals(at(volume, "configMap.name"), at(map, "metadata.name"));
+  // Kubernetes never changes what is mounted by a subPath, nor what is immutable.
+  assertEquals([mount["mountPath"], mount["subPath"]], ["/etc/ambassador", undefined]);
+  assertEquals((map as YamlMap)["immutable"], undefined);
+});
+
 Deno.test("examples/kubernetes-replicas.yaml keeps pods that serve, and spreads these pods", () => {
   const [service, deployment, budget, ...more] = readExample("kubernetes-replicas.yaml");
   assertEquals(more, []);
@@ -228,16 +274,21 @@ Deno.test("examples/kubernetes-replicas.yaml keeps pods that serve, and spreads 
 
 Deno.test("README.md shows the files of examples/ as they are, and docs/ links the others", () => {
   const readme = readText("README.md");
-  const guides = readText("docs/scaling.md") + readText("docs/tls.md");
-  const names = [...Deno.readDirSync(new URL("examples", ROOT))].map(({ name }) => name).sort();
+  const guides = ["rewiring", "scaling", "tls"].map((name) => readText(`docs/${name}.md`)).join();
+  const found = [...Deno.readDirSync(new URL("examples", ROOT))];
+  // Of the folder, the test of the compose file that mounts it knows what is in it.
+  const names = found.map(({ name, isFile }) => isFile ? name : `${name}/routes`).sort();
   assertEquals(names, [
+    "ambassador/routes",
     "docker-compose-replicas.yaml",
+    "docker-compose-rewiring.yaml",
     "docker-compose-tls-consumer.yaml",
     "docker-compose-tls-service.yaml",
     "docker-compose.yaml",
     "docker-run.sh",
     "kubernetes-deployment.yaml",
     "kubernetes-replicas.yaml",
+    "kubernetes-rewiring.yaml",
     "kubernetes-sidecar.yaml",
     "tls-certificates.sh",
   ]);

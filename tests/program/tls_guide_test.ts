@@ -17,19 +17,11 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { readGuide, shell } from "../helpers/guide.ts";
 import { needs, PROGRAM_TLS, programPath, UNIX } from "../helpers/needs.ts";
 import { parseYaml, type YamlMap } from "../helpers/yaml.ts";
 
-const GUIDE = Deno.readTextFileSync(new URL("docs/tls.md", ROOT));
-
-/** The block of the guide that begins like this, without its indentation. */
-function block(start: string): string {
-  const at = GUIDE.indexOf(`\n\n    ${start}`);
-  assert(at >= 0, `docs/tls.md has no block that begins with ${start}`);
-  const lines = GUIDE.slice(at + 2).split("\n");
-  const end = lines.findIndex((line) => line !== "" && !line.startsWith("    "));
-  return lines.slice(0, end).map((line) => line.slice(4)).join("\n").trimEnd() + "\n";
-}
+const { text: GUIDE, block } = readGuide("docs/tls.md");
 
 /** The lines `NAME=VALUE` of a block. */
 function variablesOf(start: string): Record<string, string> {
@@ -38,18 +30,6 @@ function variablesOf(start: string): Record<string, string> {
     const [name = ""] = line.split("=");
     return [name, line.slice(name.length + 1)];
   }));
-}
-
-/** What a shell prints, in a folder. */
-async function shell(script: string, folder: string): Promise<string> {
-  const command = new Deno.Command(programPath("bash"), {
-    // As a person has it, whatever the machine of the test has.
-    args: ["-c", `umask 022; set -e; ${script}`],
-    cwd: folder,
-  });
-  const { code, stdout, stderr } = await within(command.output(), "the shell");
-  assertEquals(code, 0, new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
 }
 
 /** A folder in which the shell lines of the guide have been run. */

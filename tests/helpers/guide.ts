@@ -1,0 +1,80 @@
+// What a guide under docs/ shows, for tests that do it: its blocks as they stand there, run by a shell,
+// and its `docker run` lines taken apart. It knows nothing of what any of them is about.
+
+import { assert, assertEquals } from "@std/assert";
+import { ROOT, within } from "./mod.ts";
+import { programPath } from "./needs.ts";
+
+/** A guide under docs/. */
+export interface Guide {
+  /** All of it. */
+  readonly text: string;
+  /**
+   * The block that begins like this, without its indentation; a block in a list too.
+   *
+   * @throws {AssertionError} if there is none
+   */
+  block(start: string): string;
+}
+
+/** Reads a guide; its path is that in the repository. */
+export function readGuide(path: string): Guide {
+  const text = Deno.readTextFileSync(new URL(path, ROOT));
+  return { text, block: (start) => findBlock(text, start, path) };
+}
+
+function findBlock(text: string, start: string, path: string): string {
+  for (const indent of ["    ", "      "]) {
+    const at = text.indexOf(`\n\n${indent}${start}`);
+    if (at < 0) continue;
+    const lines = text.slice(at + 2).split("\n");
+    const end = lines.findIndex((line) => line !== "" && !line.startsWith(indent));
+    const block = end < 0 ? lines : lines.slice(0, end);
+    return block.map((line) => line.slice(indent.length)).join("\n").trimEnd() + "\n";
+  }
+  throw new Error(`${path} has no block that begins with ${start}`);
+}
+
+/** What bash prints in a folder; it has to succeed. */
+export async function shell(script: string, folder: string): Promise<string> {
+  const command = new Deno.Command(programPath("bash"), {
+    // As a person has it, whatever the machine of the test has.
+    args: ["-c", `umask 022; set -e; ${script}`],
+    cwd: folder,
+  });
+  const { code, stdout, stderr } = await within(command.output(), "the shell");
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
+
+/** An ambassador's container, as `docker run` is asked for it. */
+export interface DockerRun {
+  /** Its variables. */
+  readonly env: Readonly<Record<string, string>>;
+  /** What follows the image's name. */
+  readonly args: readonly string[];
+  /** The ports in the container that `-p` publishes. */
+  readonly published: readonly number[];
+  /** What `-v` mounts. */
+  readonly volumes: readonly string[];
+}
+
+/** Takes the words of a `docker run` line apart; nothing if it starts something else. */
+export function readDockerRun(words: readonly string[]): DockerRun | undefined {
+  const image = words.indexOf("ambassador");
+  if (image < 0) return undefined;
+  const flags = words.slice(0, image);
+  const valuesOf = (flag: string): string[] =>
+    flags.flatMap((word, index) => flags[index - 1] === flag ? [word] : []);
+  const env = valuesOf("-e").map((word) => {
+    const [name = ""] = word.split("=");
+    assert(word.includes("="), `${word}: no value`);
+    return [name, word.slice(name.length + 1)];
+  });
+  return {
+    env: Object.fromEntries(env),
+    args: words.slice(image + 1),
+    published: valuesOf("-p").map((port) => Number(port.split(":").at(-1))),
+    volumes: valuesOf("-v"),
+  };
+}

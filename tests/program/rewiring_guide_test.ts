@@ -1,0 +1,313 @@
+// What docs/rewiring.md tells people to do, done as it stands there: its shell lines write and check a
+// file of routes, the program takes it, and its log has the lines that the guide shows.
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { parseCommand } from "../../src/config/command_line.ts";
+import { formatTargets } from "../../src/base/address.ts";
+import {
+  freePort,
+  type Program,
+  programCommand,
+  readExactly,
+  startProgram,
+  startUpstream,
+  type Upstream,
+  within,
+  writeAll,
+} from "../helpers/mod.ts";
+import { type DockerRun, readDockerRun, readGuide, shell } from "../helpers/guide.ts";
+import { needs, programPath, UNIX } from "../helpers/needs.ts";
+import { linesOf } from "../helpers/process.ts";
+
+const GUIDE = readGuide("docs/rewiring.md");
+
+const NEEDS = needs(UNIX, "bash");
+
+/** How long a change may take to be noticed, as the guide says it. */
+const NOTICED_MS = 5000;
+
+/** A server that answers everything with its name, one letter long. */
+function startNamed(name: string): Upstream {
+  return startUpstream(async (conn) => {
+    const buffer = new Uint8Array(64);
+    while (await conn.read(buffer) !== null) await writeAll(conn, name);
+  });
+}
+
+/** The guide's place, moved to a folder and ports of the test. */
+interface Place extends AsyncDisposable {
+  readonly folder: string;
+  /** Where the guide's route listens. */
+  readonly port: number;
+  readonly old: Upstream;
+  readonly new: Upstream;
+  /** A text of the guide with the folder, the addresses and the ports of the test. */
+  moved(text: string): string;
+  /** Runs a block of the guide; `docker` is {@linkcode DOCKER}. */
+  run(block: string): Promise<string>;
+}
+
+/**
+ * Stands for docker: of `run` it notes the words, and what `exec` starts in the container it starts
+ * here, with the variables of the container.
+ */
+const DOCKER = `docker() {
+  case $1 in
+    run) printf '%s\\n' "$@" > docker-run ;;
+    exec) shift 3; env $CONTAINER_ENV "\${PROGRAM[@]}" "$@" ;;
+    kill) kill -s "$3" "$CONTAINER_PID" ;;
+    *) return 1 ;;
+  esac
+}`;
+
+async function startPlace(): Promise<Place> {
+  // Not the path of a link: on macOS /tmp is one, and the shell says where it is.
+  const folder = await Deno.realPath(await Deno.makeTempDir());
+  const [old, other] = [startNamed("o"), startNamed("n")];
+  const port = freePort();
+  const moved = (text: string): string =>
+    text.replaceAll("/etc/ambassador", `${folder}/ambassador`)
+      .replaceAll("[::]:6379", `127.0.0.1:${port}`)
+      .replaceAll("_PORT_6379_", `_PORT_${port}_`)
+      .replaceAll("192.0.2.10:6379", `127.0.0.1:${old.address.port}`)
+      .replaceAll("192.0.2.20:6379", `127.0.0.1:${other.address.port}`);
+  const words = programCommand().map((word) => `'${word.replaceAll("'", `'\\''`)}'`);
+  return {
+    folder,
+    port,
+    old,
+    new: other,
+    moved,
+    run: (block) => shell(`PROGRAM=(${words.join(" ")})\n${DOCKER}\n${moved(block)}`, folder),
+    async [Symbol.asyncDispose](): Promise<void> {
+      await old[Symbol.asyncDispose]();
+      await other[Symbol.asyncDispose]();
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+const FIRST = GUIDE.block("mkdir ambassador");
+const CHANGE = GUIDE.block("echo REDIS_PORT_6379_TCP=tcp://192.0.2.20");
+
+/** Does what the guide does first, and starts what it starts. */
+async function startGuide(place: Place): Promise<{ program: Program; run: DockerRun }> {
+  await place.run(FIRST);
+  const words = (await Deno.readTextFile(`${place.folder}/docker-run`)).trimEnd().split("\n");
+  const run = readDockerRun(words);
+  assert(run !== undefined);
+  const program = startProgram(run.args, { env: { ...run.env, AMBASSADOR_BIND: "127.0.0.1" } });
+  await program.line(/ ready /);
+  return { program, run };
+}
+
+async function connect({ port }: Place): Promise<Deno.TcpConn> {
+  return await Deno.connect({ hostname: "127.0.0.1", port });
+}
+
+/** Who answers a client now. */
+async function ask(client: Deno.TcpConn): Promise<string> {
+  await writeAll(client, "?");
+  return await readExactly(client, 1);
+}
+
+async function askNew(place: Place): Promise<string> {
+  using client = await connect(place);
+  return await ask(client);
+}
+
+/** Log lines without their times. */
+function timeless(lines: readonly string[]): string[] {
+  return lines.filter((line) => line !== "").map((line) => line.replace(/^\S+Z /, ""));
+}
+
+Deno.test(
+  "docs/rewiring.md mounts the folder that its lines make, and names a file in it",
+  NEEDS,
+  async () => {
+    await using place = await startPlace();
+    await place.run(FIRST);
+    const words = (await Deno.readTextFile(`${place.folder}/docker-run`)).trimEnd().split("\n");
+    const { env, args, published, volumes } = readDockerRun(words) ?? {};
+    const mounted = `${place.folder}/ambassador`;
+    assertEquals(volumes, [`${mounted}:${mounted}:ro`]);
+    assertEquals(env, { AMBASSADOR_ROUTES: `${mounted}/routes` });
+    assertEquals([args, published], [[], [6379]]);
+    assertStringIncludes(FIRST, '-v "$PWD/ambassador:/etc/ambassador:ro"');
+    // In a container another user reads it.
+    assertEquals(((await Deno.stat(`${mounted}/routes`)).mode ?? 0) & 0o777, 0o644);
+  },
+);
+
+Deno.test(
+  "docs/rewiring.md sends new clients elsewhere, and its log has the lines of the program",
+  NEEDS,
+  async () => {
+    await using place = await startPlace();
+    const { program: started, run } = await startGuide(place);
+    await using program = started;
+    using before = await connect(place);
+    assertEquals(await ask(before), "o");
+    const said = program.stderr.length;
+    const checked = await place.run(
+      `CONTAINER_ENV='AMBASSADOR_BIND=127.0.0.1 AMBASSADOR_ROUTES=${
+        run.env["AMBASSADOR_ROUTES"]
+      }'\n${CHANGE}`,
+    );
+    assertStringIncludes(checked, place.moved("192.0.2.20:6379"));
+    await within(program.line(/ rewired /), "the change to be noticed", NOTICED_MS);
+    assertEquals(await askNew(place), "n");
+    assertEquals(await ask(before), "o");
+    const shown = GUIDE.block("2026-11-22T18:20:00.000Z INFO  listening");
+    assertEquals(
+      timeless(program.stderr.slice(said).split("\n")),
+      timeless(place.moved(shown).split("\n")),
+    );
+  },
+);
+
+Deno.test("docs/rewiring.md changes nothing by a file that its check refuses", NEEDS, async () => {
+  await using place = await startPlace();
+  const { program: started } = await startGuide(place);
+  await using _program = started;
+  const broken = CHANGE.replace("tcp://192.0.2.20:6379", "192.0.2.20:6379");
+  const script = place.run(`set +e; CONTAINER_ENV=AMBASSADOR_BIND=127.0.0.1; ${broken}true`);
+  assertEquals(await script, "");
+  assertStringIncludes(
+    await Deno.readTextFile(`${place.folder}/ambassador/routes`),
+    place.moved("192.0.2.10:6379"),
+  );
+});
+
+Deno.test(
+  "docs/rewiring.md shows what the log says of a file that can't be used",
+  NEEDS,
+  async () => {
+    await using place = await startPlace();
+    const { program: started } = await startGuide(place);
+    await using program = started;
+    const said = program.stderr.length;
+    const line = "REDIS_PORT_6379_TCP=192.0.2.20:6379";
+    assertStringIncludes(GUIDE.text, `\`${line}\``);
+    await Deno.writeTextFile(`${place.folder}/ambassador/routes`, place.moved(`${line}\n`));
+    await within(program.line(/ rewire_failed .*\n/), "the change to be noticed", NOTICED_MS);
+    assertEquals(await askNew(place), "o");
+    const shown = GUIDE.block("2026-11-22T18:20:00.000Z ERROR rewire_failed");
+    assertEquals(
+      timeless(program.stderr.slice(said).split("\n")),
+      timeless(place.moved(shown).split("\n")),
+    );
+  },
+);
+
+Deno.test(
+  "docs/rewiring.md names the signal by which a change is taken at once",
+  NEEDS,
+  async () => {
+    await using place = await startPlace();
+    const { program: started } = await startGuide(place);
+    await using program = started;
+    await Deno.writeTextFile(
+      `${place.folder}/ambassador/routes`,
+      place.moved("REDIS_PORT_6379_TCP=tcp://192.0.2.20:6379\n"),
+    );
+    const [, signal = ""] = /`(docker kill -s \w+ redis)`/.exec(GUIDE.text) ?? [];
+    await place.run(`CONTAINER_PID=${program.pid}; ${signal}`);
+    // By itself the program would look, and wait until the file has stood still.
+    await within(program.line(/ rewired /), "the change to be taken at once", 1000);
+  },
+);
+
+Deno.test(
+  "docs/rewiring.md says that one step is enough, and nobody is cut off",
+  NEEDS,
+  async () => {
+    await using place = await startPlace();
+    const [second, third] = [freePort(), freePort()];
+    const route = (alias: string, port: number, to: Upstream): string =>
+      `${alias}_PORT_${port}_TCP=tcp://127.0.0.1:${to.address.port}`;
+    const path = `${place.folder}/routes`;
+    const write = (...lines: string[]): Promise<void> =>
+      Deno.writeTextFile(path, `${lines.join("\n")}\n`);
+    await write(route("A", place.port, place.old), route("B", second, place.new));
+    const env = { AMBASSADOR_ROUTES: path, AMBASSADOR_BIND: "127.0.0.1" };
+    await using program = startProgram([], { env });
+    await program.line(/ ready /);
+    using before = await connect(place);
+    assertEquals(await ask(before), "o");
+
+    async function rewire(...lines: string[]): Promise<void> {
+      const count = linesOf(program, "rewired").length;
+      await write(...lines);
+      program.kill("SIGHUP");
+      await program.line(new RegExp(`(?: rewired .*[^]*){${count + 1}}`));
+    }
+    // Two that swap their ports.
+    await rewire(route("A", second, place.old), route("B", place.port, place.new));
+    assertEquals(await askNew(place), "n");
+    assertEquals(await askNew({ ...place, port: second }), "o");
+    // An alias that moves to another port.
+    await rewire(route("A", third, place.old), route("B", place.port, place.new));
+    assertEquals(await askNew({ ...place, port: third }), "o");
+    // All are taken away, and one comes back.
+    await rewire("# nothing");
+    await rewire(route("A", place.port, place.new));
+    assertEquals(await askNew(place), "n");
+    assertEquals(await ask(before), "o");
+    assertEquals(linesOf(program, "rewire_failed"), []);
+  },
+);
+
+Deno.test("docs/rewiring.md shows a file that is understood, and other ways that are too", () => {
+  const text = GUIDE.block("# Lines as `docker run");
+  const file = { path: "/etc/ambassador/routes", text, mayEverybodyWrite: false };
+  const { routes, ignored, warnings } = parseCommand(["--routes", file.path], {}, file);
+  assertEquals([ignored, warnings], [[], []]);
+  assertEquals(routes.map(({ listen, targets }) => `${listen.port}=${formatTargets(targets)}`), [
+    "5432=db-1.example.com:5432,db-2.example.com:5432",
+    "6379=192.0.2.20:6379",
+  ]);
+  const restart = GUIDE.block("docker stop redis").replaceAll("\\\n", " ").split("\n");
+  const run = readDockerRun(
+    restart.find((line) => line.startsWith("docker run"))?.split(/\s+/) ?? [],
+  );
+  assertEquals(parseCommand([], run?.env ?? {}).routes.length, 1);
+  const [line = ""] = GUIDE.block("REDIS_PORT_6379_TCP=tcp://redis.example.com").split("\n");
+  const [name = ""] = line.split("=");
+  assertEquals(parseCommand([], { [name]: line.slice(name.length + 1) }).routes.length, 1);
+});
+
+Deno.test("docs/rewiring.md says what a file may not hold, and the program says so too", () => {
+  const refuse = (text: string, args: readonly string[] = []): string => {
+    const file = { path: "/etc/ambassador/routes", text, mayEverybodyWrite: false };
+    try {
+      parseCommand(["--routes", file.path, ...args], { B_PORT_2_TCP: "tcp://b:2" }, file);
+    } catch (error) {
+      return String(error);
+    }
+    return "";
+  };
+  assertEquals(refuse("A_PORT_1_TCP=tcp://a:1\n"), "");
+  assertEquals(refuse("# no route\n"), "");
+  assertEquals(refuse("B_PORT_2_TCP=\n"), "");
+  assertMatch(refuse("AMBASSADOR_BIND=::1\n"), /line 1/);
+  assertMatch(refuse("A_PORT_1_TCP\n"), /line 1/);
+  assertMatch(refuse("A_PORT_1_TCP=tcp://a:1\nA_PORT_1_TCP=tcp://a:1\n"), /line 2/);
+  assertMatch(refuse('A_PORT_1_TCP="tcp://a:1"\n'), /quotation marks/);
+  assertMatch(refuse("A_PORT_1_TCP=tcp://a:1\n", ["3=c:3"]), /--routes/);
+});
+
+Deno.test("docs/rewiring.md has an alert that Prometheus takes", needs("promtool"), async () => {
+  const rules = GUIDE.block("- alert:").replaceAll(/^/gm, "  ");
+  const file = await Deno.makeTempFile();
+  try {
+    await Deno.writeTextFile(file, `groups:\n- name: rewiring\n  rules:\n${rules}`);
+    const promtool = new Deno.Command(programPath("promtool"), { args: ["check", "rules", file] });
+    const { code, stdout, stderr } = await within(promtool.output(), "promtool");
+    const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+    assertEquals(code, 0, said);
+    assertStringIncludes(said, "1 rules found");
+  } finally {
+    await Deno.remove(file);
+  }
+});
