@@ -252,6 +252,144 @@ testBoth("is rewired without touching the consumer", async (image) => {
   assertEquals(await containers.inspect(consumer, "{{.State.Pid}} {{.State.StartedAt}}"), started);
 });
 
+/** A folder that any user can read; gone at the end of the block. */
+async function makeFolder(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await Deno.makeTempDir();
+  await Deno.chmod(path, 0o755);
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+}
+
+/** Writes a file of routes as `mv` puts it there. */
+async function renameOver(folder: string, text: string): Promise<void> {
+  await Deno.writeTextFile(`${folder}/routes.new`, text);
+  await Deno.rename(`${folder}/routes.new`, `${folder}/routes`);
+}
+
+/** Writes it as kubelet does: `routes` → `..data/routes`, where `..data` → a folder of its own. */
+async function swapData(folder: string, text: string): Promise<void> {
+  const [link, data] = [`${folder}/..data`, `..${crypto.randomUUID()}`];
+  await Deno.mkdir(`${folder}/${data}`);
+  await Deno.writeTextFile(`${folder}/${data}/routes`, text);
+  await Deno.symlink(data, `${link}_tmp`);
+  const before = [...Deno.readDirSync(folder)].some(({ name }) => name === "routes")
+    ? await Deno.readLink(link)
+    : undefined;
+  await Deno.rename(`${link}_tmp`, link);
+  if (before === undefined) await Deno.symlink("..data/routes", `${folder}/routes`);
+  else await Deno.remove(`${folder}/${before}`, { recursive: true });
+}
+
+/** Which Redis answers a client; each has a name of three letters. */
+async function whoAnswers(client: Deno.TcpConn): Promise<string> {
+  await writeAll(client, "GET me\r\n");
+  return (await readExactly(client, "$3\r\nold\r\n".length)).slice(4, 7);
+}
+
+/** Lines of routes to each of two that are called `old` and `new`. */
+async function startOldAndNew(
+  containers: Containers,
+  network: string,
+): Promise<Readonly<Record<"old" | "new", string>>> {
+  const [old = "", other = ""] = await Promise.all(["old", "new"].map(async (name) => {
+    const redis = await startRedis(containers, network, name);
+    return `REDIS_PORT_6379_TCP=tcp://${await containers.address(redis, network)}:6379\n`;
+  }));
+  return { old, new: other };
+}
+
+const ROUTES = { AMBASSADOR_ROUTES: "/etc/ambassador/routes" };
+
+for (const [how, write] of [["as mv does", renameOver], ["as kubelet does", swapData]] as const) {
+  testBoth(
+    `is rewired by a file in a folder, changed ${how}, and refuses nobody`,
+    async (image) => {
+      await using containers = new Containers(engine);
+      await using folder = await makeFolder();
+      const network = await containers.network();
+      const routes = await startOldAndNew(containers, network);
+      await write(folder.path, routes.old);
+      const volume = `--volume=${folder.path}:/etc/ambassador:ro`;
+      const ambassador = await containers.start(image, {
+        networks: [network],
+        env: ROUTES,
+        flags: [...LOCKED, volume, "--publish=127.0.0.1::6379"],
+      });
+      await ready(containers, ambassador);
+      const port = await publishedPort(containers, ambassador);
+      const connect = (): Promise<Deno.TcpConn> => Deno.connect({ hostname: "127.0.0.1", port });
+      const answers = { old: 0, new: 0 };
+      let goesOn = true;
+      async function comeAgain(): Promise<void> {
+        while (goesOn) {
+          using client = await connect();
+          const who = await whoAnswers(client);
+          assert(who === "old" || who === "new", who);
+          answers[who]++;
+        }
+      }
+      using before = await connect();
+      assertEquals(await whoAnswers(before), "old");
+      const coming = Promise.all(Array.from({ length: 4 }, comeAgain));
+      // It is asked for below; until then a failure must not end the test from outside.
+      coming.catch(() => {});
+      await until(() => answers.old > 10, "clients are served");
+      await write(folder.path, routes.new);
+      try {
+        await containers.line(ambassador, / rewired .*changed=REDIS@/);
+        const oldOnes = answers.old;
+        const newOnes = answers.new;
+        await until(() => answers.new > newOnes + 10, "clients are served by the new one");
+        // Those that were on their way when it was logged.
+        assert(
+          answers.old <= oldOnes + 4,
+          `${answers.old - oldOnes} clients still went to the old one`,
+        );
+      } finally {
+        goesOn = false;
+        await within(coming, "every client to be served");
+      }
+      assertEquals(await whoAnswers(before), "old");
+    },
+  );
+}
+
+testBoth("keeps a file that is mounted by itself, until it is written in place", async (image) => {
+  await using containers = new Containers(engine);
+  await using folder = await makeFolder();
+  const path = `${folder.path}/routes`;
+  const routeTo = (host: string): string => `REDIS_PORT_6379_TCP=tcp://${host}:6379\n`;
+  await Deno.writeTextFile(path, routeTo("192.0.2.10"));
+  const volume = `--volume=${path}:${ROUTES.AMBASSADOR_ROUTES}:ro`;
+  const ambassador = await containers.start(image, { env: ROUTES, flags: [...LOCKED, volume] });
+  await ready(containers, ambassador);
+  await Deno.writeTextFile(path, routeTo("192.0.2.20"));
+  await containers.line(ambassador, / rewired .*changed=REDIS@/);
+  await renameOver(folder.path, routeTo("192.0.2.30"));
+  const seen = await containers.command("exec", ambassador, "/ambassador", "check");
+  assertMatch(seen, /^REDIS .* 192\.0\.2\.20:6379$/m);
+});
+
+testBoth("says in one line that its user can't read the file of routes", async (image) => {
+  await using containers = new Containers(engine);
+  await using folder = await makeFolder();
+  const path = `${folder.path}/routes`;
+  await Deno.writeTextFile(path, "REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379\n", { mode: 0o600 });
+  const volume = `--volume=${folder.path}:/etc/ambassador:ro`;
+  const env = ["-e", `AMBASSADOR_ROUTES=${ROUTES.AMBASSADOR_ROUTES}`];
+  const { code, stderr } = await containers.try("run", "--rm", ...LOCKED, volume, ...env, image);
+  assertEquals(code, 2, stderr);
+  const [line = "", ...hints] = stderr.trimEnd().split("\n");
+  assertMatch(line, /^ambassador: .*\/etc\/ambassador\/routes/);
+  assert(hints.every((hint) => hint.startsWith("hint: ")), stderr);
+  assertStringIncludes(stderr, "65532");
+
+  await Deno.chmod(path, 0o644);
+  const ambassador = await containers.start(image, { env: ROUTES, flags: [...LOCKED, volume] });
+  await ready(containers, ambassador);
+  await Deno.chmod(path, 0o600);
+  await containers.line(ambassador, / rewire_failed .*\/etc\/ambassador\/routes.*65532/);
+});
+
 testBoth("makes one route of the three aliases of compose v1", async (image) => {
   await using containers = new Containers(engine);
   const network = await containers.network();
@@ -289,6 +427,12 @@ testBoth("ends within a second of `stop`, with status 0", async (image) => {
   assert(tookMs < 1000, `it took ${tookMs} ms`);
 });
 
+/** Where this machine reaches port 6379 of a container that publishes it. */
+async function publishedPort(containers: Containers, container: string): Promise<number> {
+  const published = await containers.command("port", container, "6379/tcp");
+  return Number(published.slice(published.lastIndexOf(":") + 1));
+}
+
 testBoth("serves 600 clients with 1024 open files", async (image) => {
   await using containers = new Containers(engine);
   const network = await containers.network();
@@ -305,8 +449,7 @@ testBoth("serves 600 clients with 1024 open files", async (image) => {
     ],
   });
   await ready(containers, ambassador);
-  const published = await containers.command("port", ambassador, "6379/tcp");
-  const port = Number(published.slice(published.lastIndexOf(":") + 1));
+  const port = await publishedPort(containers, ambassador);
   let served = 0;
   const many = Promise.withResolvers<void>();
   async function ask(): Promise<void> {
