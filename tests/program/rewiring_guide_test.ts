@@ -180,16 +180,14 @@ Deno.test("docs/rewiring.md changes nothing by a file that its check refuses", N
 });
 
 Deno.test(
-  "docs/rewiring.md shows what the log says of a file that can't be used",
+  "docs/rewiring.md shows what the log says of a file that is deleted",
   NEEDS,
   async () => {
     await using place = await startPlace();
     const { program: started } = await startGuide(place);
     await using program = started;
     const said = program.stderr.length;
-    const line = "REDIS_PORT_6379_TCP=192.0.2.20:6379";
-    assertStringIncludes(GUIDE.text, `\`${line}\``);
-    await Deno.writeTextFile(`${place.folder}/ambassador/routes`, place.moved(`${line}\n`));
+    await Deno.remove(`${place.folder}/ambassador/routes`);
     await within(program.line(/ rewire_failed .*\n/), "the change to be noticed", NOTICED_MS);
     assertEquals(await askNew(place), "o");
     const shown = GUIDE.block("2026-11-22T18:20:00.000Z ERROR rewire_failed");
@@ -255,6 +253,8 @@ Deno.test(
     assertEquals(await askNew(place), "n");
     assertEquals(await ask(before), "o");
     assertEquals(linesOf(program, "rewire_failed"), []);
+    // And it says that there is nothing any more when all are taken away.
+    await program.line(/ WARN .*nothing to forward/);
   },
 );
 
