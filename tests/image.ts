@@ -378,10 +378,10 @@ testBoth("says in one line that its user can't read the file of routes", async (
   const env = ["-e", `AMBASSADOR_ROUTES=${ROUTES.AMBASSADOR_ROUTES}`];
   const { code, stderr } = await containers.try("run", "--rm", ...LOCKED, volume, ...env, image);
   assertEquals(code, 2, stderr);
-  const [line = "", ...hints] = stderr.trimEnd().split("\n");
-  assertMatch(line, /^ambassador: .*\/etc\/ambassador\/routes/);
-  assert(hints.every((hint) => hint.startsWith("hint: ")), stderr);
-  assertStringIncludes(stderr, "65532");
+  // The engine may have something to say too.
+  const lines = stderr.split("\n").filter((line) => line.startsWith("ambassador: "));
+  assertEquals(lines, ["ambassador: --routes /etc/ambassador/routes: permission denied"]);
+  assertMatch(stderr, /^ {2}hint: .*65532/m);
 
   await Deno.chmod(path, 0o644);
   const ambassador = await containers.start(image, { env: ROUTES, flags: [...LOCKED, volume] });

@@ -4,11 +4,13 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { parseCommand } from "../../src/config/command_line.ts";
 import { formatTargets } from "../../src/base/address.ts";
+import { createCa } from "../helpers/certificates.ts";
 import {
   freePort,
   type Program,
   programCommand,
   readExactly,
+  startEcho,
   startProgram,
   startUpstream,
   type Upstream,
@@ -16,8 +18,9 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { type DockerRun, readDockerRun, readGuide, shell } from "../helpers/guide.ts";
-import { needs, programPath, UNIX } from "../helpers/needs.ts";
+import { needs, PROGRAM_TLS, programPath, UNIX } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
+import { sClient } from "../helpers/tls.ts";
 
 const GUIDE = readGuide("docs/rewiring.md");
 
@@ -205,16 +208,49 @@ Deno.test(
     await using place = await startPlace();
     const { program: started } = await startGuide(place);
     await using program = started;
-    await Deno.writeTextFile(
-      `${place.folder}/ambassador/routes`,
-      place.moved("REDIS_PORT_6379_TCP=tcp://192.0.2.20:6379\n"),
-    );
     const [, signal = ""] = /`(docker kill -s \w+ redis)`/.exec(GUIDE.text) ?? [];
-    await place.run(`CONTAINER_PID=${program.pid}; ${signal}`);
-    // By itself the program would look, and wait until the file has stood still.
-    await within(program.line(/ rewired /), "the change to be taken at once", 1000);
+    async function changeOften(): Promise<void> {
+      for (const [index, host] of ["20", "10", "20", "10"].entries()) {
+        const line = `REDIS_PORT_6379_TCP=tcp://192.0.2.${host}:6379\n`;
+        await Deno.writeTextFile(`${place.folder}/ambassador/routes`, place.moved(line));
+        await place.run(`CONTAINER_PID=${program.pid}; ${signal}`);
+        await program.line(new RegExp(`(?: rewired .*[^]*){${index + 1}}`));
+      }
+    }
+    // By itself the program takes none before it has stood still for a second.
+    await within(changeOften(), "four changes to be taken at once", 4000);
   },
 );
+
+/** A line of a file of routes. */
+function lineOf(alias: string, port: number, to: Upstream, kind = "TCP"): string {
+  return `${alias}_PORT_${port}_${kind}=tcp://127.0.0.1:${to.address.port}`;
+}
+
+/** The program with a file of routes, and a way to give it others at once. */
+async function startWired(
+  place: Place,
+  lines: readonly string[],
+  env: Record<string, string> = {},
+): Promise<{ program: Program; rewire(...lines: string[]): Promise<void> }> {
+  const path = `${place.folder}/routes`;
+  const write = (...routes: readonly string[]): Promise<void> =>
+    Deno.writeTextFile(path, `${routes.join("\n")}\n`);
+  await write(...lines);
+  const program = startProgram([], {
+    env: { AMBASSADOR_ROUTES: path, AMBASSADOR_BIND: "127.0.0.1", ...env },
+  });
+  await program.line(/ ready /);
+  return {
+    program,
+    async rewire(...routes): Promise<void> {
+      const count = linesOf(program, "rewired").length;
+      await write(...routes);
+      program.kill("SIGHUP");
+      await program.line(new RegExp(`(?: rewired .*[^]*){${count + 1}}`));
+    },
+  };
+}
 
 Deno.test(
   "docs/rewiring.md says that one step is enough, and nobody is cut off",
@@ -222,39 +258,55 @@ Deno.test(
   async () => {
     await using place = await startPlace();
     const [second, third] = [freePort(), freePort()];
-    const route = (alias: string, port: number, to: Upstream): string =>
-      `${alias}_PORT_${port}_TCP=tcp://127.0.0.1:${to.address.port}`;
-    const path = `${place.folder}/routes`;
-    const write = (...lines: string[]): Promise<void> =>
-      Deno.writeTextFile(path, `${lines.join("\n")}\n`);
-    await write(route("A", place.port, place.old), route("B", second, place.new));
-    const env = { AMBASSADOR_ROUTES: path, AMBASSADOR_BIND: "127.0.0.1" };
-    await using program = startProgram([], { env });
-    await program.line(/ ready /);
+    const lines = [lineOf("A", place.port, place.old), lineOf("B", second, place.new)];
+    const { program: started, rewire } = await startWired(place, lines);
+    await using program = started;
     using before = await connect(place);
     assertEquals(await ask(before), "o");
-
-    async function rewire(...lines: string[]): Promise<void> {
-      const count = linesOf(program, "rewired").length;
-      await write(...lines);
-      program.kill("SIGHUP");
-      await program.line(new RegExp(`(?: rewired .*[^]*){${count + 1}}`));
-    }
     // Two that swap their ports.
-    await rewire(route("A", second, place.old), route("B", place.port, place.new));
+    await rewire(lineOf("A", second, place.old), lineOf("B", place.port, place.new));
     assertEquals(await askNew(place), "n");
     assertEquals(await askNew({ ...place, port: second }), "o");
     // An alias that moves to another port.
-    await rewire(route("A", third, place.old), route("B", place.port, place.new));
+    await rewire(lineOf("A", third, place.old), lineOf("B", place.port, place.new));
     assertEquals(await askNew({ ...place, port: third }), "o");
-    // All are taken away, and one comes back.
+    // A file without a route takes all away, and is warned of; one comes back.
     await rewire("# nothing");
-    await rewire(route("A", place.port, place.new));
+    await program.line(/ WARN .*nothing to forward/);
+    await rewire(lineOf("A", place.port, place.new));
     assertEquals(await askNew(place), "n");
     assertEquals(await ask(before), "o");
     assertEquals(linesOf(program, "rewire_failed"), []);
-    // And it says that there is nothing any more when all are taken away.
-    await program.line(/ WARN .*nothing to forward/);
+  },
+);
+
+Deno.test(
+  "docs/rewiring.md says that a port changes to TLS in one step",
+  needs(UNIX, "openssl", PROGRAM_TLS),
+  async () => {
+    using ca = await createCa();
+    const { certPath, keyPath } = await ca.issue({ dns: ["localhost"] });
+    await using place = await startPlace();
+    await using echo = startEcho();
+    const { program: started, rewire } = await startWired(
+      place,
+      [lineOf("A", place.port, place.old)],
+      {
+        AMBASSADOR_TLS_CERT: certPath,
+        AMBASSADOR_TLS_KEY: keyPath,
+        AMBASSADOR_TLS_CLIENT: "none",
+      },
+    );
+    await using program = started;
+    using before = await connect(place);
+    assertEquals(await ask(before), "o");
+    await rewire(lineOf("A", place.port, echo, "TLS"));
+    const { isServed, output } = await sClient({ hostname: "127.0.0.1", port: place.port });
+    assert(isServed, output);
+    await rewire(lineOf("A", place.port, place.new));
+    assertEquals(await askNew(place), "n");
+    assertEquals(await ask(before), "o");
+    assertEquals(linesOf(program, "rewire_failed"), []);
   },
 );
 
