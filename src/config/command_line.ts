@@ -133,7 +133,8 @@ export function readCommand(asked: Asked, file?: RoutesFile | Problem): Command 
   const { holdsKey } = line;
   const { candidates, bare } = readArguments(line.routes, { ...reading, holdsKey });
   const isRead = problems.length === before;
-  if (!isReplaced && (isRead || file === undefined)) {
+  // What a file that can't be read names nobody knows.
+  if (!isReplaced && (lines !== undefined || file === undefined)) {
     warnings.push(...missingAliases([environment, lines?.variables], options));
   }
   const routes = mergeRoutes(isReplaced ? candidates : variables.candidates, {

@@ -365,7 +365,7 @@ export function quoteValue(
 function parseRoutesPath(text: string): { readonly path: string } {
   // The path is shown wherever the file is spoken of: a URL may hold a password, and worse is a key.
   if (text.includes("://")) {
-    throw new SyntaxError("neither a URL nor a route, but a path is needed");
+    throw new SyntaxError("a URL or a route, not a path");
   }
   if (!isPath(text) && looksLikeKey(text)) throw new SyntaxError("not a path");
   return { path: parsePath(text) };

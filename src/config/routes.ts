@@ -80,19 +80,27 @@ export function mergeRoutes(
   { status, problems, placeOf, before }: MergeOptions,
 ): readonly Route[] {
   const byPort = Map.groupBy(candidates, ({ listen }) => listen.port);
-  return [...Uint16Array.from(byPort.keys()).sort()].flatMap((port) => {
+  const routes: Route[] = [];
+  for (const port of Uint16Array.from(byPort.keys()).sort()) {
     const wanting = byPort.get(port) ?? [];
     const rival = status?.port === port ? status : undefined;
-    if (wanting.length > 1 || rival !== undefined) {
-      const wanted = findOverlaps(claimsOf(wanting, { status: rival, placeOf }));
-      if (wanted.length > 0) problems.push(wantedTwice(wanted));
+    const [only, second] = wanting;
+    if (only !== undefined && second === undefined && rival === undefined) {
+      routes.push(routeOf(only, { others: [], before }));
+      continue;
     }
-    return [...Map.groupBy(wanting, formatRoute).values()]
-      .flatMap((same) => routeOf(same, before) ?? [])
-      .sort(({ listen: a }, { listen: b }) =>
-        compare(a.protocol, b.protocol) || compare(a.hostname, b.hostname)
-      );
-  });
+    const wanted = findOverlaps(claimsOf(wanting, { status: rival, placeOf }));
+    if (wanted.length > 0) problems.push(wantedTwice(wanted));
+    const same = [...Map.groupBy(wanting, formatRoute).values()];
+    const found = same.flatMap(([first, ...others]) =>
+      first === undefined ? [] : routeOf(first, { others, before })
+    );
+    found.sort(({ listen: a }, { listen: b }) =>
+      compare(a.protocol, b.protocol) || compare(a.hostname, b.hostname)
+    );
+    for (const route of found) routes.push(route);
+  }
+  return routes;
 }
 
 /** What candidates and the status page want. */
@@ -112,12 +120,13 @@ function claimsOf(
   ];
 }
 
-/** The route of candidates that say the same; the one of `before` if that is no other. */
-function routeOf(same: readonly Candidate[], before: RoutesByText | undefined): Route | undefined {
-  const [first] = same;
-  if (first === undefined) return undefined;
+/** The route of a candidate and of others that say the same; the one of `before` if that is no other. */
+function routeOf(
+  first: Candidate,
+  { others, before }: Pick<MergeOptions, "before"> & { readonly others: readonly Candidate[] },
+): Route {
   const text = formatRoute(first);
-  const aliases = [...new Set(same.flatMap(({ alias }) => alias ?? []))].sort();
+  const aliases = [...new Set([first, ...others].flatMap(({ alias }) => alias ?? []))].sort();
   const known = before?.get(text);
   if (known !== undefined && isSameList(known.aliases, aliases)) return known;
   const { listen, targets, settings } = first;

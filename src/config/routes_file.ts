@@ -30,8 +30,8 @@ export interface FileVariables {
   readonly variables: ReadonlyMap<string, FileVariable>;
   /** `/etc/routes line 3: ` for a variable of the file, else nothing. */
   placeOf(name: string): string;
-  /** A name that is no route's, as it may be shown; undefined if it may be a secret. */
-  show(name: string): string | undefined;
+  /** Whether a name that is no route's may be shown: it is hardly a secret. */
+  mayShow(name: string): boolean;
 }
 
 /** Maximum number of wrong lines that are named one by one. */
@@ -46,7 +46,7 @@ const MAX_SHOWN_NAME = 100;
 const PLAUSIBLE = [
   /^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$/,
   /^[a-z][a-z0-9]*(?:_[a-z0-9]+)+$/,
-  /_PORT_\d{1,5}_(?:TCP|TLS|UDP)$/i,
+  /_PORT_[^_]{1,9}_(?:TCP|TLS|UDP)$/i,
   /^(?:[\d.]+:|\[[\da-f:.]+\]:)?\d{1,5}(?:\/\w{1,4})?$/i,
 ];
 
@@ -72,10 +72,8 @@ export function readRoutesLines(
   /** Somebody may name the file of a key by mistake. In comments lines are drawn with `-----`. */
   const holdsKey = (): boolean =>
     isKey ??= looksLikeKey(lines.filter((line) => !line.trimStart().startsWith("#")).join("\n"));
-  const show = (name: string): string | undefined =>
-    name.length <= MAX_SHOWN_NAME && PLAUSIBLE.some((form) => form.test(name)) && !holdsKey()
-      ? plain(name)
-      : undefined;
+  const mayShow = (name: string): boolean =>
+    name.length <= MAX_SHOWN_NAME && PLAUSIBLE.some((form) => form.test(name)) && !holdsKey();
 
   const isText = !NO_TEXT.test(text);
   let wrong = 0;
@@ -92,8 +90,7 @@ export function readRoutesLines(
     } else if (++wrong <= MAX_PROBLEMS) {
       const before = variables.get(name)?.line;
       const flaw = isTextToo ? flawOf(name, { hasValue: equals >= 0, before }) : NOT_TEXT;
-      const shown = flaw.isNamed ? show(name) : undefined;
-      const what = shown === undefined ? flaw.reason : `${shown}: ${flaw.reason}`;
+      const what = flaw.isNamed && mayShow(name) ? `${plain(name)}: ${flaw.reason}` : flaw.reason;
       problems.push({ message: `${shownPath} line ${index + 1}: ${what}`, hint: flaw.hint });
     }
   }
@@ -109,7 +106,7 @@ export function readRoutesLines(
       const line = variables.get(name)?.line;
       return line === undefined ? "" : `${shownPath} line ${line}: `;
     },
-    show,
+    mayShow,
   };
 }
 

@@ -104,7 +104,7 @@ export function readVariables(environment: Environment, options: ReadVariablesOp
       const name = parseName(variable, value);
       if (name === undefined) {
         if (isInFile && !COMPANION.test(variable)) {
-          const shown = file?.show(variable) ?? `line ${line.line}`;
+          const shown = file?.mayShow(variable) ? variable : `line ${line.line}`;
           ignored.push({ variable: shown, reason: NO_ROUTE, asked: false });
         }
         continue;
@@ -132,6 +132,8 @@ export function readVariables(environment: Environment, options: ReadVariablesOp
     if ("candidate" in one.meaning) candidates.push(one.meaning.candidate);
     else ignored.push(one.meaning.ignored);
   }
+  // A line whose name is not shown stands among the others.
+  ignored.sort(({ variable: a }, { variable: b }) => a < b ? -1 : a > b ? 1 : 0);
   return { candidates, ignored, found };
 }
 

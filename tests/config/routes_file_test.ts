@@ -1,0 +1,622 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { formatTargets } from "../../src/base/address.ts";
+import { ConfigError, type Problem } from "../../src/base/errors.ts";
+import { ask, type Command, parseCommand, readCommand } from "../../src/config/command_line.ts";
+import { formatRoute, routeName } from "../../src/config/routes.ts";
+import { readRoutesLines, type RoutesFile } from "../../src/config/routes_file.ts";
+import type { Environment } from "../../src/config/variables.ts";
+import { Random } from "../helpers/mod.ts";
+
+const PATH = "/etc/routes";
+const ROUTES = ["--routes", PATH];
+const CERTIFICATE = ["--tls-cert", "/cert", "--tls-key", "/key"];
+
+function fileOf(text: string): RoutesFile {
+  return { path: PATH, text, mayEverybodyWrite: false };
+}
+
+/** The variables of a text, by their names. */
+function variables(text: string): Record<string, string> {
+  const problems: Problem[] = [];
+  const read = readRoutesLines(fileOf(text), problems);
+  assertEquals(problems, []);
+  return Object.fromEntries([...read.variables].map(([name, { value }]) => [name, value]));
+}
+
+function parse(text: string, { args = [], environment = {} }: {
+  readonly args?: readonly string[];
+  readonly environment?: Environment;
+} = {}): Command {
+  return parseCommand([...args, ...ROUTES], environment, fileOf(text));
+}
+
+function problems(...[text, options]: Parameters<typeof parse>): readonly Problem[] {
+  return assertThrows(() => parse(text, options), ConfigError).problems;
+}
+
+function messages(...given: Parameters<typeof parse>): string[] {
+  return problems(...given).map(({ message }) => message);
+}
+
+/** Routes as one line each. */
+function show({ routes }: Pick<Command, "routes">): string[] {
+  return routes.map((route) =>
+    `${routeName(route)} ${route.listen.port} ${formatTargets(route.targets)}`
+  );
+}
+
+/** What is ignored, without a word on whether somebody asked for it. */
+function ignored({ ignored }: Command): string[] {
+  return ignored.map(({ variable, reason }) => `${variable}: ${reason}`);
+}
+
+const NO_ROUTE = "not a route: one is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT";
+
+Deno.test("readRoutesLines() takes lines as docker run --env-file does", () => {
+  assertEquals(variables(""), {});
+  assertEquals(variables("A=b"), { A: "b" });
+  assertEquals(variables("\ufeffA=b\n"), { A: "b" });
+  assertEquals(variables("A=b\r\nC=d\r\n\r\n"), { A: "b", C: "d" });
+  assertEquals(variables("\n \t\n# A=b\n  # = # \n\t A=b # c\n\n"), { A: "b # c" });
+  assertEquals(variables("A=b=c\nB==\nC=\nD=#\nE= f \n"), {
+    A: "b=c",
+    B: "=",
+    C: "",
+    D: "#",
+    E: " f ",
+  });
+  assertEquals(variables("A=\"b\"\nB='c'\nC=$A\nD=\\n\n"), {
+    A: '"b"',
+    B: "'c'",
+    C: "$A",
+    D: "\\n",
+  });
+  assertEquals(variables("__proto__=a\nconstructor=b\nA\u00e9-.x=c"), {
+    ["__proto__"]: "a",
+    constructor: "b",
+    "A\u00e9-.x": "c",
+  });
+});
+
+Deno.test("readRoutesLines() says of each line what is wrong with it", () => {
+  const cases: [text: string, ...expected: string[]][] = [
+    ["A_B", "line 1: A_B: there is no = in the line"],
+    ["A_B ", "line 1: there is no = in the line"],
+    ["x\r", "line 1: there is no = in the line"],
+    ["# c\n\n=x", "line 3: no name stands before the ="],
+    ["export A_B=c", "line 1: there is white space in the name"],
+    ["A_B =c", "line 1: there is white space in the name"],
+    ["A\u2028=c", "line 1: there is white space in the name"],
+    ["A_B=c\n\nA_B=c", "line 3: A_B: it stands in line 1 too"],
+    ["a=c\na=d\na=e", "line 2: it stands in line 1 too", "line 3: it stands in line 1 too"],
+    ["AMBASSADOR_BIND=::", "line 1: AMBASSADOR_BIND: options have no place in a file of routes"],
+    ["ambassador_x=", "line 1: ambassador_x: options have no place in a file of routes"],
+    ["AMBASSADOR_=\n", "line 1: options have no place in a file of routes"],
+    ["A=\ufffd\n", "line 1: it holds bytes that are no UTF-8 text"],
+    ["A=b\n# \0\nC=d", "line 2: it holds bytes that are no UTF-8 text"],
+  ];
+  for (const [text, ...expected] of cases) {
+    const found: Problem[] = [];
+    readRoutesLines(fileOf(text), found);
+    assertEquals(found.map(({ message }) => message), expected.map((one) => `${PATH} ${one}`));
+    for (const { hint } of found) assert(hint !== undefined);
+  }
+});
+
+Deno.test("readRoutesLines() names at most twenty lines, and says how many more are wrong", () => {
+  for (
+    const [count, more] of [[20, ""], [21, "1 more line is wrong"], [30, "10 more lines are wrong"]]
+  ) {
+    const found: Problem[] = [];
+    readRoutesLines(fileOf("x\n".repeat(Number(count))), found);
+    assertEquals(found.length, more === "" ? 20 : 21);
+    if (more !== "") assertEquals(found.at(-1)?.message, `${PATH}: ${more}`);
+  }
+});
+
+Deno.test("readRoutesLines() shows a path that is not plain in quotes", () => {
+  const found: Problem[] = [];
+  readRoutesLines({ path: "/my routes", text: "x" }, found);
+  readRoutesLines({ path: "/" + "a".repeat(4000), text: "x" }, found);
+  assertEquals(found[0]?.message, '"/my routes" line 1: there is no = in the line');
+  assert((found[1]?.message.length ?? 0) < 300);
+});
+
+Deno.test("parseCommand() shows nothing of a file that is none of routes", () => {
+  const key = `${"Ab3/".repeat(16)}\n${"x9Z+".repeat(16)}\nhunter2A==\n`;
+  const files = [
+    "hunter2\n",
+    "hunter2==\n",
+    "hunter2=\n",
+    "Hunter2_hunter2=hunter2\n",
+    "root:$6$hunter2$hunter2:19000:0:99999:7:::\nhunter2:*:19000\n",
+    "root:$6$hunter2=hunter2:1:\n",
+    "password: hunter2\npassword = hunter2\n",
+    "DB_PASSWORD=hunter2\n",
+    "DB_PASSWORD=hunter2\nDB_PASSWORD=hunter2\n",
+    "postgres://user:hunter2@host/?x=hunter2\n",
+    "A_PORT_1_TCP=hunter2\nB_PORT_2_TCP=tcp://hunter2@host:1\n",
+    "HUNTER2HUNTER2\n",
+    "JBSWY3DPEHPK3PXPHUNTER2=\n",
+    `-----BEGIN PRIVATE KEY-----\n${key}-----END PRIVATE KEY-----\n`,
+    `${key}HUNTER2_HUNTER2=\n`,
+    `HUNTER2_HUNTER2\n${key}`,
+  ];
+  for (const text of files) {
+    for (const args of [[], ["check"], ["wait"]]) {
+      let said: unknown;
+      try {
+        const { ignored, warnings } = parse(text, { args });
+        said = { ignored, warnings };
+      } catch (error) {
+        assert(error instanceof ConfigError);
+        said = error.problems;
+      }
+      const shown = JSON.stringify(said);
+      assert(!/hunter2/i.test(shown), shown);
+      assert(!/Ab3|x9Z/.test(shown), shown);
+    }
+  }
+});
+
+Deno.test("parseCommand() shows names where comments are drawn with lines", () => {
+  assertEquals(messages("# ------ redis ------\n  #-----\nREDIS_HOST\n"), [
+    `${PATH} line 3: REDIS_HOST: there is no = in the line`,
+  ]);
+});
+
+Deno.test("parseCommand() reads a file and the environment as if all stood in one", () => {
+  const environment = {
+    A_PORT_1_TCP: "tcp://a:1",
+    B_PORT_2_TCP: "not a route, and not looked at",
+    C_PORT_3_TCP: "tcp://c:3",
+    D_PORT_4_TCP: "tcp://d:4",
+    L_NAME: "/x/l",
+  };
+  const command = parse(
+    "B_PORT_2_TCP=tcp://b:2\nC_PORT_3_TCP=\nE_PORT_4_TCP=tcp://d:4\nF_PORT_5_TLS=tls://f:5\n" +
+      "KUBERNETES_PORT_443_TCP=tcp://k:1\nM_NAME=/x/m\nL_ENV_X_PORT_6_TCP=tcp://x:6\n" +
+      "M_ENV_X_PORT_7_TCP=tcp://x:7\nDNS_PORT_53_UDP=udp://d:53\n",
+    { environment, args: [...CERTIFICATE, "--tls-ca=/ca"] },
+  );
+  assertEquals(show(command), ["A 1 a:1", "B 2 b:2", "D,E 4 d:4", "F 5 tls://f:5"]);
+  assertEquals(ignored(command), [
+    "C_PORT_3_TCP: switched off by its empty value",
+    "DNS_PORT_53_UDP: UDP is not supported yet",
+    "KUBERNETES_PORT_443_TCP: the Kubernetes API is left out unless --only names it",
+    "L_ENV_X_PORT_6_TCP: copied from the environment of the link L",
+    "M_ENV_X_PORT_7_TCP: copied from the environment of the link M",
+  ]);
+  const only = parse("B_PORT_2_TCP=tcp://b:2\n", { environment, args: ["--only=B,X"] });
+  assertEquals(show(only), ["B 2 b:2"]);
+  assertEquals(only.warnings.map(({ message }) => message), [
+    "--only: no variable has the alias X",
+  ]);
+});
+
+Deno.test("parseCommand() reads the same routes from a file as from the environment", () => {
+  const random = new Random();
+  console.log(`seed ${random.seed}`);
+  const outcome = (act: () => Command): unknown => {
+    try {
+      const { routes, ignored } = act();
+      return { routes, ignored };
+    } catch (error) {
+      assert(error instanceof ConfigError);
+      return error.problems.map(({ message }) =>
+        message.replaceAll(/\/etc\/routes line \d+: /g, "")
+      );
+    }
+  };
+  for (let round = 0; round < 200; round++) {
+    const entries = new Map(Array.from({ length: 1 + random.below(20) }, () => {
+      const alias = random.pick(["A", "a", "B", "B_ENV_C", "KUBERNETES", "D_SERVICE"]);
+      const name = random.below(8) === 0
+        ? `${alias}_NAME`
+        : `${alias}_PORT_${1 + random.below(40)}_${random.pick(["TCP", "tcp", "UDP"])}`;
+      const host = random.pick(["a", "a", "a", "A", "a", "[::1]", "localhost"]);
+      return [name, `${random.pick(["tcp://", "TCP://"])}${host}:7`] as const;
+    }));
+    const all = [...entries];
+    const inFile = all.filter(() => random.below(2) === 0);
+    const text = random.shuffled(inFile).map((pair) => `${pair.join("=")}\n`).join("");
+    const rest = all.filter((entry) => !inFile.includes(entry) || random.below(2) === 0);
+    const one = parseCommand.bind(undefined, ["check"], Object.fromEntries(all));
+    const two = parse.bind(undefined, text, {
+      args: ["check"],
+      environment: Object.fromEntries(rest),
+    });
+    const expected = outcome(one);
+    // With a file there may be no route.
+    if (JSON.stringify(expected).includes("nothing to forward")) continue;
+    assertEquals(outcome(two), expected);
+  }
+});
+
+Deno.test("parseCommand() names the line of a route that can't be used", () => {
+  const text = '\nA_PORT_1_TCP=tcp://a\nB_PORT_2_TCP="tcp://b:2"\n';
+  assertEquals(messages(text, { environment: { C_PORT_3_TCP: "tcp://c" } }), [
+    `${PATH} line 2: A_PORT_1_TCP="tcp://a": the port is missing`,
+    `${PATH} line 3: B_PORT_2_TCP=(not shown): quotation marks stand around it`,
+    'C_PORT_3_TCP="tcp://c": the port is missing',
+  ]);
+});
+
+Deno.test("parseCommand() names the lines of routes that want one address", () => {
+  const [inFile, ...more] = problems("# c\nA_PORT_1_TCP=tcp://a:1\n\nB_PORT_1_TCP=tcp://b:1\n");
+  assertEquals(more, []);
+  assertEquals(inFile, {
+    message: `port 1: one address is wanted more than once: ${PATH} line 2: A_PORT_1_TCP ` +
+      `([::]:1=a:1), ${PATH} line 4: B_PORT_1_TCP ([::]:1=b:1)`,
+    hint: "take the wrong line out; as several targets of one route they are " +
+      "A_PORT_1_TCP=tcp://a:1,tcp://b:1",
+  });
+  const environment = { A_PORT_1_TCP: "tcp://a:1" };
+  const [mixed] = problems("B_PORT_1_TCP=tcp://b:1", { environment });
+  assertEquals(
+    mixed?.message,
+    "port 1: one address is wanted more than once: A_PORT_1_TCP ([::]:1=a:1), " +
+      `${PATH} line 1: B_PORT_1_TCP ([::]:1=b:1)`,
+  );
+  assert(mixed?.hint?.startsWith("choose with --only or --ignore, or set the wrong variable to"));
+  const [status] = messages("A_PORT_1_TCP=tcp://a:1", { args: ["--status=[::]:1"] });
+  assertEquals(
+    status,
+    `port 1: one address is wanted more than once: ${PATH} line 1: A_PORT_1_TCP ([::]:1=a:1), ` +
+      "--status ([::]:1)",
+  );
+});
+
+Deno.test("parseCommand() takes only a variable of the environment for one that Kubernetes made", () => {
+  const tls = "A_PORT_1_TLS=tcp://a:1\n";
+  for (
+    const text of [`${tls}A_PORT_1_TCP=tcp://b:1\n`, "A_PORT_1_TLS=x\nA_PORT_1_TCP=tcp://b:1\n"]
+  ) {
+    const [problem] = problems(text, { args: [...CERTIFICATE, "--tls-ca=/ca"] });
+    assert(!problem?.hint?.includes("enableServiceLinks"), problem?.hint);
+  }
+  const environment = { A_PORT_1_TCP: "tcp://b:1" };
+  for (const text of [tls, "A_PORT_1_TLS=x\n"]) {
+    const [problem] = problems(text, { environment });
+    assert(problem?.hint?.includes("enableServiceLinks: false"), problem?.hint);
+  }
+});
+
+Deno.test("parseCommand() says of a line that is no route how one is written", () => {
+  const command = parse(
+    "A_PORT_1_TCP=tcp://a:1\nREDIS_PRT_6379=tcp://a:1\n6379=redis:6379\n127.0.0.1:80/tls=a:1\n" +
+      "B_PORT_x_TCP=x\nC_PORT_2=\nD_PORT_3=tcp://a:1\nhunter2=x\nE_PORT_y_TCP=tcp://a:1\n",
+  );
+  assertEquals(ignored(command), [
+    `127.0.0.1:80/tls: ${NO_ROUTE}`,
+    `6379: ${NO_ROUTE}`,
+    `B_PORT_x_TCP: ${NO_ROUTE}`,
+    "C_PORT_2: not a route: did you mean C_PORT_2_TCP?",
+    "D_PORT_3: not a route: did you mean D_PORT_3_TCP?",
+    "E_PORT_y_TCP: the port in its name is not a number",
+    `REDIS_PRT_6379: ${NO_ROUTE}`,
+    `line 8: ${NO_ROUTE}`,
+  ]);
+  assert(command.ignored.every(({ asked }) => !asked));
+  const inEnvironment = { "6379": "redis:6379", REDIS_PRT_6379: "x", C_PORT_2: "", hunter2: "x" };
+  assertEquals(ignored(parse("A_PORT_1_TCP=tcp://a:1", { environment: inEnvironment })), []);
+});
+
+Deno.test("parseCommand() says nothing of what stands beside a link in a file", () => {
+  const command = parse(
+    "REDIS_PORT=tcp://a:1\nREDIS_PORT_1_TCP=tcp://a:1\nREDIS_PORT_1_TCP_ADDR=a\n" +
+      "REDIS_PORT_1_TCP_PORT=1\nREDIS_PORT_1_TCP_PROTO=tcp\nREDIS_PORT_1_TCP_START=tcp://a:1\n" +
+      "REDIS_PORT_1_TCP_END=tcp://a:1\nREDIS_NAME=/x/redis\nREDIS_ENV_VERSION=7\n" +
+      "REDIS_SERVICE_HOST=a\nREDIS_SERVICE_PORT=1\nREDIS_SERVICE_PORT_CLIENT=1\n",
+  );
+  assertEquals(show(command), ["REDIS 1 a:1"]);
+  assertEquals(command.ignored, []);
+  assertEquals(command.warnings, []);
+});
+
+Deno.test("parseCommand() refuses route arguments beside a file", () => {
+  const text = "A_PORT_1_TCP=tcp://a:1";
+  const what = "route arguments stand beside it, which would replace what it reads";
+  for (const args of [["1=a:1"], ["check", "1=a:1"], ["wait", "1=a:1"], ["wait", "a:1"]]) {
+    assertEquals(problems(text, { args }), [{
+      message: `--routes: ${what}`,
+      hint: "leave one of the two out, or write the route into the file: " +
+        "ALIAS_PORT_6379_TCP=tcp://HOST:PORT",
+    }]);
+    const environment = { AMBASSADOR_ROUTES: PATH };
+    const { problems: found } = assertThrows(
+      () => parseCommand(args, environment, fileOf(`${text}\nx`)),
+      ConfigError,
+    );
+    assertEquals(found.map(({ message }) => message), [
+      `AMBASSADOR_ROUTES: ${what}`,
+      `${PATH} line 2: there is no = in the line`,
+    ]);
+    assert(found[0]?.hint?.startsWith("set AMBASSADOR_ROUTES to an empty value for this command"));
+  }
+  // That is the way out that the hint shows.
+  assertEquals(parseCommand(["wait", "a:1"], { AMBASSADOR_ROUTES: "" }).bare.length, 1);
+});
+
+Deno.test("parseCommand() starts without a route where a file may get one, but does not wait for it", () => {
+  for (const text of ["", "# none\n", "A_PORT_1_TCP=\n"]) {
+    for (const args of [[], ["check"]]) {
+      const { routes, warnings } = parse(text, { args });
+      assertEquals(routes, []);
+      const [warning, ...more] = warnings;
+      assertEquals(more, []);
+      assertEquals([warning?.event, warning?.setting], ["warning", "--routes"]);
+      assert(warning?.reason.startsWith("nothing to forward: no variable, and no line of"));
+    }
+  }
+  assertEquals(problems("", { args: ["wait"] }), [{
+    message: `nothing to forward: no variable, and no line of ${PATH}, is named ` +
+      "<ALIAS>_PORT_<port>_TCP (or _TLS)",
+    hint: "write one into the file, for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379",
+  }]);
+});
+
+Deno.test("parseCommand() warns of TLS options that no route of a file uses", () => {
+  const plainRoute = "A_PORT_1_TCP=tcp://a:1\n";
+  const listening = "A_PORT_1_TLS=tcp://a:1\n";
+  const none = "--tls-client=none";
+  const cases: [text: string, args: string[], ...expected: string[]][] = [
+    ["", CERTIFICATE, "--tls-cert, --tls-key: no route uses TLS"],
+    [plainRoute, CERTIFICATE, "--tls-cert, --tls-key: no route uses TLS"],
+    [plainRoute, ["--tls-cert=/cert"], "--tls-cert: no route uses TLS"],
+    [
+      "A_PORT_1_TCP=tls://a:1\n",
+      ["--tls-allow=web"],
+      "--tls-allow: no route listens by TLS",
+    ],
+    [
+      listening,
+      [...CERTIFICATE, "--tls-ca=/ca", "--tls-allow=web", "--tls-name=x"],
+      "--tls-name: no target is a tls:// one",
+    ],
+    [
+      listening,
+      [...CERTIFICATE, "--tls-ca=/ca", none],
+      "--tls-client none: --tls-ca has no effect",
+    ],
+    [
+      listening,
+      [...CERTIFICATE, "--tls-ca=/ca", "--tls-client-ca=/other", "--tls-allow=web"],
+      "--tls-client-ca: --tls-ca has no effect beside it: no target is a tls:// one",
+    ],
+  ];
+  for (const [text, args, ...expected] of cases) {
+    const { warnings } = parse(text, { args });
+    const idle = warnings.filter(({ event }) => event === "ignored");
+    assertEquals(idle.map(({ message }) => message), expected);
+    for (const { setting, reason } of idle) assert(setting.startsWith("--tls-") && reason !== "");
+  }
+});
+
+Deno.test("parseCommand() refuses what TLS routes of a file need and have not got", () => {
+  const text = "A_PORT_1_TLS=tcp://a:1\n";
+  assertEquals(messages(text), [
+    "route A: to listen by TLS --tls-cert and --tls-key are needed",
+    "route A: clients need a certificate, and no --tls-ca says whose",
+  ]);
+  assertEquals(messages(text, { args: ["--tls-cert=/cert", "--tls-ca=/ca"] }), [
+    "--tls-cert: --tls-key is missing",
+  ]);
+  // No route of any file makes use of that.
+  assertEquals(
+    messages(text, { args: [...CERTIFICATE, "--tls-client=none", "--tls-client-ca=/c"] }),
+    [
+      "--tls-client none: --tls-client-ca has no effect",
+    ],
+  );
+});
+
+Deno.test("parseCommand() warns of a file that everybody may write", () => {
+  const file = { ...fileOf("A_PORT_1_TCP=tcp://a:1\n"), mayEverybodyWrite: true };
+  const reason = `everybody may write ${PATH}: whoever does decides where clients are sent`;
+  const setting = "AMBASSADOR_ROUTES";
+  assertEquals(parseCommand([], { [setting]: PATH }, file).warnings, [
+    { event: "warning", setting, reason, message: `${setting}: ${reason}` },
+  ]);
+});
+
+Deno.test("parseCommand() says why a file can't be read, and all else that is wrong", () => {
+  const unreadable = { message: "--routes: no such file", hint: "a hint" };
+  const args = [...ROUTES, "--retry=x", "--only=X"];
+  const environment = { A_PORT_1_TCP: "tcp://a", AMBASSADOR_BNID: "x" };
+  const { problems } = assertThrows(
+    () => parseCommand(args, environment, unreadable),
+    ConfigError,
+  );
+  assertEquals(problems.map(({ message }) => message), [
+    '--retry "x": not a duration such as 500ms, 10s, 5m or 1h',
+    "--routes: no such file",
+    "AMBASSADOR_BNID: no such option; did you mean AMBASSADOR_BIND?",
+  ]);
+  assertEquals(problems[1], unreadable);
+});
+
+Deno.test("parseCommand() reads no file for help, version and healthcheck", () => {
+  for (const args of [["--help"], ["-V"], ["healthcheck"]]) {
+    for (const value of [PATH, '"x"', "x\ny"]) {
+      const asked = ask([...args, "--routes", value], { AMBASSADOR_ROUTES: value });
+      assertEquals(asked.options.routes, undefined);
+      assertEquals(readCommand(asked).warnings, []);
+    }
+  }
+});
+
+Deno.test("parseCommand() takes the path of a file, and says what is none", () => {
+  for (const path of ["routes", "./a b", "/etc/routes", "~/x", "-", "C:\\routes"]) {
+    assertEquals(ask([`--routes=${path}`], {}).options.routes, { path });
+    assertEquals(ask([], { AMBASSADOR_ROUTES: path }).options.routes, { path });
+  }
+  assertEquals(ask([], { AMBASSADOR_ROUTES: "" }).options.routes, undefined);
+  assertEquals(ask(["--routes=a", "--routes=b"], {}).options.routes, { path: "b" });
+  const key = "Ab3/".repeat(16);
+  const cases = {
+    "": ": the value is missing",
+    '"/etc/routes"': ' "\\"/etc/routes\\"": quotation marks stand around it',
+    "/a\nb": ' "/a\\nb": not a path',
+    "file:///etc/routes": " (not shown): a URL or a route, not a path",
+    "A_PORT_1_TCP=tcp://hunter2@a:1": ' "***@a:1": a URL or a route, not a path',
+    [key]: " (not shown): not a path",
+  };
+  for (const [value, why] of Object.entries(cases)) {
+    const { problems } = ask([`--routes=${value}`, "1=a:1"], {});
+    assertEquals(problems.map(({ message }) => message), [`--routes${why}`]);
+  }
+});
+
+/** A file of so many routes, of which one leads elsewhere. */
+function manyRoutes(count: number, odd: number): string {
+  return Array.from({ length: count }, (_, index) => {
+    const settings = index % 3 === 0 ? "?idle-timeout=5m" : "";
+    const target = `192.0.2.${index % 250}:${index === odd ? 1 : 6379}${settings}`;
+    return `SERVICE_${index}_PORT_${index + 1}_TCP=tcp://${target}\n`;
+  }).join("");
+}
+
+Deno.test("again() gives the same objects for routes that are the same", () => {
+  const environment = { E_PORT_9000_TCP: "tcp://e:1", F_PORT_9000_TCP: "tcp://e:1" };
+  const first = parse(manyRoutes(100, -1), { environment });
+  const second = first.again(fileOf(`# one line more\n${manyRoutes(100, 50)}`));
+  assertEquals(second.routes.length, 101);
+  for (const [index, route] of first.routes.entries()) {
+    if (index === 50) assertEquals(formatTargets(second.routes[50]?.targets ?? []), "192.0.2.50:1");
+    else assert(second.routes[index] === route);
+  }
+  // An alias more is another route, and so is one that moves from the file to the environment.
+  const third = second.again(fileOf(`${manyRoutes(100, 50)}G_PORT_9000_TCP=tcp://e:1`));
+  assertEquals(third.routes[100]?.aliases, ["E", "F", "G"]);
+  assertEquals(third.routes.slice(0, 100).every((route, at) => route === second.routes[at]), true);
+});
+
+Deno.test("again() gives the same as a first reading, whatever was read before", () => {
+  const random = new Random();
+  console.log(`seed ${random.seed}`);
+  const environment = { A_PORT_1_TCP: "tcp://e:1", L_NAME: "x", B_PORT_2_TCP: "tcp://e:2" };
+  const said = (read: () => Command): unknown => {
+    try {
+      const { again: _, ...command } = read();
+      return command;
+    } catch (error) {
+      assert(error instanceof ConfigError);
+      return error.problems;
+    }
+  };
+  const asked = ask(ROUTES, environment);
+  let command = readCommand(asked, fileOf(""));
+  for (let round = 0; round < 300; round++) {
+    const line = (): string =>
+      random.pick([
+        ...Array(6).fill("A_PORT_1_TCP=tcp://a:1\n"),
+        "A_PORT_1_TCP=tcp://a:2\n",
+        "A_PORT_1_TCP=\n",
+        "C_PORT_1_TCP=tcp://a:1\n",
+        "L_ENV_X_PORT_3_TCP=tcp://x:3\n",
+        "M_ENV_X_PORT_4_TCP=tcp://x:4\n",
+        "M_NAME=x\n",
+        "B_PORT_2_TCP=tcp://e:2\n",
+        "x=y\n",
+        "# c\n",
+        "A_PORT_1_TCP=tcp://a\n",
+        "x\n",
+      ]);
+    const text = [...new Set(Array.from({ length: random.below(6) }, line))].join("");
+    const file = fileOf(text);
+    assertEquals(
+      said(() => command = command.again(file)),
+      said(() => parse(text, { environment })),
+    );
+  }
+});
+
+Deno.test("again() knows routes after a broken file, and forgets those that are gone", () => {
+  const asked = ask(ROUTES, {});
+  const first = readCommand(asked, fileOf(manyRoutes(50, -1)));
+  for (const broken of [fileOf("x"), { message: "no such file" }, fileOf("A_PORT_1_TCP=x")]) {
+    assertThrows(() => first.again(broken), ConfigError);
+  }
+  const after = first.again(fileOf(manyRoutes(50, -1)));
+  assert(after.routes.every((route, index) => route === first.routes[index]));
+  for (let round = 0; round < 5; round++) {
+    first.again(fileOf(`A_PORT_1_TCP=tcp://a:${round + 1}\n`));
+    assertEquals(asked.last.variables?.size, 1);
+    assertEquals(asked.last.routes?.size, 1);
+  }
+});
+
+Deno.test("formatRoute() says all that a route is but its aliases", () => {
+  const { routes } = parse("A_PORT_1_TCP=tls://a:1,tcp://b:1?retry=1s\nB_PORT_2_TCP=tcp://[::1]:3");
+  assertEquals(routes.map(formatRoute), [
+    "[::]:1=tls://a:1,tcp://b:1?retry=1s",
+    "[::]:2=[::1]:3",
+  ]);
+});
+
+/** Runs `act` and fails if it takes as long as something that grows with the square would. */
+function quickly(what: string, act: () => void): void {
+  const start = performance.now();
+  act();
+  const ms = performance.now() - start;
+  assert(ms < 1000, `${what}: ${ms} ms`);
+}
+
+Deno.test("again() reads three thousand routes of which one has changed in a moment", () => {
+  let command = parse(manyRoutes(3000, -1));
+  const times = Array.from({ length: 9 }, (_, round) => {
+    const file = fileOf(manyRoutes(3000, round));
+    const start = performance.now();
+    command = command.again(file);
+    return performance.now() - start;
+  });
+  const median = times.sort((a, b) => a - b)[4] ?? Infinity;
+  assert(median < 40, `${median} ms`);
+});
+
+Deno.test("parseCommand() takes no time for a hostile file of a megabyte", () => {
+  const size = 1 << 20;
+  const lines = (line: (index: number) => string): string => {
+    const all: string[] = [];
+    for (let length = 0, index = 0; length < size; index++) {
+      const one = `${line(index)}\n`;
+      all.push(one);
+      length += one.length;
+    }
+    return all.join("");
+  };
+  const hostile: Readonly<Record<string, string>> = {
+    "lines that are empty": "\n".repeat(size),
+    "returns": "\r".repeat(size),
+    "blanks": " ".repeat(size),
+    "blanks and lines": " \n".repeat(size / 2),
+    "one name": lines(() => "A_PORT_1_TCP=tcp://a:1"),
+    "bare names": lines((index) => `A_${index}`),
+    "variables": lines((index) => `A_${index}=`),
+    "one line": `A_PORT_1_TCP=${"x".repeat(size)}`,
+    "one name of a megabyte": `${"A_".repeat(size / 2)}=x`,
+    "one bare name": "A_".repeat(size / 2),
+    "signs": "=".repeat(size),
+    "comments": lines((index) => `#${index}`),
+    "no text": "\0".repeat(size),
+    "no text in lines": "\0\n".repeat(size / 2),
+    "links": lines((index) => `A${index}_NAME=`),
+    "copies": lines((index) =>
+      index % 2 === 0 ? `A${index}_NAME=` : `A${index - 1}_ENV_X_PORT_1_TCP=`
+    ),
+    "targets": `A_PORT_1_TCP=tcp://${"a:1,".repeat(size / 4)}b:1`,
+    "routes": lines((index) => `A${index}_PORT_${1 + index % 65535}_TCP=tcp://a:1`),
+    "routes of one port": lines((index) => `A${index}_PORT_1_TCP=tcp://a:${1 + index % 65535}`),
+    "bad routes": lines((index) => `A${index}_PORT_1_TCP=tcp://`),
+  };
+  for (const [what, text] of Object.entries(hostile)) {
+    quickly(what, () => {
+      try {
+        parse(text);
+      } catch (error) {
+        assert(error instanceof ConfigError);
+      }
+    });
+  }
+});
