@@ -28,7 +28,10 @@ export async function check(command: Command, { environment }: CommandContext): 
   const { text, notes } = formatCommand(command, command.options.format, { colour });
   const status = await print(text === "" ? "" : `${text}\n`);
   for (const message of notes) complain({ message });
-  if (command.routes.length === 0) throw new ConfigError([noRoute(command)]);
+  // A file may get a route later.
+  if (command.routes.length === 0 && command.options.routes === undefined) {
+    throw new ConfigError([noRoute(command)]);
+  }
   return status;
 }
 
