@@ -27,7 +27,13 @@ import { type FileVariables, readRoutesLines, type RoutesFile } from "./routes_f
 import { settingsOf } from "./settings.ts";
 import type { Targets } from "./targets.ts";
 import { checkTls, findTlsWarnings, type Given, type TlsUse } from "./tls_rules.ts";
-import { aliasOf, type Environment, type FoundVariables, readVariables } from "./variables.ts";
+import {
+  aliasOf,
+  type Environment,
+  type FoundVariables,
+  linkVariables,
+  readVariables,
+} from "./variables.ts";
 
 /** What the program was asked to do. */
 export interface Command {
@@ -64,6 +70,8 @@ export interface Asked {
   readonly line: Line;
   /** The variables. */
   readonly environment: Environment;
+  /** Those that may be routes; where routes are read once, all of them. */
+  readonly variables: Environment;
   /** The options that were given, by their names. */
   readonly given: ReadonlyMap<string, Given>;
   /** What is wrong with the options. */
@@ -81,11 +89,13 @@ export function ask(args: readonly string[], environment: Environment): Asked {
   if (line.shown !== undefined) {
     const { options, given } = readOptions({ ...line, values: {} }, {}, []);
     const name = line.shown;
-    return { name, options, line, environment, given, problems, warnings: [], last: {} };
+    const variables = environment;
+    return { name, options, line, environment, variables, given, problems, warnings: [], last: {} };
   }
   const { name } = line;
   const { options, given } = readOptions(line, environment, problems);
-  const asked = { name, options, line, environment, given, problems, last: {} };
+  const variables = options.routes === undefined ? environment : linkVariables(environment);
+  const asked = { name, options, line, environment, variables, given, problems, last: {} };
   if (name === "healthcheck") {
     // A container must not be restarted for anything that its health check has no use for.
     const faults = line.faults.map((fault): Warning => ({
@@ -124,7 +134,7 @@ export function readCommand(asked: Asked, file?: RoutesFile | Problem): Command 
   if (isReplaced && options.routes !== undefined) problems.push(besideArguments(setting));
   const lines = readFile(file, problems);
   const reading = { ...options, settings: settingsOf(options), listens, problems };
-  const variables = readVariables(environment, {
+  const variables = readVariables(asked.variables, {
     ...reading,
     isReplaced,
     file: isReplaced ? undefined : lines,

@@ -26,7 +26,9 @@ export interface FileVariable {
 
 /** The variables of a file, and where each of them stands. */
 export interface FileVariables {
-  /** By their names. */
+  /** The path of the file, as a line shows it. */
+  readonly shownPath: string;
+  /** By their names, in the order of the lines. */
   readonly variables: ReadonlyMap<string, FileVariable>;
   /** `/etc/routes line 3: ` for a variable of the file, else nothing. */
   placeOf(name: string): string;
@@ -101,6 +103,7 @@ export function readRoutesLines(
     });
   }
   return {
+    shownPath,
     variables,
     placeOf(name): string {
       const line = variables.get(name)?.line;

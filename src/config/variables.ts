@@ -39,6 +39,23 @@ const HINT =
   "a route is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT, with TLS ALIAS_PORT_6380_TLS=… " +
   "or …=tls://HOST:PORT; an empty value switches it off";
 
+/** A variable X_NAME says that X is a link. */
+const LINK_NAME = /^(.+)_NAME$/is;
+
+/** Maximum number of wrong routes of a file that are named: nobody reads more. */
+const MAX_WRONG = 100;
+
+/**
+ * Those variables that {@linkcode readVariables} makes something of, in the order of their names: for
+ * whoever reads them again and again.
+ */
+export function linkVariables(environment: Environment): Environment {
+  const entries = Object.entries(environment).filter(([name, value]) =>
+    LINK_NAME.test(name) || parseName(name, value) !== undefined
+  );
+  return Object.fromEntries(entries.sort(([a], [b]) => a < b ? -1 : 1));
+}
+
 /** The alias of a variable that is named like a route, in upper case; undefined for any other. */
 export function aliasOf(variable: string): string | undefined {
   return ROUTE_NAME.exec(variable)?.[1]?.toUpperCase();
@@ -75,8 +92,8 @@ export interface ReadVariablesOptions extends ReadOptions {
 }
 
 /**
- * The routes of an environment and a file, as if all stood in the environment, and what looks like one,
- * ordered by the names of the variables.
+ * The routes of an environment and a file, as if all stood in the environment, and what looks like one:
+ * the former in the order of the names in the environment, then of the lines, the latter by name.
  */
 export function readVariables(environment: Environment, options: ReadVariablesOptions): {
   readonly candidates: readonly Candidate[];
@@ -85,14 +102,14 @@ export function readVariables(environment: Environment, options: ReadVariablesOp
 } {
   const { file, before } = options;
   const lines = file?.variables ?? new Map<never, never>();
-  const added = [...lines.keys()].filter((name) => !Object.hasOwn(environment, name));
-  const names = [...Object.keys(environment), ...added].sort();
-  // A variable X_NAME says that X is a link.
-  const links = names.flatMap((name) => /^(.+)_NAME$/is.exec(name)?.[1] ?? []);
+  const own = Object.keys(environment).sort();
+  const names = [...own.filter((name) => !lines.has(name)), ...lines.keys()];
+  const links = names.flatMap((name) => LINK_NAME.exec(name)?.[1] ?? []);
   const findLink = prefixFinder(links.map((link) => link.toUpperCase()));
   const found = new Map<string, Found>();
   const candidates: Candidate[] = [];
   const ignored: Ignored[] = [];
+  let wrong = 0;
   for (const variable of names) {
     const line = lines.get(variable);
     const isInFile = line !== undefined;
@@ -109,12 +126,14 @@ export function readVariables(environment: Environment, options: ReadVariablesOp
         }
         continue;
       }
+      if (wrong > MAX_WRONG) continue;
       const link = findLink(name.alias, "_ENV_");
       try {
         const meaning = readRoute({ variable, name, value }, { ...options, link, isInFile });
         if (meaning === undefined) continue;
         one = { value, isInFile, alias: name.alias, link, meaning };
       } catch (error) {
+        if (isInFile && ++wrong > MAX_WRONG) continue;
         // Only a value that begins like a target is safe to show.
         const shown = TARGET.test(value) ? quoteInput(value) : HIDDEN;
         const twin = variable.replace(/TLS$/i, "TCP");
@@ -132,7 +151,10 @@ export function readVariables(environment: Environment, options: ReadVariablesOp
     if ("candidate" in one.meaning) candidates.push(one.meaning.candidate);
     else ignored.push(one.meaning.ignored);
   }
-  // A line whose name is not shown stands among the others.
+  if (wrong > MAX_WRONG) {
+    const message = `${file?.shownPath}: more lines are wrong than the ${MAX_WRONG} that are named`;
+    options.problems.push({ message });
+  }
   ignored.sort(({ variable: a }, { variable: b }) => a < b ? -1 : a > b ? 1 : 0);
   return { candidates, ignored, found };
 }

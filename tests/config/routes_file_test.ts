@@ -203,9 +203,10 @@ Deno.test("parseCommand() reads the same routes from a file as from the environm
       return { routes, ignored };
     } catch (error) {
       assert(error instanceof ConfigError);
+      // In a file the order is that of the lines.
       return error.problems.map(({ message }) =>
-        message.replaceAll(/\/etc\/routes line \d+: /g, "")
-      );
+        message.replaceAll(/\/etc\/routes line \d+: /g, "").split(/, |: /).sort()
+      ).sort();
     }
   };
   for (let round = 0; round < 200; round++) {
@@ -234,12 +235,17 @@ Deno.test("parseCommand() reads the same routes from a file as from the environm
 });
 
 Deno.test("parseCommand() names the line of a route that can't be used", () => {
-  const text = '\nA_PORT_1_TCP=tcp://a\nB_PORT_2_TCP="tcp://b:2"\n';
+  const text = '\nB_PORT_1_TCP=tcp://a\nA_PORT_2_TCP="tcp://b:2"\n';
   assertEquals(messages(text, { environment: { C_PORT_3_TCP: "tcp://c" } }), [
-    `${PATH} line 2: A_PORT_1_TCP="tcp://a": the port is missing`,
-    `${PATH} line 3: B_PORT_2_TCP=(not shown): quotation marks stand around it`,
     'C_PORT_3_TCP="tcp://c": the port is missing',
+    `${PATH} line 2: B_PORT_1_TCP="tcp://a": the port is missing`,
+    `${PATH} line 3: A_PORT_2_TCP=(not shown): quotation marks stand around it`,
   ]);
+  const many = Array.from({ length: 101 }, (_, index) => `A_PORT_${index + 1}_TCP=tcp://a\n`);
+  assertEquals(messages(many.slice(1).join("")).length, 100);
+  const found = messages(many.join(""));
+  assertEquals(found.length, 101);
+  assertEquals(found.at(-1), `${PATH}: more lines are wrong than the 100 that are named`);
 });
 
 Deno.test("parseCommand() names the lines of routes that want one address", () => {
