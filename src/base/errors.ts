@@ -1,8 +1,6 @@
 // What goes wrong, as types: a configuration that can't be used, a listener that can't be bound, and
 // the kinds of socket error that are handled apart. It knows nothing of routes, logs or exit codes.
 
-import type { Address } from "./address.ts";
-
 /** One thing that is wrong, in the words its reader sees. */
 export interface Problem {
   /** What failed, the quoted value, a colon, why. One line. */
@@ -32,23 +30,13 @@ export function reasonOf(error: unknown): string {
 export class BindError extends Error {
   /** Its class, as stack traces show it. */
   override readonly name = "BindError";
-  /** The address. */
-  readonly address: Address;
   /** The way out, where there is a likely one. */
   readonly hint: string | undefined;
 
   /** Takes one line that says what could not be bound, and as `cause` the error of `Deno.listen`. */
-  constructor(
-    message: string,
-    { cause, address, hint }: {
-      readonly cause: unknown;
-      readonly address: Address;
-      readonly hint: string | undefined;
-    },
-  ) {
-    super(message, { cause });
-    this.address = address;
-    this.hint = hint;
+  constructor(message: string, options: { cause: unknown; hint: string | undefined }) {
+    super(message, { cause: options.cause });
+    this.hint = options.hint;
   }
 }
 

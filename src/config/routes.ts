@@ -176,15 +176,12 @@ export function formatRoute(route: Omit<Route, "aliases">): string {
 function findOverlaps(claims: readonly Claim[]): readonly Claim[] {
   const different = [...new Map(claims.map(({ text, listen }) => [text, listen.hostname]))];
   const overlapping = different.filter(([text, host]) =>
-    different.some(([other, otherHost]) => text !== other && overlap(host, otherHost))
+    different.some(([other, otherHost]) =>
+      text !== other && (covers(host, otherHost) || covers(otherHost, host))
+    )
   );
   const taken = new Map(overlapping);
   return claims.filter(({ text }) => taken.has(text));
-}
-
-/** Whether two listeners on one port are in each other's way, as far as their hosts tell. */
-export function overlap(host: string, other: string): boolean {
-  return covers(host, other) || covers(other, host);
 }
 
 /** Whether listening on one host takes the address of the other. `::` is IPv4 too. */

@@ -2,12 +2,11 @@
 // that it has, and lets open connections finish. It is handed its transports and its log, and does not
 // know who looks at it.
 
-import { formatAddress } from "../base/address.ts";
-import { BindError, describeError, isPeerGone, isShortage } from "../base/errors.ts";
+import { describeError, isPeerGone, isShortage } from "../base/errors.ts";
 import { formatDuration } from "../base/duration.ts";
 import type { Log } from "../base/log.ts";
 import { Backoff, pause, startDeadline } from "../base/time.ts";
-import { overlap, type Route } from "../config/routes.ts";
+import type { Route } from "../config/routes.ts";
 import type { Listener, Stream } from "../net/stream.ts";
 import { giveUpPair, waitToAccept } from "../net/turns.ts";
 import type { Transports } from "../net/transports.ts";
@@ -146,7 +145,8 @@ export class Forwarder implements Disposable {
     const before = new Map(this.#entryPoints.map((one) => [one.socket, one]));
     const places = routes.map((route) => ({ route, one: before.get(socketOf(route.listen)) }));
     const missing = places.filter(({ one }) => one === undefined).map(({ route }) => route);
-    const bound = this.#bind(missing, transports);
+    const { reusePort = false } = this.#options;
+    const bound = bindRoutes(missing, { transports, reusePort });
     // Nothing fails from here on.
     const added = bound.map((one) => this.#open(one, transports));
     const opened = added.values();
@@ -175,30 +175,6 @@ export class Forwarder implements Disposable {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const one of this.#entryPoints) one.close();
-  }
-
-  /** Binds what is new; says of what can't be bound yet that it can be later. */
-  #bind(routes: readonly Route[], transports: Transports): readonly BoundRoute[] {
-    const { reusePort = false } = this.#options;
-    try {
-      return bindRoutes(routes, { transports, reusePort });
-    } catch (error) {
-      if (!(error instanceof AggregateError)) throw error;
-      const errors: readonly BindError[] = error.errors;
-      throw new AggregateError(errors.map((one) => this.#explain(one)));
-    }
-  }
-
-  #explain(error: BindError): BindError {
-    const { cause, address: { hostname, port } } = error;
-    const own = this.#listenersByPort.get(port)?.find(({ addr }) =>
-      overlap(addr.hostname, hostname)
-    );
-    if (own === undefined || !(cause instanceof Deno.errors.AddrInUse)) return error;
-    const hint =
-      `the ambassador itself has ${formatAddress(own.addr)}: take that route out first, ` +
-      "and add this one in a second change";
-    return new BindError(error.message, { ...error, cause, hint });
   }
 
   /** What a bound route is put to work with: the entry point that it had if it has come back. */

@@ -14,7 +14,7 @@ export interface ListenFailure extends ListenOptions {
 export function listenError(listen: Address, user: string, failure: ListenFailure): BindError {
   const { cause } = failure;
   const message = `cannot listen on ${formatAddress(listen)} for ${user}: ${describe(cause)}`;
-  return new BindError(message, { cause, address: listen, hint: hintFor(listen, failure) });
+  return new BindError(message, { cause, hint: hintFor(listen, failure) });
 }
 
 function describe(cause: unknown): string {

@@ -2,7 +2,6 @@
 
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { Address } from "../../src/base/address.ts";
-import { BindError } from "../../src/base/errors.ts";
 import type { RouteSettings } from "../../src/config/options.ts";
 import type { Route } from "../../src/config/routes.ts";
 import { parseNetworks } from "../../src/base/networks.ts";
@@ -178,11 +177,7 @@ Deno.test("Forwarder.rewire() changes nothing if a route can't be bound, and say
   using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   using taken2 = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const [port, free] = [freePort(), freePort()];
-  await using wired = startRewirable([
-    route(port, a.address),
-    // Another address of the port that is taken: not the one that is in the way.
-    routeTo(NOBODY, { listen: { hostname: "127.0.0.2", port: taken.addr.port } }),
-  ]);
+  await using wired = startRewirable([route(port, a.address)]);
   const { errors } = await assertRejects(
     () =>
       wired.rewire(
@@ -202,17 +197,12 @@ Deno.test("Forwarder.rewire() changes nothing if a route can't be bound, and say
   assertEquals(await whoAnswers(port), "a");
 });
 
-Deno.test("Forwarder.rewire() says that what overlaps with a listener of its own takes two steps", async () => {
+Deno.test("Forwarder.rewire() can't bind what overlaps with a listener that leaves, but after it", async () => {
   const port = freePort();
   await using wired = startRewirable([route(port, NOBODY)]);
   const all = routeTo(NOBODY, { aliases: ["REDIS"], listen: { hostname: "0.0.0.0", port } });
   const { errors: [error] } = await assertRejects(() => wired.rewire(all), AggregateError);
-  assert(error instanceof BindError);
-  assertEquals(
-    error.hint,
-    `the ambassador itself has 127.0.0.1:${port}: take that route out first, and add this one in a ` +
-      "second change",
-  );
+  assertStringIncludes(error.message, "address in use");
   await wired.rewire();
   assertEquals((await wired.rewire(all)).added.length, 1);
 });
