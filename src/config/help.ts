@@ -26,6 +26,8 @@ A variable REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379 is a route: listen on 6379,
 As a variable, REDIS_PORT_6380_TLS=tcp://redis:6379 listens by TLS, and
 REDIS_PORT_6379_TCP=tls://192.0.2.10:6380 connects by TLS. Settings of one route alone, the options
 that are marked with *, follow a question mark: redis:6379?idle-timeout=5m,retry=10s.
+A file of such variables, one NAME=VALUE a line, is read with --routes FILE, and changes what is
+forwarded without a restart.
 
 Examples:
   REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379 ambassador

@@ -100,7 +100,7 @@ export function parseTargets(
     return { protocol: scheme, ...parseAddress(address) };
   });
   // One port does not speak both TCP and TLS.
-  const [twice] = targets.map(formatAddress).filter((text, at, all) => all.indexOf(text) < at);
+  const twice = findRepeated(targets.map(formatAddress));
   if (twice !== undefined) throw new SyntaxError(`the target ${twice} stands there twice`);
   if (listen !== undefined && listens && targets.some((target) => isItself(listen, target))) {
     throw new SyntaxError("the target is the route itself");
@@ -114,6 +114,12 @@ export function parseTargets(
   }
   const keys = idle.map(([key]) => key);
   return { targets, settings: own ? unset(route.settings, keys) : sharedUnset(settings, keys) };
+}
+
+/** The first of several texts that has been there before. */
+function findRepeated(texts: readonly string[]): string | undefined {
+  const before = new Set<string>();
+  return texts.find((text) => before.has(text) || !before.add(text));
 }
 
 /** What an option says without an effect on a route is not shown of it either. */
