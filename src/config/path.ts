@@ -1,13 +1,13 @@
 // Text that names a file: what no path can be, and how one is shown. It reads no file.
 
-import { quote } from "../base/text.ts";
+import { looksLikeKey, quoteInput } from "../base/text.ts";
 
 /** Maximum length of a path in Linux, its end included (PATH_MAX), in bytes. */
 const MAX_PATH = 4096;
 /** What would change a line of a shell or a terminal, and what no path can hold. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
 /** What a line of text may show as it stands. */
-const PLAIN_PATH = /^[\w./@%+~-]{1,255}$/;
+const PLAIN_PATH = /^[\w./%+~-]{1,255}$/;
 
 /** Whether a text can be nothing but a path. */
 export function isPath(text: string): boolean {
@@ -30,7 +30,10 @@ export function parsePath(text: string): string {
   return text;
 }
 
-/** A path as a line shows it: as it stands if it is plain, else quoted. */
+/**
+ * A path as a line shows it: as it stands if it is plain, else quoted. Somebody may have written
+ * something else in its place: no key is shown, nor what stands before an @ or behind a ?.
+ */
 export function formatPath(path: string): string {
-  return PLAIN_PATH.test(path) ? path : quote(path);
+  return PLAIN_PATH.test(path) && !looksLikeKey(path) ? path : quoteInput(path);
 }

@@ -115,11 +115,20 @@ Deno.test("readRoutesLines() names at most twenty lines, and says how many more 
 });
 
 Deno.test("readRoutesLines() shows a path that is not plain in quotes", () => {
-  const found: Problem[] = [];
-  readRoutesLines({ path: "/my routes", text: "x" }, found);
-  readRoutesLines({ path: "/" + "a".repeat(4000), text: "x" }, found);
-  assertEquals(found[0]?.message, '"/my routes" line 1: there is no = in the line');
-  assert((found[1]?.message.length ?? 0) < 300);
+  const shown = (path: string): string | undefined => {
+    const found: Problem[] = [];
+    readRoutesLines({ path, text: "x" }, found);
+    return found[0]?.message.replace(" line 1: there is no = in the line", "");
+  };
+  for (const path of ["/etc/routes", "routes", "~/a-b_c.env", "..", "/a%20/b+"]) {
+    assertEquals(shown(path), path);
+  }
+  assertEquals(shown("/my routes"), '"/my routes"');
+  assertEquals(shown("80=user:hunter2@a:1"), '"80=***@a:1"');
+  assertEquals(shown("a:1?tls-name=hunter2"), '"a:1?…"');
+  assertEquals(shown(`/${"Ab3/".repeat(16)}`)?.length, 65);
+  assertEquals(shown(`/${"Ab3x".repeat(16)}`), "(not shown)");
+  assert((shown("/" + "a".repeat(4000))?.length ?? 0) < 300);
 });
 
 Deno.test("parseCommand() shows nothing of a file that is none of routes", () => {
