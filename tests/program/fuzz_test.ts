@@ -6,7 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { formatAddress, parseAddress } from "../../src/base/address.ts";
 import { formatCommand } from "../../src/commands/check.ts";
-import { type Command, parseCommand } from "../../src/config/command_line.ts";
+import { ask, type Command, parseCommand, readCommand } from "../../src/config/command_line.ts";
 import { formatDuration, parseDuration } from "../../src/base/duration.ts";
 import { ConfigError } from "../../src/base/errors.ts";
 import { createLog } from "../../src/base/log.ts";
@@ -286,6 +286,43 @@ Deno.test("parseCommand() throws nothing but ConfigError, and what it accepts ca
     });
   }
   assert(accepted > CASES / 150, `only ${accepted} cases were accepted: the generator is too wild`);
+});
+
+/** Lines that were variables, or whatever has become of them. */
+function linesOf(random: Random): string {
+  const lines = Object.entries(environment(random))
+    // Options would be refused, and nothing else be tried.
+    .filter(([name]) => !name.startsWith("AMBASSADOR") || random.below(8) === 0)
+    .map((pair) => `${pair.join("=")}\n`).join("");
+  return random.below(2) === 0 ? lines : mutate(random, lines);
+}
+
+Deno.test("again() throws nothing but ConfigError, and gives the same as a first reading", () => {
+  const random = new Random();
+  console.error(`fuzz seed: ${random.seed}`);
+  const path = "/etc/routes";
+  for (let i = 0; i < CASES / 30; i++) {
+    const args = random.below(2) === 0 ? ["--routes", path] : ["check", "--routes", path];
+    const input = { args, environment: environment(random), texts: [] as string[] };
+    const asked = ask(args, input.environment);
+    for (let reading = 0; reading < 3; reading++) {
+      const text = linesOf(random);
+      input.texts.push(text);
+      const file = { path, text, mayEverybodyWrite: false };
+      attempt(random, input, () => {
+        let command: Command;
+        try {
+          command = readCommand(asked, file);
+        } catch (error) {
+          if (!(error instanceof ConfigError)) throw error;
+          return checkProblems(error);
+        }
+        const { again: _, ...rest } = parseCommand(args, input.environment, file);
+        assertEquals({ ...command, again: undefined }, { ...rest, again: undefined });
+        checkCommand(command);
+      });
+    }
+  }
 });
 
 Deno.test("parseDuration() throws nothing but what it documents, and prints back", () => {
