@@ -2,7 +2,7 @@
 // whenever it has changed, and the forwarder is rewired to that, or nothing changes and the log says why.
 
 import { formatListen, formatTargets } from "../base/address.ts";
-import { ConfigError, hintOf, type Problem } from "../base/errors.ts";
+import { ConfigError, hintOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/time.ts";
 import { WatchedFiles } from "../base/watched_files.ts";
@@ -21,6 +21,10 @@ const LOOK_EVERY_MS = 2000;
 const SETTLE_MS = 1000;
 /** Maximum number of routes that a line names. */
 const MAX_NAMED = 20;
+/** Maximum number of problems that a line names: a file may have as many as lines. */
+const MAX_PROBLEMS = 100;
+/** Maximum length of a problem, in characters: one may name every variable. */
+const MAX_PROBLEM = 1000;
 
 /** What {@linkcode Rewiring} works with. */
 export interface RewiringOptions {
@@ -130,18 +134,23 @@ export class Rewiring {
     });
   }
 
-  #complain({ problems, message }: ConfigError): void {
+  #complain({ problems }: ConfigError): void {
     const { file: { path }, log } = this.#options;
-    const [hint, ...others] = new Set(problems.flatMap(({ hint }) => hint ?? []));
-    this.#rewires.failed++;
-    this.#flaw = { at: Date.now(), message: problems.map(withHint).join("\n") };
+    const hints = new Set(problems.map(({ hint }) => hint));
     // A hint stands behind all problems, and would seem to be for each of them.
-    const error = others.length === 0 ? message : problems.map(withHint).join("; ");
-    log.error("rewire_failed", {
-      file: path,
-      error,
-      hint: others.length === 0 ? hint : undefined,
+    const [hint] = hints.size === 1 ? hints : [];
+    const texts = problems.slice(0, MAX_PROBLEMS).map((problem) => {
+      const { message } = problem;
+      const text = hints.size === 1 || problem.hint === undefined
+        ? message
+        : `${message} (${problem.hint})`;
+      return text.length > MAX_PROBLEM ? `${text.slice(0, MAX_PROBLEM)}…` : text;
     });
+    const more = problems.length - texts.length;
+    if (more > 0) texts.push(`and ${more} more`);
+    this.#rewires.failed++;
+    this.#flaw = { at: Date.now(), message: texts.join("\n") };
+    log.error("rewire_failed", { file: path, error: texts.join("; "), hint });
   }
 
   #mended(): void {
@@ -158,10 +167,6 @@ export function logListening(log: Log, route: Route): void {
     listen: formatListen(route.listen),
     target: formatTargets(route.targets),
   });
-}
-
-function withHint({ message, hint }: Problem): string {
-  return hint === undefined ? message : `${message} (${hint})`;
 }
 
 /** `REDIS@[::]:6379,…`; undefined if there are none. */
