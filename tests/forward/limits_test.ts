@@ -537,6 +537,23 @@ Deno.test("watchLimits() looks as often as the shortest limit in use needs", () 
   assertEquals(delays, [500, 500, 200, 50, 10]);
 });
 
+Deno.test("watchLimits() looks as often as a connection from before a rewiring needs, or a lost target", async () => {
+  const [client, upstream] = await pair();
+  using _client = client;
+  using _upstream = upstream;
+  const ends: string[] = [];
+  const end = (why: string): void => void ends.push(why);
+  const old = { client, upstream, traffic: newTraffic(), end };
+  const connections = new Set<Watched>([{ ...old, settings: { ...NONE, idleTimeoutMs: 20 } }]);
+  // Nothing else looks within ten seconds.
+  const limits = (): Limits[] => [NONE];
+  using _own = watchLimits(connections, { limits });
+  await until(() => ends.length > 0, "the limit of the connection holds", 5000);
+  const lost = new Set<Watched>([{ ...old, settings: NONE, goneMs: performance.now() }]);
+  using _lost = watchLimits(lost, { limits, rewireTimeoutMs: 20 });
+  await until(() => ends.includes("rewire_timeout"), "the lost target is noticed", 400);
+});
+
 Deno.test("watchLimits() sets no timer when bytes move", async () => {
   await using upstream = startEcho();
   await using forwarder = await startForwarder([upstream.address], {

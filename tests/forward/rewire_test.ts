@@ -18,8 +18,9 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { startSilent } from "../helpers/process.ts";
+import { EntryPoint } from "../../src/forward/entry_point.ts";
 import { startRewirable } from "../helpers/rewirable.ts";
-import { routeTo } from "../helpers/routes.ts";
+import { routeContext, routeTo } from "../helpers/routes.ts";
 
 /** An upstream that says its name to everybody, and then echoes line by line. */
 function startNamed(name: string): Upstream {
@@ -113,12 +114,18 @@ Deno.test("Forwarder.rewire() keeps the queue of a route that changes: who waits
 
 Deno.test("Forwarder.rewire() lets those in who wait when there are more places", async () => {
   await using a = startNamed("a");
-  const port = freePort();
-  await using wired = startRewirable([route(port, a.address, { maxConnections: 1 })]);
+  const [port, other] = [freePort(), freePort()];
+  await using wired = startRewirable([
+    route(port, a.address, { maxConnections: 1 }),
+    route(other, a.address),
+  ]);
   using first = await connect(port);
   assertEquals(await readExactly(first, 1), "a");
   using queued = await connect(port);
-  await wired.rewire(route(port, a.address, { maxConnections: 2 }));
+  // Who comes later, elsewhere, has been served meanwhile.
+  assertEquals(await whoAnswers(other), "a");
+  assertEquals(a.clients, 2);
+  await wired.rewire(route(port, a.address, { maxConnections: 2 }), route(other, a.address));
   assertEquals(await readExactly(queued, 1), "a");
 });
 
@@ -352,14 +359,91 @@ Deno.test("Forwarder.rewire() still knows that a target is down, and goes on try
   assertEquals(wired.lines.filter((line) => line.includes("target_down")).length, 1);
 });
 
-Deno.test("Forwarder.rewire() cuts a loop through a listener that was not there at the start", async () => {
-  const [one, two] = [freePort(), freePort()];
+Deno.test("Forwarder.rewire() cuts a loop through listeners that were not there at the start", async () => {
+  const [one, two, three] = [freePort(), freePort(), freePort()];
+  const local = (port: number): Address => ({ hostname: "127.0.0.1", port });
   await using wired = startRewirable([route(one, NOBODY)]);
-  await wired.rewire(
-    route(one, { hostname: "127.0.0.1", port: two }, { alias: "ONE" }),
-    route(two, { hostname: "127.0.0.1", port: one }, { alias: "TWO" }),
-  );
-  using client = await connect(one);
+  await wired.rewire(route(two, local(three)), route(three, local(two)));
+  using client = await connect(two);
   await readToAnyEnd(client);
   assert(wired.lines.some((line) => line.includes("loop_detected")));
+});
+
+Deno.test("Forwarder.rewire() forgets a loop that it ends", async () => {
+  await using a = startNamed("a");
+  const port = freePort();
+  await using wired = startRewirable([route(port, { hostname: "127.0.0.1", port })]);
+  {
+    using client = await connect(port);
+    await readToAnyEnd(client);
+  }
+  await wired.rewire(route(port, a.address));
+  assertEquals(await whoAnswers(port), "a");
+});
+
+Deno.test("Forwarder.rewire() gives a route its new name, and no new counts", async () => {
+  await using a = startNamed("a");
+  const port = freePort();
+  await using wired = startRewirable([route(port, a.address, { alias: "OLD" })]);
+  assertEquals(await whoAnswers(port), "a");
+  const { changed } = await wired.rewire(route(port, a.address, { alias: "NEW" }));
+  assertEquals(changed.length, 1);
+  assertEquals(await whoAnswers(port), "a");
+  await until(() => wired.lines.some((line) => line.includes("route=NEW")), "the log has the name");
+  assertEquals(wired.forwarder.report().routes[0]?.counts.connections, 2);
+});
+
+Deno.test("Forwarder.rewire() ends the connections of a route that is gone after rewireTimeoutMs", async () => {
+  await using a = startNamed("a");
+  const [port, held] = [freePort(), freePort()];
+  const refusing = { hostname: "127.0.0.1", port: freePort() };
+  await using wired = startRewirable(
+    [route(port, a.address), route(held, refusing, { retryMs: 60_000 })],
+    { rewireTimeoutMs: 200 },
+  );
+  using before = await connect(port);
+  assertEquals(await readExactly(before, 1), "a");
+  using waiting = await connect(held);
+  await until(() => wired.lines.some((line) => line.includes("connect_retrying")), "it is held");
+  await wired.rewire();
+  await Promise.all([readToAnyEnd(before), readToAnyEnd(waiting)]);
+  await until(() => wired.forwarder.report().routes.length === 0, "nothing is left of them");
+  const ends = wired.lines.filter((line) => line.endsWith("reason=rewire_timeout"));
+  assertEquals(ends.length, 2);
+});
+
+Deno.test("Forwarder.rewire() has a client dial none of the old targets any more", async () => {
+  await using a = startNamed("a");
+  await using one = await startSilent();
+  await using two = await startSilent();
+  const port = freePort();
+  // Whoever waits for the second has waited for too long.
+  const settings = { connectTimeoutMs: 300_000 };
+  await using wired = startRewirable([withSecond(route(port, one.address, settings), two.address)]);
+  using client = await connect(port);
+  await until(() => wired.forwarder.report().routes[0]?.counts.open === 1, "it is accepted");
+  await wired.rewire(withSecond(route(port, a.address, settings), NOBODY));
+  assertEquals(await readExactly(client, 1), "a");
+});
+
+Deno.test("EntryPoint.rewire() ends the trials of a target that is gone, and hears of it no more", () => {
+  const context = routeContext();
+  const { settings } = routeTo(NOBODY, { settings: { failTimeoutMs: 3_600_000 } });
+  const one = withSecond(route(1, NOBODY, settings), { ...NOBODY, port: 2 });
+  const entry = new EntryPoint({ route: one, listeners: [] }, context);
+  const [target] = entry.route.targets.all;
+  assert(target !== undefined);
+  const failure = { error: new Error("no"), sinceMs: performance.now() };
+  entry.route.targets.failed(target, failure);
+  const signal = target.trials?.signal;
+  assertEquals(signal?.aborted, false);
+  entry.rewire(
+    withSecond(route(1, { ...NOBODY, port: 2 }, settings), { ...NOBODY, port: 3 }),
+    context.transports,
+  );
+  assertEquals(signal?.aborted, true);
+  target.isDown = false;
+  entry.route.targets.failed(target, failure);
+  assertEquals(target.isDown, false);
+  entry.close();
 });
