@@ -112,6 +112,22 @@ export function lineOf(
   return `${alias}_PORT_${port}_${listen}=tcp://127.0.0.1:${target.port}${after}\n`;
 }
 
+/** So many ports that are free at an address of loopback that no other test uses. */
+export function freePorts(hostname: string, count: number): number[] {
+  const ports: number[] = [];
+  // Below those that the system gives to clients.
+  for (let port = 20_000; ports.length < count; port++) {
+    try {
+      Deno.listen({ hostname, port }).close();
+      ports.push(port);
+    } catch (error) {
+      // Somebody has it at every address.
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
+  return ports;
+}
+
 /** Resolves after that time: only where it is the passing of time that is tested. */
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));

@@ -18,7 +18,7 @@ import {
 } from "../helpers/mod.ts";
 import { LINUX, needs, PROGRAM_TLS, UNIX } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
-import { lineOf, sleep, startWired, type Wired } from "../helpers/rewiring.ts";
+import { freePorts, lineOf, sleep, startWired, type Wired } from "../helpers/rewiring.ts";
 
 /** An upstream that says its name to everybody, and then echoes. */
 function startNamed(name: string): Upstream {
@@ -323,14 +323,6 @@ Deno.test({
   assertEquals((await within(wired.program.status, "the end")).code, 0);
 });
 
-/** Lines of many routes that change as one. */
-function manyLines(target: { readonly port: number }, count: number): string {
-  return Array.from(
-    { length: count },
-    (_, index) => lineOf(20_000 + index, target, { alias: `R${index}` }),
-  ).join("");
-}
-
 Deno.test({
   name: "a stop during a change and right after one ends the program as ever",
   ...needs(LINUX),
@@ -339,10 +331,11 @@ Deno.test({
   await using b = startNamed("b");
   const waits = [0, 2, 5, 10, 20, 40, 80, 160];
   await Promise.all(waits.map(async (waitMs, index) => {
-    // Ports of its own.
-    const args = ["--bind", `127.15.0.${index + 1}`];
-    await using wired = await startWired(manyLines(a.address, 200), { args });
-    await wired.take(manyLines(b.address, 400));
+    const hostname = `127.15.3.${index + 1}`;
+    const ports = freePorts(hostname, 400);
+    const lines = ports.slice(200).map((port) => lineOf(port, a.address));
+    await using wired = await startWired(lines.join(""), { args: ["--bind", hostname] });
+    await wired.take(ports.map((port) => lineOf(port, b.address)).join(""));
     await sleep(waitMs);
     wired.program.kill("SIGTERM");
     const { code, signal } = await within(wired.program.status, "the end");
