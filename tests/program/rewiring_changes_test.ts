@@ -113,6 +113,8 @@ Deno.test({
   assertEquals(await get(wired, "healthz"), [200, "ok\n"]);
   assertEquals((await get(wired, "readyz"))[0], 200);
   const [, page] = await get(wired, "");
+  assertMatch(page, /2 routes from the environment and <bdi>\S+\/routes<\/bdi>,\s+since /);
+  assertMatch(page, /What <bdi>\S+\/routes<\/bdi> holds now is not in force/);
   assertMatch(page, /address in use/);
   // The same that is in force: nothing to do, and nothing is wrong any more.
   assertMatch(await wired.taken(good), / INFO {2}rewired file=\S+ routes=2$/);

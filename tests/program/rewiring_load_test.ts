@@ -193,36 +193,39 @@ Deno.test({
   assert(!/ connect_failed | WARN /.test(wired.program.stderr), wired.program.stderr);
 });
 
-for (const isAsked of [false, true]) {
-  Deno.test({
-    name: `a file that changes every 50 ms${
-      isAsked ? ", with SIGHUP each time," : ""
-    } costs no client, and its last content is taken within five seconds`,
-    ...needs(UNIX),
-  }, async () => {
-    await using a = startStandIn(new Map([["who", new TextEncoder().encode("a")]]));
-    await using b = startStandIn(new Map([["who", new TextEncoder().encode("b")]]));
-    const port = freePort();
-    await using wired = await startWired(lineOf(port, a));
-    const clients = startClients(port, 4);
-    const endMs = performance.now() + 5000;
-    for (let change = 1; performance.now() < endMs; change++) {
-      const text = lineOf(port, change % 2 === 0 ? a : b) + `# ${change}\n`;
-      await (isAsked ? wired.take(text) : wired.replace(text));
-      await sleep(50);
-    }
-    const last = freePort();
-    await wired.replace(lineOf(port, b) + lineOf(last, b, { alias: "LAST" }));
-    await within(wired.program.line(/ rewired .* added=LAST@/), "the last content", 5000);
-    await clients.stop();
-    assertEquals(await whoAnswers(port), "b");
-    assertEquals(await whoAnswers(last), "b");
-    assertEquals(wired.said.failed, 0);
-    assertEquals(linesOf(wired.program, "connect_failed"), []);
-    wired.program.kill("SIGTERM");
-    assertEquals((await within(wired.program.status, "the end")).code, 0);
-  });
+/** Changes a file every 50 ms for five seconds; then its last content has as long. */
+async function isKeptUpWith(change: "replace" | "take"): Promise<void> {
+  await using a = startStandIn(new Map([["who", new TextEncoder().encode("a")]]));
+  await using b = startStandIn(new Map([["who", new TextEncoder().encode("b")]]));
+  const port = freePort();
+  await using wired = await startWired(lineOf(port, a));
+  const clients = startClients(port, 4);
+  const endMs = performance.now() + 5000;
+  for (let count = 1; performance.now() < endMs; count++) {
+    await wired[change](`${lineOf(port, count % 2 === 0 ? a : b)}# ${count}\n`);
+    await sleep(50);
+  }
+  const last = freePort();
+  await wired.replace(lineOf(port, b) + lineOf(last, b, { alias: "LAST" }));
+  await within(wired.program.line(/ rewired .* added=LAST@/), "the last content", 5000);
+  await clients.stop();
+  assertEquals([await whoAnswers(port), await whoAnswers(last)], ["b", "b"]);
+  assertEquals(wired.said.failed, 0);
+  assertEquals(linesOf(wired.program, "connect_failed"), []);
+  // Unasked nothing is taken that does not stand still, and a busy machine may halt the changes.
+  const { rewired } = wired.said;
+  assert(change === "take" ? rewired > 20 : rewired < 5, `${rewired} times`);
+  wired.program.kill("SIGTERM");
+  assertEquals((await within(wired.program.status, "the end")).code, 0);
 }
+
+Deno.test({
+  name:
+    "a file that changes every 50 ms, with SIGHUP or without, costs no client, and its last content is taken within five seconds",
+  ...needs(UNIX),
+}, async () => {
+  await Promise.all([isKeptUpWith("replace"), isKeptUpWith("take")]);
+});
 
 Deno.test({
   name: "one of 3,000 routes changes at once, and the others do not notice",

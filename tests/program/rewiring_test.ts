@@ -216,6 +216,39 @@ Deno.test({
 });
 
 Deno.test({
+  name: "SIGHUP makes the program take a changed file on a terminal and after nohup too",
+  ...needs(LINUX, "script"),
+}, async () => {
+  await using a = startNamed("a");
+  await using b = startNamed("b");
+  const folder = await Deno.makeTempDir({ prefix: "ambassador_routes_" });
+  try {
+    const path = `${folder}/routes`;
+    const port = freePort();
+    const run = `${programCommand().join(" ")} --bind 127.0.0.1 --routes ${path}`;
+    const onTerminal = ["-qec", `${run} & echo pid=$!.; wait $!; echo status=$?.`, "/dev/null"];
+    const afterNohup = ["-c", `trap "" HUP; echo pid=$$.; exec ${run} 2>&1`];
+    for (
+      const command of [[programPath("script"), ...onTerminal], [programPath("sh"), ...afterNohup]]
+    ) {
+      await Deno.writeTextFile(path, lineOf(port, a.address));
+      await using program = startProgram([], { command });
+      const [, pid] = await program.output(/pid=(\d+)\./);
+      await program.output(/ ready /);
+      await renameOver(path, lineOf(port, b.address));
+      Deno.kill(Number(pid), "SIGHUP");
+      await within(program.output(/ rewired .* changed=REDIS@/), "the change");
+      assertEquals(await whoAnswers(port), "b");
+      Deno.kill(Number(pid), "SIGTERM");
+      await program.output(/ stopped cut_off=0/);
+      await within(program.status, "the end");
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test({
   name: "the program starts with an empty file, is ready, and takes routes later",
   ...needs(UNIX),
 }, async () => {
