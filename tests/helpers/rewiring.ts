@@ -116,7 +116,7 @@ export function lineOf(
 export function freePorts(hostname: string, count: number): number[] {
   const ports: number[] = [];
   // Below those that the system gives to clients.
-  for (let port = 20_000; ports.length < count; port++) {
+  for (let port = 11_000; ports.length < count; port++) {
     try {
       Deno.listen({ hostname, port }).close();
       ports.push(port);
