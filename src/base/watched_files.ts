@@ -8,6 +8,10 @@ import { type Pause, pause, startPause } from "./time.ts";
 /** How often to wait for files to settle before it is left to the next look. */
 const MAX_SETTLES = 8;
 
+/** How long reading them may take. */
+const READ_WITHIN_MS = 5000;
+const TOO_SLOW = "it could not be read within 5s";
+
 /** By path, the text of each file, or what keeps it from being read. */
 export type FileTexts = ReadonlyMap<string, string | Error>;
 
@@ -24,6 +28,8 @@ export interface WatchedFilesOptions {
   readonly take: (texts: FileTexts, changed: readonly string[]) => Promise<ConfigError | undefined>;
   /** Says why what the files hold is not in use: when that is found, and when somebody asks. */
   readonly complain: (flaw: ConfigError) => void;
+  /** Whether what can't be used is tried again at each look: the cause may lie elsewhere. */
+  readonly retries?: boolean;
   /** Says that files that had a flaw hold again what is in use. */
   readonly mended?: (paths: readonly string[]) => void;
 }
@@ -35,6 +41,8 @@ export class WatchedFiles {
   #inUse: FileTexts;
   /** What the files hold instead, if that can't be used. */
   #refused: { readonly texts: FileTexts; readonly flaw: ConfigError } | undefined;
+  /** The read under way. */
+  #reading: Promise<FileTexts> | undefined;
   /** When the files were read last, by `performance.now()`. */
   #readAtMs = performance.now();
   /** The look that began last. */
@@ -94,10 +102,11 @@ export class WatchedFiles {
   async #look(signal: AbortSignal, isAsked: boolean): Promise<void> {
     const texts = await this.#read();
     const isNew = this.#isNew(texts);
-    if (isAsked) {
+    if (isAsked || (!isNew && this.#options.retries && this.#refused !== undefined)) {
+      const before = this.flaw?.message;
       const flaw = await this.#take(texts, signal);
       if (flaw === undefined) return;
-      if (!isNew) return this.#refuse(texts, flaw);
+      if (!isNew && (isAsked || flaw.message !== before)) return this.#refuse(texts, flaw);
     }
     if (!isNew) return;
     const settled = await this.#settled(texts, signal);
@@ -147,9 +156,15 @@ export class WatchedFiles {
     return undefined;
   }
 
-  #read(): Promise<FileTexts> {
+  /** What cannot be read in time, from a place on the network or a pipe, is read on: not again beside it. */
+  async #read(): Promise<FileTexts> {
     this.#readAtMs = performance.now();
-    return readFiles([...this.#inUse.keys()]);
+    const paths = [...this.#inUse.keys()];
+    this.#reading ??= readFiles(paths).finally(() => this.#reading = undefined);
+    const limit = startPause(READ_WITHIN_MS);
+    const texts = await Promise.race([this.#reading, limit.over]);
+    limit.end();
+    return texts ?? new Map(paths.map((path) => [path, new RangeError(TOO_SLOW)]));
   }
 }
 

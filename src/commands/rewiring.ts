@@ -2,23 +2,25 @@
 // whenever it has changed, and the forwarder is rewired to that, or nothing changes and the log says why.
 
 import { formatListen, formatTargets } from "../base/address.ts";
-import { ConfigError, hintOf } from "../base/errors.ts";
+import { ConfigError, hintOf, type Problem } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/time.ts";
 import { WatchedFiles } from "../base/watched_files.ts";
-import type { Command } from "../config/command_line.ts";
+import { type Command, CommandError } from "../config/command_line.ts";
 import { type Route, routeName } from "../config/routes.ts";
 import type { RoutesFile } from "../config/routes_file.ts";
 import type { Forwarder, Rewired } from "../forward/forwarder.ts";
 import type { ConnectError } from "../forward/counts.ts";
 import type { WiringReport } from "../forward/report.ts";
-import type { Transports } from "../net/transports.ts";
+import { PLAIN_TRANSPORTS, type Transports } from "../net/transports.ts";
 import { routesFileOf } from "./routes_file.ts";
 
 /** How often the file is looked at, in milliseconds: with the time to settle, within five seconds. */
 const LOOK_EVERY_MS = 2000;
 /** How long the file must stay the same until it counts as written to its end, in milliseconds. */
 const SETTLE_MS = 1000;
+/** Only listens, whether or not TLS is ready: its sockets are those of TCP. */
+const SOCKETS: Transports = { ...PLAIN_TRANSPORTS, tls: PLAIN_TRANSPORTS.tcp };
 /** Maximum number of routes that a line names. */
 const MAX_NAMED = 20;
 /** Maximum number of problems that a line names: a file may have as many as lines. */
@@ -57,6 +59,7 @@ export class Rewiring {
     this.#watched = new WatchedFiles(new Map([[path, text]]), {
       everyMs: LOOK_EVERY_MS,
       settleMs: SETTLE_MS,
+      retries: true,
       take: async (texts) => await this.#take(texts.get(path) ?? ""),
       complain: (flaw) => this.#complain(flaw),
       mended: () => this.#mended(),
@@ -88,26 +91,26 @@ export class Rewiring {
   /** Rewires as the text says, or says why not. Nothing that a file holds ends a program that works. */
   async #take(text: string | Error): Promise<ConfigError | undefined> {
     const { file: { path }, prepare, signal } = this.#options;
+    let routes: readonly Route[] = [];
     try {
-      const command = this.#command.again(await routesFileOf(path, text));
-      const transports = await prepare(command.routes);
-      // With thousands of routes each half takes milliseconds: connections have their turn between them.
+      const command = await this.#command.again(await routesFileOf(path, text));
+      routes = command.routes;
+      const transports = await prepare(routes);
+      // With thousands of routes each part takes milliseconds: connections have their turn between them.
       await pause(0);
       if (signal.aborted) return undefined;
-      const rewired = await this.#forwarder?.rewire(command.routes, transports);
+      const rewired = await this.#forwarder?.rewire(routes, transports);
       if (rewired !== undefined) this.#tell(command, rewired);
       this.#command = command;
-      this.#since = Date.now();
       this.#flaw = undefined;
       this.#rewires.ok++;
       return undefined;
     } catch (error) {
-      if (error instanceof ConfigError) return error;
-      const errors: readonly unknown[] = error instanceof AggregateError ? error.errors : [error];
-      return new ConfigError(errors.map((one) => ({
-        message: one instanceof Error ? one.message : String(one),
-        hint: hintOf(one),
-      })));
+      if (error instanceof AggregateError) return new ConfigError(problemsOf(error));
+      // All that is wrong is said in one go: also what could not be bound if the rest were right.
+      const understood = error instanceof CommandError ? error.routes : routes;
+      const unbindable = this.#forwarder?.findUnbindable(understood, SOCKETS) ?? [];
+      return new ConfigError([...problemsOf(error), ...unbindable.flatMap(problemsOf)]);
     }
   }
 
@@ -132,6 +135,7 @@ export class Rewiring {
       removed: named(removed),
       changed: named(changed),
     });
+    if (added.length + removed.length + changed.length > 0) this.#since = Date.now();
   }
 
   #complain({ problems }: ConfigError): void {
@@ -167,6 +171,17 @@ export function logListening(log: Log, route: Route): void {
     listen: formatListen(route.listen),
     target: formatTargets(route.targets),
   });
+}
+
+/** What an error says is wrong; warnings, which the start has shown, are not. */
+function problemsOf(error: unknown): readonly Problem[] {
+  if (error instanceof CommandError) return error.faults;
+  if (error instanceof ConfigError) return error.problems;
+  if (error instanceof AggregateError) return error.errors.flatMap(problemsOf);
+  return [{
+    message: error instanceof Error ? error.message : String(error),
+    hint: hintOf(error),
+  }];
 }
 
 /** `REDIS@[::]:6379,…`; undefined if there are none. */

@@ -3,6 +3,7 @@
 
 import { ConfigError, type Problem, reasonOf } from "../base/errors.ts";
 import { plain, some } from "../base/text.ts";
+import { pause } from "../base/time.ts";
 import { readArguments } from "./arguments.ts";
 import { type Line, parseLine, textsOf } from "./line.ts";
 import {
@@ -53,11 +54,33 @@ export interface Command {
   readonly file: RoutesFile | undefined;
   /**
    * The same with another content of the file of routes, or with why it can't be read. Routes that are
-   * the same as the last time are the same objects.
+   * the same as the last time are the same objects. With thousands of them it takes several turns of the
+   * event loop, so that connections have theirs; one reading at a time.
    *
-   * @throws {ConfigError} with every problem
+   * @throws {CommandError} with every problem
    */
-  readonly again: (file: RoutesFile | Problem) => Command;
+  readonly again: (file: RoutesFile | Problem) => Promise<Command>;
+}
+
+/** A command that can't be obeyed: every problem, and then the settings that have no effect. */
+export class CommandError extends ConfigError {
+  /** The problems alone. */
+  readonly faults: readonly Problem[];
+  /** The routes that were understood. */
+  readonly routes: readonly Route[];
+
+  /** A setting without effect, such as a misspelt one, may be the cause of the rest. */
+  constructor(
+    faults: readonly Problem[],
+    { warnings, routes = [] }: {
+      readonly warnings: readonly Warning[];
+      readonly routes?: readonly Route[];
+    },
+  ) {
+    super([...faults, ...warnings]);
+    this.faults = faults;
+    this.routes = routes;
+  }
 }
 
 /** What was asked, before any route is read. */
@@ -115,15 +138,33 @@ export function ask(args: readonly string[], environment: Environment): Asked {
  *
  * @param file What the file of `--routes` holds, or why it can't be read.
  * @returns what to do; only `check`, and where there is a file `forward`, may have no route
- * @throws {ConfigError} with every problem of all, and then the settings that have no effect
+ * @throws {CommandError} with every problem of all
  */
 export function readCommand(asked: Asked, file?: RoutesFile | Problem): Command {
+  const steps = reading(asked, file);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+async function readCommandSlowly(asked: Asked, file: RoutesFile | Problem): Promise<Command> {
+  const steps = reading(asked, file);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+    await pause(0);
+  }
+}
+
+/** The steps of {@linkcode readCommand}: with thousands of routes each takes milliseconds. */
+function* reading(asked: Asked, file?: RoutesFile | Problem): Generator<undefined, Command> {
   const { name, options, line, environment, given, last } = asked;
-  const again: Command["again"] = (other) => readCommand(asked, other);
+  const again: Command["again"] = (other) => readCommandSlowly(asked, other);
   const problems = [...asked.problems];
   const warnings = [...asked.warnings];
   if (name === "help" || name === "version" || name === "healthcheck") {
-    if (problems.length > 0) throw new ConfigError([...problems, ...warnings]);
+    if (problems.length > 0) throw new CommandError(problems, { warnings });
     const nothing = { routes: [], bare: [], ignored: [], file: undefined };
     return { name, options, ...nothing, warnings, again };
   }
@@ -133,26 +174,29 @@ export function readCommand(asked: Asked, file?: RoutesFile | Problem): Command 
   const { source: setting } = given.get("routes") ?? { source: "--routes" };
   if (isReplaced && options.routes !== undefined) problems.push(besideArguments(setting));
   const lines = readFile(file, problems);
-  const reading = { ...options, settings: settingsOf(options), listens, problems };
+  yield;
+  const common = { ...options, settings: settingsOf(options), listens, problems };
   const variables = readVariables(asked.variables, {
-    ...reading,
+    ...common,
     isReplaced,
     file: isReplaced ? undefined : lines,
     before: last.variables,
   });
   const { holdsKey } = line;
-  const { candidates, bare } = readArguments(line.routes, { ...reading, holdsKey });
+  const { candidates, bare } = readArguments(line.routes, { ...common, holdsKey });
   const isRead = problems.length === before;
   // What a file that can't be read names nobody knows.
   if (!isReplaced && (lines !== undefined || file === undefined)) {
     warnings.push(...missingAliases([environment, lines?.variables], options));
   }
+  yield;
   const routes = mergeRoutes(isReplaced ? candidates : variables.candidates, {
     status: options.status && listens ? { protocol: "tcp", ...options.status } : undefined,
     problems,
     placeOf: lines?.placeOf,
     before: last.routes,
   });
+  yield;
   const { ignored } = variables;
   const isEmpty = routes.length + bare.length === 0;
   // A route that can't be read may be the one that an option is for.
@@ -172,8 +216,7 @@ export function readCommand(asked: Asked, file?: RoutesFile | Problem): Command 
       problems.push(nothing);
     }
   }
-  // A setting without effect, such as a misspelt one, may be the cause of the rest.
-  if (problems.length > 0) throw new ConfigError([...problems, ...warnings]);
+  if (problems.length > 0) throw new CommandError(problems, { warnings, routes });
   if (listens) {
     warnings.push(...findTrusting(routes), ...findTlsWarnings({ routes, options, given }));
   }
@@ -191,7 +234,7 @@ export function readCommand(asked: Asked, file?: RoutesFile | Problem): Command 
 /**
  * The command line, the environment and the file of routes at once.
  *
- * @throws {ConfigError} with every problem of all, and then the settings that have no effect
+ * @throws {CommandError} with every problem of all
  */
 export function parseCommand(
   args: readonly string[],

@@ -11,9 +11,9 @@ import { type ProxyHeader, ProxyHeaderError, readProxyHeader } from "../net/prox
 import { newTraffic, relay, type Traffic } from "../net/relay.ts";
 import type { Stream } from "../net/stream.ts";
 import { TlsError } from "../net/tls_error.ts";
-import type { ActiveRoute } from "./active_route.ts";
 import type { Handshake } from "./admission.ts";
 import type { Reason } from "./counts.ts";
+import type { ActiveRoute, EntryPoint } from "./entry_point.ts";
 import type { Watched } from "./limits.ts";
 import { isSameMachine } from "./loops.ts";
 import { headerOf } from "./proxy_protocol.ts";
@@ -37,12 +37,14 @@ export class Connection implements Watched, Handshake {
   /** What has moved so far. */
   readonly traffic: Traffic = newTraffic();
   /** What holds for it. */
-  readonly settings: RouteSettings;
+  settings: RouteSettings;
   /** Who connected. */
   client: Stream;
   /** What the client is connected to; undefined until it is reached. */
   upstream: Stream | undefined;
-  readonly #route: ActiveRoute;
+  readonly #entryPoint: Pick<EntryPoint, "route" | "goneMs">;
+  /** The route by which it is served. */
+  #route: ActiveRoute;
   readonly #context: ConnectionContext;
   /** When the client came, as `performance.now()` tells it. */
   readonly sinceMs: number = performance.now();
@@ -60,10 +62,15 @@ export class Connection implements Watched, Handshake {
   #stopRelay: (() => void) | undefined;
 
   /** Takes the client over and closes it at the end. */
-  constructor(client: Stream, route: ActiveRoute, context: ConnectionContext) {
+  constructor(
+    client: Stream,
+    entryPoint: Pick<EntryPoint, "route" | "goneMs">,
+    context: ConnectionContext,
+  ) {
     this.client = client;
-    this.#route = route;
-    this.settings = route.settings;
+    this.#entryPoint = entryPoint;
+    this.#route = entryPoint.route;
+    this.settings = this.#route.settings;
     this.#context = context;
   }
 
@@ -96,14 +103,16 @@ export class Connection implements Watched, Handshake {
     if (log.debugs && !this.#isAnnounced()) log.debug("connection_opened", this.#fields());
   }
 
-  /** The route leads elsewhere: a client that has no upstream yet gets one there. */
+  /** The routes have changed: a client that has no upstream yet is served by the one that it has now. */
   follow(): void {
-    this.#reach?.follow();
+    if (this.#reach === undefined) return;
+    if (this.#isStillWelcome()) this.#reach.follow();
+    else this.end("not_allowed");
   }
 
   /** When its route ceased to have its target; undefined as long as it has it. */
   get goneMs(): number | undefined {
-    return this.#target === undefined ? this.#route.goneMs : this.#target.goneMs;
+    return this.#target === undefined ? this.#entryPoint.goneMs : this.#target.goneMs;
   }
 
   /** Whether the client still owes something before it is served. */
@@ -143,6 +152,24 @@ export class Connection implements Watched, Handshake {
   /** Whether the client is to be served, as far as its address tells. */
   #isWelcome(): boolean {
     return !this.#comesRound() && this.#isAllowed();
+  }
+
+  /**
+   * Takes the route that stands now; whether the client is to be served by that one. Nobody is in before
+   * there is an upstream, and whom new rules keep out must not come to what they protect.
+   */
+  #isStillWelcome(): boolean {
+    const { shakeHands, settings: { acceptProxy } } = this.#route;
+    const { route } = this.#entryPoint;
+    if (route === this.#route) return true;
+    this.#route = route;
+    this.settings = route.settings;
+    const { peerNames, remoteAddr } = this.client;
+    // It can't begin anew with what is owed by now.
+    const owesTheSame = route.shakeHands === shakeHands &&
+      route.settings.acceptProxy.has(remoteAddr.hostname) === acceptProxy.has(remoteAddr.hostname);
+    const isNamed = peerNames === undefined || route.settings.tlsAllow.has(peerNames);
+    return owesTheSame && isNamed ? this.#isAllowed() : this.#notAllowed();
   }
 
   /** Refuses a client that is most likely a connection of the ambassador itself, going round. */
@@ -219,7 +246,10 @@ export class Connection implements Watched, Handshake {
   }
 
   #isAllowed(): boolean {
-    if (this.settings.allow.has(this.#source.hostname)) return true;
+    return this.settings.allow.has(this.#source.hostname) || this.#notAllowed();
+  }
+
+  #notAllowed(): false {
     this.#reason ??= "not_allowed";
     this.#context.log.repeated("warn", "not_allowed", this.#fields());
     return false;
@@ -232,13 +262,14 @@ export class Connection implements Watched, Handshake {
 
   /** The upstream; undefined if it can't be reached, or if the connection has ended meanwhile. */
   async #reachTarget(): Promise<Stream | undefined> {
+    if (!this.#isStillWelcome()) return undefined;
     const { counts, share } = this.#route;
     const { admission } = this.#context;
-    this.#reach = new Reach(this.#route, this.#context);
+    this.#reach = new Reach(() => this.#route, this.#context);
     try {
       const destination = this.#header?.destination ?? this.client.localAddr;
       const { upstream, target } = await this.#reach.connect({
-        preface: headerOf(this.settings, { source: this.#source, destination }),
+        preface: () => headerOf(this.settings, { source: this.#source, destination }),
         onFirstFailure: (error) => this.#noteRetry(error),
       });
       this.upstream = upstream;

@@ -6,11 +6,11 @@ import { type Endpoint, formatAddress, formatListen } from "../base/address.ts";
 import { BindError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { plain } from "../base/text.ts";
+import type { RouteSettings } from "../config/options.ts";
 import { formatRoute, type Route, routeName } from "../config/routes.ts";
 import { listenError } from "../net/listen_error.ts";
-import type { Listener, ListenOptions } from "../net/stream.ts";
+import type { Listener, ListenOptions, Transport } from "../net/stream.ts";
 import type { Transports } from "../net/transports.ts";
-import { ActiveRoute } from "./active_route.ts";
 import { type Admission, Share } from "./admission.ts";
 import { RouteCounts } from "./counts.ts";
 import type { RouteReport } from "./report.ts";
@@ -24,6 +24,28 @@ export interface RouteContext {
   readonly log: Log;
   /** Where a want of descriptors is known. */
   readonly admission: Admission;
+}
+
+/** A route at work. */
+export interface ActiveRoute {
+  /** The route, with the port that was really bound. */
+  readonly route: Route;
+  /** Its name in logs and metrics. */
+  readonly name: string;
+  /** Its listen address as text. */
+  readonly listen: string;
+  /** Where to connect. */
+  readonly targets: Targets;
+  /** What holds for it. */
+  readonly settings: RouteSettings;
+  /** What its clients owe before they are served, if anything. */
+  readonly shakeHands: Transport["shakeHands"];
+  /** What is held where it listens. */
+  readonly share: Share;
+  /** What has been done there so far. */
+  readonly counts: RouteCounts;
+  /** Until when its clients from this machine are taken for its own connections coming round. */
+  loopsUntilMs: number;
 }
 
 /** A route and the listeners that were bound for it: one, or two where IPv6 and IPv4 need one each. */
@@ -84,6 +106,7 @@ export class EntryPoint {
   #route: ActiveRoute;
   #listeners: readonly Listener[];
   #closing = new AbortController();
+  #goneMs: number | undefined;
   /** The targets that it has, and others that still have connections, by their names. */
   #targets = new Map<string, Target>();
 
@@ -98,6 +121,11 @@ export class EntryPoint {
   /** The route that the next client gets. */
   get route(): ActiveRoute {
     return this.#route;
+  }
+
+  /** When its route has gone, as `performance.now()` tells it; undefined as long as it has one. */
+  get goneMs(): number | undefined {
+    return this.#goneMs;
   }
 
   /** None once it is closed. */
@@ -116,11 +144,10 @@ export class EntryPoint {
    * @returns whether anything has changed
    */
   rewire(route: Route, transports: Transports): boolean {
-    const before = this.#route;
-    if (before.goneMs === undefined && isSame(route, before.route)) return false;
-    before.targets[Symbol.dispose]();
-    if (before.isLike(route)) before.lead(route, this.#renewTargets(route, transports));
-    else this.#route = this.#activate(route, transports);
+    if (this.#goneMs === undefined && isSame(route, this.#route.route)) return false;
+    this.#goneMs = undefined;
+    this.#route.targets[Symbol.dispose]();
+    this.#route = this.#activate(route, transports);
     return true;
   }
 
@@ -142,33 +169,38 @@ export class EntryPoint {
   /** The same, since its route is gone. */
   leave(): void {
     this.close();
-    const nowMs = performance.now();
-    this.#route.goneMs = nowMs;
-    for (const target of this.#targets.values()) target.goneMs ??= nowMs;
+    this.#goneMs = performance.now();
+    for (const target of this.#targets.values()) target.goneMs ??= this.#goneMs;
   }
 
   /** How it fares, at this moment. */
   report(): RouteReport {
-    const { route, goneMs } = this.#route;
     const targets = [...this.#targets.values()].filter(({ goneMs, open }) =>
       goneMs === undefined || open > 0
     );
     return {
-      route,
-      isLeaving: goneMs !== undefined,
+      route: this.#route.route,
+      isLeaving: this.#goneMs !== undefined,
       targets: targets.map((target) => target.report()),
       counts: this.counts.report(),
     };
   }
 
   #activate(route: Route, transports: Transports): ActiveRoute {
-    this.share.limit(route.settings.maxConnections);
-    return new ActiveRoute(route, {
+    const { listen, settings } = route;
+    const { share, counts } = this;
+    share.limit(settings.maxConnections);
+    return {
+      route,
+      name: routeName(route),
+      listen: formatListen(listen),
       targets: this.#renewTargets(route, transports),
-      shakeHands: transports[route.listen.protocol].shakeHands,
-      share: this.share,
-      counts: this.counts,
-    });
+      settings,
+      shakeHands: transports[listen.protocol].shakeHands,
+      share,
+      counts,
+      loopsUntilMs: -Infinity,
+    };
   }
 
   /** The targets of a route. Those that it has had already stay as they are, with their connections. */
@@ -182,6 +214,8 @@ export class EntryPoint {
       mayTry: () => admission.mayDial(this.share),
       known: this.#targets,
     });
+    // What could not be reached may be one of those that are gone.
+    this.counts.lastConnectError = undefined;
     const nowMs = performance.now();
     const others = [...this.#targets.values()].filter((one) => !targets.all.includes(one));
     for (const other of others) other.goneMs ??= nowMs;

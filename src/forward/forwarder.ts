@@ -2,7 +2,7 @@
 // that it has, and lets open connections finish. It is handed its transports and its log, and does not
 // know who looks at it.
 
-import { describeError, isPeerGone, isShortage } from "../base/errors.ts";
+import { type BindError, describeError, isPeerGone, isShortage } from "../base/errors.ts";
 import { formatDuration } from "../base/duration.ts";
 import type { Log } from "../base/log.ts";
 import { Backoff, pause, startDeadline } from "../base/time.ts";
@@ -10,10 +10,15 @@ import type { Route } from "../config/routes.ts";
 import type { Listener, Stream } from "../net/stream.ts";
 import { giveUpPair, waitToAccept } from "../net/turns.ts";
 import type { Transports } from "../net/transports.ts";
-import type { ActiveRoute } from "./active_route.ts";
 import { Admission, PATIENCE_MS, type Share } from "./admission.ts";
 import { Connection, type ConnectionContext } from "./connection.ts";
-import { bindRoutes, type BoundRoute, EntryPoint, socketOf } from "./entry_point.ts";
+import {
+  type ActiveRoute,
+  bindRoutes,
+  type BoundRoute,
+  EntryPoint,
+  socketOf,
+} from "./entry_point.ts";
 import { watchLimits } from "./limits.ts";
 import { leadsTo } from "./loops.ts";
 import { watchMemory } from "./memory.ts";
@@ -170,6 +175,21 @@ export class Forwarder implements Disposable {
     return rewired;
   }
 
+  /** Why routes that would be new can't be bound, if they can't; nothing stays bound. */
+  findUnbindable(routes: readonly Route[], transports: Transports): readonly BindError[] {
+    const missing = new Map(routes.map((route) => [socketOf(route.listen), route]));
+    for (const { socket } of this.#entryPoints) missing.delete(socket);
+    const { reusePort = false } = this.#options;
+    try {
+      const bound = bindRoutes([...missing.values()], { transports, reusePort });
+      for (const listener of bound.flatMap(({ listeners }) => listeners)) listener.close();
+      return [];
+    } catch (error) {
+      if (!(error instanceof AggregateError)) throw error;
+      return error.errors;
+    }
+  }
+
   /** Accepts no more. */
   [Symbol.dispose](): void {
     if (this.#isClosed) return;
@@ -265,7 +285,7 @@ export class Forwarder implements Disposable {
 
   async #serve(client: Stream, entryPoint: EntryPoint): Promise<void> {
     this.#accepted++;
-    const connection = new Connection(client, entryPoint.route, this.#context);
+    const connection = new Connection(client, entryPoint, this.#context);
     this.#connections.add(connection);
     await connection.serve();
     this.#connections.delete(connection);

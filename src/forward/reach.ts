@@ -13,7 +13,7 @@ import { patienceMs, type Target, type Targets } from "./targets.ts";
 
 /** What {@linkcode Reach} needs to know of a route. */
 export interface ReachableRoute {
-  /** Where to connect; a rewiring may give it others at any time. */
+  /** Where to connect. */
   readonly targets: Targets;
   /** `connectTimeoutMs` limits one try, `retryMs` the time in which tries begin. */
   readonly settings: RouteSettings;
@@ -53,7 +53,7 @@ export interface Reached {
 /** Options for {@linkcode Reach.connect}. */
 export interface ReachCall {
   /** What the upstream gets first. */
-  readonly preface?: Uint8Array | undefined;
+  readonly preface?: () => Uint8Array | undefined;
   /** Told why the first round failed if another follows. */
   readonly onFirstFailure?: (error: unknown) => void;
 }
@@ -70,19 +70,19 @@ const REWIRED = Symbol("rewired");
 export class Reach implements Dialler {
   /** When the dial under way began, as `performance.now()` tells it. */
   sinceMs = 0;
-  readonly #route: ReachableRoute;
+  readonly #route: () => ReachableRoute;
   readonly #options: ReachOptions;
   /** Aborts the try under way. */
   #try = new AbortController();
   #isCancelled = false;
-  #preface: Uint8Array | undefined;
+  #preface: ReachCall["preface"];
   /** How many times a lookup has failed that may have wanted a descriptor. */
   #doubtfulLookups = 0;
   /** Which target is dialled at the moment. */
   #target: Target | undefined;
 
-  /** Does nothing yet. */
-  constructor(route: ReachableRoute, options: ReachOptions) {
+  /** Does nothing yet; `route` gives the one that the client has at each time. */
+  constructor(route: () => ReachableRoute, options: ReachOptions) {
     this.#route = route;
     this.#options = options;
   }
@@ -94,7 +94,7 @@ export class Reach implements Dialler {
    */
   async connect({ preface, onFirstFailure }: ReachCall = {}): Promise<Reached> {
     this.#preface = preface;
-    const { retryMs, connectTimeoutMs } = this.#route.settings;
+    const { retryMs, connectTimeoutMs } = this.#route().settings;
     if (retryMs === 0) return await this.#tryOnce();
     const untilMs = performance.now() + retryMs;
     // A try that has begun keeps its own limit; it ends with this one if it has none.
@@ -109,7 +109,7 @@ export class Reach implements Dialler {
         const leftMs = untilMs - performance.now();
         // Where descriptors are short others need this client's.
         const mayGoOn = leftMs > 0 && !this.#isCancelled &&
-          this.#options.admission.mayHold(this.#route.share);
+          this.#options.admission.mayHold(this.#route().share);
         if (!mayGoOn || isAnswer(error)) throw error;
         if (isFirst) onFirstFailure?.(error);
         this.#try = new AbortController();
@@ -142,7 +142,7 @@ export class Reach implements Dialler {
   }
 
   #has(target: Target): boolean {
-    return this.#route.targets.all.includes(target);
+    return this.#route().targets.all.includes(target);
   }
 
   /** Ends the dial under way, and not the try. */
@@ -161,21 +161,22 @@ export class Reach implements Dialler {
     // One that was tried late may not have had the time to answer.
     const isLate = error instanceof DOMException ||
       (error instanceof TlsError && error.cause instanceof DOMException);
-    return !isLate || performance.now() - this.sinceMs >= patienceMs(this.#route.settings) - 1;
+    return !isLate || performance.now() - this.sinceMs >= patienceMs(this.#route().settings) - 1;
   }
 
   /** One round of all targets; of those that the route has by then, if it is rewired meanwhile. */
   async #tryOnce(): Promise<Reached> {
-    const { connectTimeoutMs } = this.#route.settings;
+    const { connectTimeoutMs } = this.#route().settings;
     using _limit = connectTimeoutMs === 0 ? null : startDeadline(connectTimeoutMs, () => {
       this.#try.abort(timeoutError(connectTimeoutMs));
     });
     for (;;) {
-      const { targets } = this.#route;
+      const { targets } = this.#route();
       try {
         return await this.#tryAll(targets);
       } catch (error) {
-        if (this.#route.targets === targets || this.#try.signal.aborted) throw error;
+        if (this.#try.signal.aborted) throw error === REWIRED ? this.#try.signal.reason : error;
+        if (this.#route().targets === targets) throw error;
       }
     }
   }
@@ -186,10 +187,12 @@ export class Reach implements Dialler {
     for (let index = 0;; index++) {
       const target = order[index];
       if (target === undefined) throw unreachable(targets, failures);
+      // The rest of an order that holds no longer.
+      if (this.#route().targets !== targets) throw REWIRED;
       const isLast = index === order.length - 1;
       target.load++;
       try {
-        const limitMs = isLast ? Infinity : patienceMs(this.#route.settings);
+        const limitMs = isLast ? Infinity : patienceMs(this.#route().settings);
         const upstream = await this.#tryTarget(target, limitMs);
         targets.reached(target, this.sinceMs);
         return { upstream, target };
@@ -205,7 +208,7 @@ export class Reach implements Dialler {
 
   /** Tries one target; another gets its turn after `limitMs`, if that is not Infinity. */
   async #tryTarget(target: Target, limitMs: number): Promise<Stream> {
-    const { share } = this.#route;
+    const { share } = this.#route();
     const { admission } = this.#options;
     const hasNext = limitMs !== Infinity;
     let shortage: unknown;
@@ -232,7 +235,7 @@ export class Reach implements Dialler {
         if (gaveWay || shortage === undefined) admission.wake();
         if (!gaveWay && shortage === undefined) {
           if (this.#isToBlame(error)) {
-            this.#route.targets.failed(target, { error, sinceMs: this.sinceMs });
+            this.#route().targets.failed(target, { error, sinceMs: this.sinceMs });
           }
           throw error;
         }
@@ -244,7 +247,7 @@ export class Reach implements Dialler {
   }
 
   async #dial(target: Target, signal: AbortSignal): Promise<Stream> {
-    const { share, settings } = this.#route;
+    const { share, settings } = this.#route();
     const { admission, leadsBack } = this.#options;
     this.sinceMs = performance.now();
     this.#target = target;
@@ -254,7 +257,7 @@ export class Reach implements Dialler {
       return stream = await target.transport.connect(target.endpoint, {
         signal,
         settings,
-        preface: this.#preface,
+        preface: this.#preface?.(),
         onConnected: (ends) => {
           if (leadsBack(ends)) throw new LoopError(target);
         },

@@ -1,6 +1,7 @@
 // What the forwarder needs of a transport, so that each is a file of its own. It knows none of them.
 
 import type { Address } from "../base/address.ts";
+import type { Names } from "../base/name_patterns.ts";
 import type { RouteSettings } from "../config/options.ts";
 
 /** Both ends of a connection. */
@@ -15,6 +16,8 @@ export interface Ends {
 export interface Stream extends Ends {
   /** Who the peer is, where its certificate has said that. */
   readonly peer?: string | undefined;
+  /** All names of the peer, where its certificate has said them. */
+  readonly peerNames?: Names | undefined;
   /** Why the peer has refused this side although it seemed to be connected, if it has. */
   readonly refusal?: Error | undefined;
   /** Fills a part of the buffer; null at the end of what the peer sends. */

@@ -85,6 +85,7 @@ async function acceptTls(
       throw new TlsError(`--tls-allow does not have the client: ${namesOf(leaf)}`);
     }
     stream.peer = leaf.subject;
+    stream.peerNames = leaf.names;
   });
   if (!isHere) return undefined;
   opened.move();

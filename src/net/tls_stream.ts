@@ -1,6 +1,7 @@
 // A stream of TLS over another stream: the handshake, and then bytes both ways. It knows nothing of whom
 // to trust: whoever makes it asks it for the peer's certificates once the handshake is done.
 
+import type { Names } from "../base/name_patterns.ts";
 import type { Address } from "../base/address.ts";
 import { isPeerGone } from "../base/errors.ts";
 import { type Stream, writeAll } from "./stream.ts";
@@ -28,6 +29,8 @@ export class TlsStream implements Stream {
   readonly remoteAddr: Address;
   /** Who the peer is, by its certificate; whoever has checked that says it. */
   peer: string | undefined;
+  /** All its names; likewise. */
+  peerNames: Names | undefined;
   /** Why the peer has refused this side after the handshake, if it has. */
   refusal: TlsError | undefined;
   readonly #stream: Stream;

@@ -4,7 +4,9 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import type { Address } from "../../src/base/address.ts";
 import type { RouteSettings } from "../../src/config/options.ts";
 import type { Route } from "../../src/config/routes.ts";
+import { parseNamePatterns } from "../../src/base/name_patterns.ts";
 import { parseNetworks } from "../../src/base/networks.ts";
+import type { Stream } from "../../src/net/stream.ts";
 import {
   freePort,
   isRefused,
@@ -19,8 +21,10 @@ import {
 } from "../helpers/mod.ts";
 import { startSilent } from "../helpers/process.ts";
 import { EntryPoint } from "../../src/forward/entry_point.ts";
-import { startRewirable } from "../helpers/rewirable.ts";
+import { type Rewirable, startRewirable } from "../helpers/rewirable.ts";
 import { routeContext, routeTo } from "../helpers/routes.ts";
+import { ALLOWED, connectTls, everybody } from "../helpers/tls_routes.ts";
+import { needs, TLS } from "../helpers/needs.ts";
 
 /** An upstream that says its name to everybody, and then echoes line by line. */
 function startNamed(name: string): Upstream {
@@ -315,23 +319,101 @@ Deno.test("Forwarder.rewire() takes a client along that is held, and one whose d
   assertEquals(await readExactly(two, 1), "a");
 });
 
-Deno.test("Forwarder.rewire() takes no client along whom the new route might not let in", async () => {
+/** A client that is held, since its route's only target refuses; what is said once it is is awaited. */
+async function hold(wired: Rewirable, connecting: Promise<Stream>): Promise<Stream> {
+  const client = await connecting;
+  await until(() => wired.lines.some((line) => line.includes("connect_retrying")), "it is held");
+  return client;
+}
+
+/** A route that holds its clients. */
+function holding(port: number, settings: Partial<RouteSettings> = {}): Route {
+  return route(port, { hostname: "127.0.0.1", port: freePort() }, {
+    retryMs: 60_000,
+    ...settings,
+  });
+}
+
+Deno.test("Forwarder.rewire() serves a client that is held by the settings of now, if they let it in", async () => {
+  await using a = startNamed("a");
+  const port = freePort();
+  await using wired = startRewirable([holding(port)]);
+  using client = await hold(wired, connect(port));
+  const allow = parseNetworks("127.0.0.0/8");
+  await wired.rewire(withSecond(route(port, a.address, { allow, balance: "roundrobin" }), NOBODY));
+  assertEquals(await readExactly(client, 1), "a");
+});
+
+Deno.test("Forwarder.rewire() refuses a client that is held where the new route does not let it in", async () => {
   await using secret = startNamed("s");
   const port = freePort();
-  const refusing = { hostname: "127.0.0.1", port: freePort() };
-  const retryMs = 60_000;
-  await using wired = startRewirable([route(port, refusing, { retryMs })]);
-  using client = await connect(port);
-  await until(() => wired.lines.some((line) => line.includes("connect_retrying")), "it is held");
-  const allow = parseNetworks("192.0.2.0/24");
-  await wired.rewire(route(port, secret.address, { retryMs, allow }));
-  // It goes on where it was let in, and finds what it waits for.
-  await using old = startUpstreamAt(refusing);
-  assertEquals(await readExactly(client, 1), "o");
-  assertEquals([old.clients, secret.clients], [1, 0]);
-  using late = await connect(port);
-  await readToAnyEnd(late);
+  await using wired = startRewirable([holding(port)]);
+  using client = await hold(wired, connect(port));
+  await wired.rewire(route(port, secret.address, { allow: parseNetworks("192.0.2.0/24") }));
+  await readToAnyEnd(client);
+  assert(wired.lines.some((line) => line.includes("not_allowed")));
   assertEquals(secret.clients, 0);
+  assertEquals(wired.forwarder.report().routes[0]?.counts.closed.not_allowed, 1);
+});
+
+Deno.test("Forwarder.rewire() refuses a client that owes what it has not been asked for", async () => {
+  await using secret = startNamed("s");
+  const port = freePort();
+  await using wired = startRewirable([holding(port)]);
+  using client = await hold(wired, connect(port));
+  await wired.rewire(route(port, secret.address, { acceptProxy: parseNetworks("127.0.0.1") }));
+  await readToAnyEnd(client);
+  assertEquals(secret.clients, 0);
+});
+
+Deno.test("Forwarder.rewire() judges a client by the rules of when it has said who it is", async () => {
+  await using secret = startNamed("s");
+  const port = freePort();
+  const acceptProxy = parseNetworks("127.0.0.1");
+  await using wired = startRewirable([route(port, secret.address, { acceptProxy })]);
+  using client = await connect(port);
+  using other = await connect(port);
+  await until(() => wired.forwarder.report().routes[0]?.counts.open === 2, "both are accepted");
+  const allow = parseNetworks("192.0.2.7");
+  await wired.rewire(route(port, secret.address, { acceptProxy, allow }));
+  await writeAll(client, "PROXY TCP4 192.0.2.8 192.0.2.1 1000 2000\r\n");
+  await writeAll(other, "PROXY TCP4 192.0.2.7 192.0.2.1 1000 2000\r\n");
+  await readToAnyEnd(client);
+  assertEquals(await readExactly(other, 1), "s");
+  assertEquals(secret.clients, 1);
+});
+
+Deno.test(
+  "Forwarder.rewire() refuses a TLS client that is held and whose name is taken out",
+  needs(TLS),
+  async () => {
+    const { transports } = await everybody();
+    const port = freePort();
+    const byTls = (one: Route): Route => ({ ...one, listen: { ...one.listen, protocol: "tls" } });
+    await using wired = startRewirable([byTls(holding(port))], { transports });
+    using client = await hold(wired, connectTls({ hostname: "127.0.0.1", port }));
+    const allowing = (name: string): Route =>
+      byTls(holding(port, { tlsAllow: parseNamePatterns(name) }));
+    await wired.forwarder.rewire([allowing(ALLOWED)], transports);
+    assertEquals(wired.forwarder.report().routes[0]?.counts.open, 1);
+    await wired.forwarder.rewire([allowing("other.example.com")], transports);
+    await readToAnyEnd(client);
+    assert(wired.lines.some((line) => line.includes("not_allowed")));
+  },
+);
+
+Deno.test("Forwarder.rewire() sends nobody to the rest of an order of targets that holds no longer", async () => {
+  await using old = startNamed("o");
+  await using a = startNamed("a");
+  await using silent = await startSilent();
+  const port = freePort();
+  await using wired = startRewirable([withSecond(route(port, silent.address), old.address)]);
+  using client = await connect(port);
+  await until(() => wired.forwarder.report().routes[0]?.counts.open === 1, "it is accepted");
+  // The first stays what it is, and the client is at it.
+  await wired.rewire(withSecond(route(port, silent.address), a.address));
+  assertEquals(await readExactly(client, 1), "a");
+  assertEquals(old.clients, 0);
 });
 
 function startUpstreamAt({ hostname, port }: Address): Upstream {

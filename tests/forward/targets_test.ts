@@ -124,7 +124,7 @@ Deno.test("Reach names what failed in the order of the route, whatever that of t
   if (target === undefined) return;
   const active = activate({ ...route, targets: [target, { ...target, ...second }] }, context);
   for (let turn = 0; turn < 2; turn++) {
-    const reaching = new Reach(active, {
+    const reaching = new Reach(() => active, {
       ...context,
       onShortage: () => {},
       leadsBack: () => false,

@@ -27,7 +27,7 @@ export function serveClient(
 ): Served {
   const context = routeContext();
   const route = activate(routeTo(target, { settings }), context);
-  const connection = new Connection(client, route, {
+  const connection = new Connection(client, { route, goneMs: undefined }, {
     ...context,
     onShortage: () => {},
     leadsBack: () => false,

@@ -3,9 +3,8 @@
 import type { Address, Endpoint, Protocol } from "../../src/base/address.ts";
 import type { RouteSettings } from "../../src/config/options.ts";
 import { createLog } from "../../src/base/log.ts";
-import type { ActiveRoute } from "../../src/forward/active_route.ts";
 import { Admission } from "../../src/forward/admission.ts";
-import { EntryPoint, type RouteContext } from "../../src/forward/entry_point.ts";
+import { type ActiveRoute, EntryPoint, type RouteContext } from "../../src/forward/entry_point.ts";
 import { PLAIN_TRANSPORTS } from "../../src/net/transports.ts";
 import type { Route } from "../../src/config/routes.ts";
 import { DEFAULT_SETTINGS } from "../../src/config/settings.ts";
