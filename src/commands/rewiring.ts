@@ -19,6 +19,8 @@ import { routesFileOf } from "./routes_file.ts";
 const LOOK_EVERY_MS = 2000;
 /** How long the file must stay the same until it counts as written to its end, in milliseconds. */
 const SETTLE_MS = 1000;
+/** What is said whatever is wrong. */
+const UNCHANGED = "the routes from before go on";
 /** Only listens, whether or not TLS is ready: its sockets are those of TCP. */
 const SOCKETS: Transports = { ...PLAIN_TRANSPORTS, tls: PLAIN_TRANSPORTS.tcp };
 /** Maximum number of routes that a line names. */
@@ -154,7 +156,8 @@ export class Rewiring {
     if (more > 0) texts.push(`and ${more} more`);
     this.#rewires.failed++;
     this.#flaw = { at: Date.now(), message: texts.join("\n") };
-    log.error("rewire_failed", { file: path, error: texts.join("; "), hint });
+    const wayOut = hint === undefined ? UNCHANGED : `${hint}; ${UNCHANGED}`;
+    log.error("rewire_failed", { file: path, error: texts.join("; "), hint: wayOut });
   }
 
   #mended(): void {
