@@ -76,8 +76,8 @@ export class Forwarder implements Disposable {
   readonly #context: ConnectionContext;
   /** Those of all routes, in their order. */
   #entryPoints: readonly EntryPoint[] = [];
-  /** Those whose routes are gone, and that have connections left. */
-  readonly #leaving = new Set<EntryPoint>();
+  /** Those whose routes are gone, and that have connections left, by their sockets. */
+  readonly #leaving = new Map<string, EntryPoint>();
   #listenersByPort: ReadonlyMap<number, readonly Listener[]> = new Map();
   /** The accept loops of each, once clients are welcome. */
   #accepting: Map<EntryPoint, Promise<unknown>> | undefined;
@@ -116,7 +116,7 @@ export class Forwarder implements Disposable {
 
   /** Whether clients are welcome, and how each route fares, at this moment. */
   report(): { readonly ready: boolean; readonly routes: readonly RouteReport[] } {
-    const routes = [...this.#entryPoints, ...this.#leaving].map((one) => one.report());
+    const routes = [...this.#entryPoints, ...this.#leaving.values()].map((one) => one.report());
     return { ready: !this.#isStopping, routes };
   }
 
@@ -199,12 +199,11 @@ export class Forwarder implements Disposable {
 
   /** What a bound route is put to work with: the entry point that it had if it has come back. */
   #open(bound: BoundRoute, transports: Transports): EntryPoint {
-    const socket = socketOf(bound.route.listen);
-    for (const one of this.#leaving) {
-      if (one.socket !== socket) continue;
-      this.#leaving.delete(one);
-      one.reopen(bound, transports);
-      return one;
+    const known = this.#leaving.get(socketOf(bound.route.listen));
+    if (known !== undefined) {
+      this.#leaving.delete(known.socket);
+      known.reopen(bound, transports);
+      return known;
     }
     const { log } = this.#options;
     const one = new EntryPoint(bound, { transports, log, admission: this.#admission });
@@ -223,14 +222,16 @@ export class Forwarder implements Disposable {
     const accepting = this.#accepting?.get(one);
     this.#accepting?.delete(one);
     one.leave();
-    this.#leaving.add(one);
+    this.#leaving.set(one.socket, one);
     this.#forget(one);
     return accepting;
   }
 
   /** Keeps an entry point that is left only as long as it has connections. */
   #forget(one: EntryPoint): void {
-    if (one.share.open === 0 && this.#leaving.delete(one)) this.#shares.delete(one.share);
+    if (one.share.open > 0 || this.#leaving.get(one.socket) !== one) return;
+    this.#leaving.delete(one.socket);
+    this.#shares.delete(one.share);
   }
 
   /** Begins to accept. */
