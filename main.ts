@@ -1,6 +1,7 @@
 // Arguments, environment and signals in; exit status out. The only place that touches them.
 
 import config from "./deno.json" with { type: "json" };
+import type { Problem } from "./src/base/errors.ts";
 import { keepReading } from "./src/base/permissions.ts";
 import { endOutput } from "./src/base/stdio.ts";
 import { check } from "./src/commands/check.ts";
@@ -8,10 +9,10 @@ import { type CommandContext, fail, print } from "./src/commands/command.ts";
 import { forward } from "./src/commands/forward.ts";
 import { healthcheck } from "./src/commands/healthcheck.ts";
 import { wait } from "./src/commands/wait.ts";
-import { readRoutesFile } from "./src/commands/routes_file.ts";
 import { ask, type Asked, type Command, readCommand } from "./src/config/command_line.ts";
 import { usage } from "./src/config/help.ts";
 import { filesOf } from "./src/config/options.ts";
+import type { RoutesFile } from "./src/config/routes_file.ts";
 import { readEnvironment } from "./src/config/own_variables.ts";
 
 type Run = (command: Command, context: CommandContext) => Promise<number>;
@@ -48,8 +49,14 @@ async function run(): Promise<number> {
 
 async function obey(asked: Asked, context: CommandContext): Promise<number> {
   const { routes } = asked.options;
-  const command = readCommand(asked, routes && await readRoutesFile(routes.path));
+  const command = readCommand(asked, routes && await readFile(routes.path));
   return await COMMANDS[command.name](command, context);
+}
+
+/** Loads what that takes only where there is a file. */
+async function readFile(path: string): Promise<RoutesFile | Problem> {
+  const { readRoutesFile } = await import("./src/commands/routes_file.ts");
+  return await readRoutesFile(path);
 }
 
 /**

@@ -5,13 +5,14 @@ import { createLog } from "../base/log.ts";
 import type { Command } from "../config/command_line.ts";
 import type { Ignored, Route } from "../config/routes.ts";
 import type { Report, WiringReport } from "../forward/report.ts";
+import { logListening } from "../forward/entry_point.ts";
 import { type Forwarded, Forwarder, type ForwarderOptions } from "../forward/forwarder.ts";
 import type { CredentialFiles } from "../net/credential_files.ts";
 import type { CertificateInUse } from "../net/credentials.ts";
 import { PLAIN_TRANSPORTS, type Transports } from "../net/transports.ts";
 import { StatusServer } from "../status/server.ts";
 import { type CommandContext, EXIT } from "./command.ts";
-import { logListening, Rewiring } from "./rewiring.ts";
+import type { Rewiring } from "./rewiring.ts";
 import { type Prepared, prepareTransports } from "./transports.ts";
 
 /** Where routes came from that nothing rewires. */
@@ -49,8 +50,12 @@ export async function forward(
     log[asked ? "debug" : "info"]("ignored", { variable, reason });
   }
   const transports = await prepare(routes);
-  const rewiring = file && new Rewiring(command, { file, prepare, log, signal });
-  if (rewiring !== undefined) onHangup(() => void rewiring.look());
+  let rewiring: Rewiring | undefined;
+  if (file !== undefined) {
+    const { Rewiring } = await import("./rewiring.ts");
+    const rewires = rewiring = new Rewiring(command, { file, prepare, log, signal });
+    onHangup(() => void rewires.look());
+  }
   const { cutOff } = await serve(routes, {
     ...options,
     transports,

@@ -1,14 +1,15 @@
 // `--routes FILE`: what the file holds is read as a part of the whole configuration, at the start and
 // whenever it has changed, and the forwarder is rewired to that, or nothing changes and the log says why.
 
-import { formatListen, formatTargets } from "../base/address.ts";
+import { formatListen } from "../base/address.ts";
 import { ConfigError, hintOf, type Problem } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/time.ts";
 import { WatchedFiles } from "../base/watched_files.ts";
 import { type Command, CommandError } from "../config/command_line.ts";
-import { type Route, routeName } from "../config/routes.ts";
+import type { Route } from "../config/routes.ts";
 import type { RoutesFile } from "../config/routes_file.ts";
+import { logListening } from "../forward/entry_point.ts";
 import type { Forwarder, Rewired } from "../forward/forwarder.ts";
 import type { ConnectError } from "../forward/counts.ts";
 import type { WiringReport } from "../forward/report.ts";
@@ -165,15 +166,6 @@ export class Rewiring {
     this.#flaw = undefined;
     log.info("rewired", { file: path, routes: this.#command.routes.length });
   }
-}
-
-/** Says where a route listens and where it leads. */
-export function logListening(log: Log, route: Route): void {
-  log.info("listening", {
-    route: routeName(route),
-    listen: formatListen(route.listen),
-    target: formatTargets(route.targets),
-  });
 }
 
 /** What an error says is wrong; warnings, which the start has shown, are not. */
