@@ -11,6 +11,8 @@ const MAX_SETTLES = 8;
 /** How long reading them may take. */
 const READ_WITHIN_MS = 5000;
 const TOO_SLOW = "it could not be read within 5s";
+/** Maximum number of reads that are not waited for any more: each keeps a thread, of which there are few. */
+const MAX_LATE = 3;
 
 /** By path, the text of each file, or what keeps it from being read. */
 export type FileTexts = ReadonlyMap<string, string | Error>;
@@ -43,6 +45,8 @@ export class WatchedFiles {
   #refused: { readonly texts: FileTexts; readonly flaw: ConfigError } | undefined;
   /** The read under way. */
   #reading: Promise<FileTexts> | undefined;
+  /** How many that were too slow still go on. */
+  #late = 0;
   /** When the files were read last, by `performance.now()`. */
   #readAtMs = performance.now();
   /** The look that began last. */
@@ -156,15 +160,31 @@ export class WatchedFiles {
     return undefined;
   }
 
-  /** What cannot be read in time, from a place on the network or a pipe, is read on: not again beside it. */
+  /**
+   * What can't be read in time, from a place on the network or a pipe, may be another file by the next
+   * look, which reads anew. Where that does not help either, the last read is waited for.
+   */
   async #read(): Promise<FileTexts> {
     this.#readAtMs = performance.now();
     const paths = [...this.#inUse.keys()];
-    this.#reading ??= readFiles(paths).finally(() => this.#reading = undefined);
+    this.#reading ??= this.#begin(paths);
     const limit = startPause(READ_WITHIN_MS);
     const texts = await Promise.race([this.#reading, limit.over]);
     limit.end();
-    return texts ?? new Map(paths.map((path) => [path, new RangeError(TOO_SLOW)]));
+    if (texts !== undefined) return texts;
+    if (this.#late < MAX_LATE) {
+      this.#late++;
+      this.#reading = undefined;
+    }
+    return new Map(paths.map((path) => [path, new RangeError(TOO_SLOW)]));
+  }
+
+  #begin(paths: readonly string[]): Promise<FileTexts> {
+    const reading = readFiles(paths).finally(() => {
+      if (this.#reading === reading) this.#reading = undefined;
+      else this.#late--;
+    });
+    return reading;
   }
 }
 

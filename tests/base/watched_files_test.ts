@@ -3,7 +3,8 @@ import { ConfigError } from "../../src/base/errors.ts";
 import { pause } from "../../src/base/time.ts";
 import { readFiles, WatchedFiles, type WatchedFilesOptions } from "../../src/base/watched_files.ts";
 import { startProgram, until, within } from "../helpers/mod.ts";
-import { type Ability, needs, programPath, UNIX } from "../helpers/needs.ts";
+import { type Ability, LINUX, needs, programPath, UNIX } from "../helpers/needs.ts";
+import { lease } from "../helpers/rewiring.ts";
 
 /** Mounts that no other process sees. */
 const MOUNTS: Ability = { name: "a namespace for mounts", isHere: mayMount() };
@@ -32,7 +33,8 @@ interface Watched extends AsyncDisposable {
 }
 
 /** What a test wants otherwise. */
-interface WatchOptions extends Partial<Pick<WatchedFilesOptions, "everyMs" | "settleMs">> {
+interface WatchOptions
+  extends Partial<Pick<WatchedFilesOptions, "everyMs" | "settleMs" | "retries">> {
   /** Says why a text can't be used; if it has BAD in it unless given. */
   readonly judge?: (text: string) => string | undefined | Promise<string | undefined>;
   /** Makes the file, with `first` in it, and gives its path; in place unless given. */
@@ -40,7 +42,8 @@ interface WatchOptions extends Partial<Pick<WatchedFilesOptions, "everyMs" | "se
 }
 
 async function watch(
-  { everyMs = 20, settleMs = 40, judge = isBad, make = makeFile }: WatchOptions = {},
+  { everyMs = 20, settleMs = 40, retries = false, judge = isBad, make = makeFile }: WatchOptions =
+    {},
 ): Promise<Watched> {
   const folder = await Deno.makeTempDir();
   const path = await make(folder);
@@ -51,10 +54,11 @@ async function watch(
   const files = new WatchedFiles(await readFiles([path]), {
     everyMs,
     settleMs,
+    retries,
     async take(texts, changed): Promise<ConfigError | undefined> {
       assertEquals(changed, [path]);
       const text = texts.get(path);
-      const reason = typeof text === "string" ? await judge(text) : text?.name;
+      const reason = typeof text === "string" ? await judge(text) : nameOf(text);
       takes.push(reason === undefined ? String(text) : `!${text instanceof Error ? reason : text}`);
       return reason === undefined ? undefined : new ConfigError([{ message: reason }]);
     },
@@ -89,6 +93,11 @@ async function watch(
       await Deno.remove(folder, { recursive: true });
     },
   };
+}
+
+/** The system's messages hold paths. */
+function nameOf(error: Error | undefined): string | undefined {
+  return error instanceof RangeError ? error.message : error?.name;
 }
 
 function isBad(text: string): string | undefined {
@@ -234,6 +243,92 @@ Deno.test("WatchedFiles.watch() complains once of what can't be used, and takes 
   assertEquals(watched.takes, ["!BAD 1", "!BAD 2", "second"]);
   assertEquals(watched.said, ["bad: BAD 1", "bad: BAD 2"]);
 });
+
+Deno.test("WatchedFiles.watch() tries again what it could not use where the cause may lie elsewhere", async () => {
+  let reason: string | undefined = "in use elsewhere";
+  await using watched = await watch({ retries: true, judge: () => reason });
+  void watched.begin();
+  await watched.write("second");
+  const tried = (times: number): Promise<void> =>
+    until(() => watched.takes.length >= times, `it was tried: ${watched.takes}`);
+  await tried(5);
+  assertEquals(watched.said, ["in use elsewhere"]);
+  // Something else is wrong now, and then what was wrong before.
+  reason = "too large";
+  await until(() => watched.said.length === 2, "that is said");
+  await tried(watched.takes.length + 3);
+  reason = "in use elsewhere";
+  await until(() => watched.said.length === 3, "it is said again");
+  assertEquals(watched.files.flaw?.message, "in use elsewhere");
+  reason = undefined;
+  await watched.taken("second");
+  await until(() => watched.files.flaw === undefined, "nothing is wrong any more");
+  assertEquals(watched.said, ["in use elsewhere", "too large", "in use elsewhere"]);
+  assertEquals(watched.takes.filter((text) => text === "second").length, 1);
+});
+
+Deno.test("WatchedFiles.look() says of what is tried at each look only what it is asked for", async () => {
+  await using watched = await watch({ retries: true });
+  void watched.begin();
+  await watched.write("BAD");
+  await until(() => watched.takes.length > 3, "it was tried again");
+  assertEquals(watched.said, ["bad: BAD"]);
+  await watched.look();
+  assertEquals(watched.said, ["bad: BAD", "bad: BAD"]);
+  // What had been in use all the time needs no use.
+  await watched.write("first");
+  await until(() => watched.said.length > 2, "it is mended");
+  assertEquals(watched.said.slice(2), ["mended"]);
+  assert(watched.takes.every((text) => text === "!BAD"), `${watched.takes}`);
+});
+
+Deno.test({
+  name: "WatchedFiles.watch() takes what comes after a file whose opening hangs",
+  ...needs(LINUX, "perl"),
+}, async () => {
+  await using watched = await watch({ retries: true });
+  const held = `${watched.folder}/held`;
+  await Deno.link(watched.path, held);
+  const { open } = Deno;
+  let opening = 0;
+  let most = 0;
+  Deno.open = async (...args) => {
+    most = Math.max(most, ++opening);
+    return await open(...args).finally(() => opening--);
+  };
+  try {
+    {
+      await using _lease = await lease(held);
+      void watched.begin();
+      await until(() => watched.said.length > 0, "something is said", 30_000);
+      assertEquals(watched.said, ["it could not be read within 5s"]);
+      await watched.write("second");
+      await until(() => watched.takes.at(-1) === "second", "it is taken", 30_000);
+      assert(opening > 0);
+    }
+    // Three that are late, and the one that waits.
+    assert(most <= 4, `${most} at once`);
+    await until(() => opening === 0 && !isOpen(held), "no read is left");
+  } finally {
+    Deno.open = open;
+  }
+  await watched.write("third");
+  await watched.taken("third");
+  assertEquals(watched.said.length, 1);
+});
+
+/** Whether this process has a file open. */
+function isOpen(path: string): boolean {
+  const { dev, ino } = Deno.statSync(path);
+  return [...Deno.readDirSync("/proc/self/fd")].some(({ name }) => {
+    try {
+      const one = Deno.statSync(`/proc/self/fd/${name}`);
+      return one.dev === dev && one.ino === ino;
+    } catch {
+      return false;
+    }
+  });
+}
 
 Deno.test("WatchedFiles.watch() takes a file that changed all the time once it stands still", async () => {
   await using watched = await watch({ settleMs: 5 });

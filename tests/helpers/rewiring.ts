@@ -1,7 +1,26 @@
 // The real program with a file of routes that the test changes, and what it says of that.
 
-import { freePort, type Program, startProgram, type StartProgramOptions, until } from "./mod.ts";
+import type { Issued } from "./certificates.ts";
+import {
+  freePort,
+  type Program,
+  readExactly,
+  startProgram,
+  type StartProgramOptions,
+  startUpstream,
+  until,
+  type Upstream,
+  within,
+  writeAll,
+} from "./mod.ts";
+import { programPath } from "./needs.ts";
 import { linesOf } from "./process.ts";
+
+/** How soon a change is noticed at the latest, in milliseconds. */
+export const NOTICED_MS = 5000;
+
+/** How often the file is looked at, in milliseconds. */
+export const LOOK_EVERY_MS = 2000;
 
 /** The program at work, and its file. */
 export interface Wired extends AsyncDisposable {
@@ -47,7 +66,10 @@ export async function startWired(
   started.defer(() => Deno.remove(folder, { recursive: true }));
   const path = given ?? `${folder}/routes`;
   if (given === undefined) await Deno.writeTextFile(path, text);
-  const status = `127.0.0.1:${freePort()}`;
+  // A port that a route is given, and that does not listen yet, seems to be free.
+  let port = freePort();
+  while (text.includes(String(port))) port = freePort();
+  const status = `127.0.0.1:${port}`;
   const own = ["--bind", "127.0.0.1", "--status", status, "--routes", path];
   const program = started.use(startProgram([...own, ...args], options));
   await program.line(/ ready /);
@@ -131,4 +153,68 @@ export function freePorts(hostname: string, count: number): number[] {
 /** Resolves after that time: only where it is the passing of time that is tested. */
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/**
+ * Holds a regular file so that whoever opens it waits until this is disposed, or 45 seconds, the kernel's
+ * patience: as a place on the network does that does not answer. Only on Linux, with perl.
+ */
+export async function lease(path: string): Promise<AsyncDisposable> {
+  // F_SETLEASE, F_WRLCK.
+  const script = '$SIG{IO} = "IGNORE"; open my $file, "+<", $ARGV[0] or die; ' +
+    'fcntl $file, 1024, 1 or die "$!"; $| = 1; print "held\\n"; sleep 60';
+  const program = startProgram([], { command: [programPath("perl"), "-e", script, path] });
+  try {
+    await program.output(/held/);
+  } catch (error) {
+    await program[Symbol.asyncDispose]();
+    throw error;
+  }
+  return program;
+}
+
+/** An upstream that says its name to everybody, and then echoes. */
+export function startNamed(name: string): Upstream {
+  return startUpstream(async (conn) => {
+    await writeAll(conn, name);
+    const buffer = new Uint8Array(1024);
+    for (;;) {
+      const count = await conn.read(buffer);
+      if (count === null) return;
+      await writeAll(conn, buffer.subarray(0, count));
+    }
+  });
+}
+
+/** Connects to a port of 127.0.0.1. */
+export async function connect(port: number): Promise<Deno.TcpConn> {
+  return await within(Deno.connect({ hostname: "127.0.0.1", port }), "a connect");
+}
+
+/** Who answers a new client. */
+export async function whoAnswers(port: number): Promise<string> {
+  using client = await connect(port);
+  return await readExactly(client, 1);
+}
+
+/** Whether a connection that was made before still works. */
+export async function works(client: Deno.TcpConn): Promise<boolean> {
+  await writeAll(client, "still");
+  return await readExactly(client, 5) === "still";
+}
+
+/** What the status page answers to this path: its status and its text. */
+export async function get({ statusUrl }: Wired, path: string): Promise<[number, string]> {
+  const response = await fetch(`${statusUrl}/${path}`);
+  return [response.status, await response.text()];
+}
+
+/** All metrics. */
+export async function metricsOf(wired: Wired): Promise<string> {
+  return (await get(wired, "metrics"))[1];
+}
+
+/** The options of a program that is this and asks nobody who he is. */
+export function tlsOptionsOf({ certPath, keyPath }: Issued): string[] {
+  return ["--tls-cert", certPath, "--tls-key", keyPath, "--tls-client", "none"];
 }

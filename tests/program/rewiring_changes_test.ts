@@ -10,43 +10,25 @@ import {
   readExactly,
   readText,
   readToAnyEnd,
-  startUpstream,
   until,
-  type Upstream,
   within,
-  writeAll,
 } from "../helpers/mod.ts";
 import { LINUX, needs, PROGRAM_TLS, UNIX } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
-import { freePorts, lineOf, sleep, startWired, type Wired } from "../helpers/rewiring.ts";
-
-/** An upstream that says its name to everybody, and then echoes. */
-function startNamed(name: string): Upstream {
-  return startUpstream(async (conn) => {
-    await writeAll(conn, name);
-    const buffer = new Uint8Array(1024);
-    for (;;) {
-      const count = await conn.read(buffer);
-      if (count === null) return;
-      await writeAll(conn, buffer.subarray(0, count));
-    }
-  });
-}
-
-async function connect(port: number): Promise<Deno.TcpConn> {
-  return await within(Deno.connect({ hostname: "127.0.0.1", port }), "a connect");
-}
-
-async function whoAnswers(port: number): Promise<string> {
-  using client = await connect(port);
-  return await readExactly(client, 1);
-}
-
-/** Whether a connection that was made before still works. */
-async function works(client: Deno.TcpConn): Promise<boolean> {
-  await writeAll(client, "still");
-  return await readExactly(client, 5) === "still";
-}
+import {
+  connect,
+  freePorts,
+  get,
+  lineOf,
+  metricsOf,
+  NOTICED_MS,
+  sleep,
+  startNamed,
+  startWired,
+  tlsOptionsOf,
+  whoAnswers,
+  works,
+} from "../helpers/rewiring.ts";
 
 /** Asks again and again until `act` has resolved; every answer, in its order. */
 async function askMeanwhile(port: number, act: () => Promise<unknown>): Promise<string> {
@@ -123,15 +105,6 @@ Deno.test({
   assertEquals(wired.said, { rewired: 1, failed: 2 });
 });
 
-async function get({ statusUrl }: Wired, path: string): Promise<[number, string]> {
-  const response = await fetch(`${statusUrl}/${path}`);
-  return [response.status, await response.text()];
-}
-
-async function metricsOf(wired: Wired): Promise<string> {
-  return (await get(wired, "metrics"))[1];
-}
-
 Deno.test({
   name: "the program says again at SIGHUP why the file can't be used",
   ...needs(UNIX),
@@ -206,10 +179,6 @@ async function whoAnswersByTls(port: number, own: Issued): Promise<string> {
   return await client.read(1);
 }
 
-function tlsOptions({ certPath, keyPath }: Issued): string[] {
-  return ["--tls-cert", certPath, "--tls-key", keyPath, "--tls-client", "none"];
-}
-
 Deno.test({
   name: "a port changes to TLS and back on its socket: who waits in the queue meanwhile is served",
   ...needs(UNIX, "openssl", PROGRAM_TLS),
@@ -221,7 +190,7 @@ Deno.test({
   const port = freePort();
   const plain = lineOf(port, a.address, { settings: "max-connections=1" });
   const byTls = lineOf(port, a.address, { settings: "max-connections=1", listen: "TLS" });
-  await using wired = await startWired(plain, { args: tlsOptions(issued) });
+  await using wired = await startWired(plain, { args: tlsOptionsOf(issued) });
   // It is the first TLS route: files that no route needed so far are read now.
   assertMatch(
     wired.program.stderr,
@@ -251,7 +220,7 @@ Deno.test({
   await using a = startNamed("a");
   const [port, other] = [freePort(), freePort()];
   await Deno.writeTextFile(issued.certPath, "not yet\n");
-  await using wired = await startWired(lineOf(port, a.address), { args: tlsOptions(issued) });
+  await using wired = await startWired(lineOf(port, a.address), { args: tlsOptionsOf(issued) });
   using before = await connect(port);
   assertEquals(await readExactly(before, 1), "a");
   const withTls = lineOf(port, a.address) + lineOf(other, a.address, { listen: "TLS" });
@@ -259,9 +228,10 @@ Deno.test({
   assertMatch(refused, / ERROR rewire_failed .*--tls-cert/);
   assert(await isRefused({ port: other }));
   await Deno.writeTextFile(issued.certPath, issued.cert);
-  // The file of routes has not changed: what was wrong lay elsewhere.
-  wired.program.kill("SIGHUP");
-  assertMatch(await wired.next("rewired", { known: 0 }), / added=REDIS@127\.0\.0\.1:\d+\/tls$/);
+  // The file of routes has not changed, and nobody asks: what was wrong lay elsewhere.
+  const line = await wired.next("rewired", { known: 0, ms: NOTICED_MS });
+  assertMatch(line, / added=REDIS@127\.0\.0\.1:\d+\/tls$/);
+  assertEquals(wired.said, { rewired: 1, failed: 1 });
   assertEquals(await whoAnswersByTls(other, own), "a");
   assert(await works(before));
 });

@@ -5,33 +5,26 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
   freePort,
   programCommand,
-  readExactly,
   runProgram,
   startProgram,
-  startUpstream,
   type Upstream,
   within,
-  writeAll,
 } from "../helpers/mod.ts";
 import { LINUX, needs, programPath, ROOT_RIGHTS, UNIX } from "../helpers/needs.ts";
-import { lineOf, renameOver, sleep, startWired, type Wired } from "../helpers/rewiring.ts";
+import {
+  lineOf,
+  LOOK_EVERY_MS,
+  NOTICED_MS,
+  renameOver,
+  sleep,
+  startNamed,
+  startWired,
+  whoAnswers,
+  type Wired,
+} from "../helpers/rewiring.ts";
 
-/** How soon a change is noticed at the latest. */
-const NOTICED_MS = 5000;
 /** Less than the file has to stand still before it is taken unasked. */
 const AT_ONCE_MS = 500;
-/** How often the file is looked at. */
-const LOOK_EVERY_MS = 2000;
-
-/** An upstream that says its name to everybody. */
-function startNamed(name: string): Upstream {
-  return startUpstream((conn) => writeAll(conn, name));
-}
-
-async function whoAnswers(port: number): Promise<string> {
-  using client = await within(Deno.connect({ hostname: "127.0.0.1", port }), "a connect");
-  return await readExactly(client, 1);
-}
 
 /** A way to change a file. */
 interface Way {
