@@ -32,8 +32,8 @@ export interface FileVariables {
   readonly variables: ReadonlyMap<string, FileVariable>;
   /** `/etc/routes line 3: ` for a variable of the file, else nothing. */
   placeOf(name: string): string;
-  /** Whether a name that is no route's may be shown: it is hardly a secret. */
-  mayShow(name: string): boolean;
+  /** A name that is no route's; its line, `/etc/routes line 3`, if it may be a secret. */
+  nameOrLine(name: string): string;
 }
 
 /** Maximum number of wrong lines that are named one by one. */
@@ -44,13 +44,19 @@ const NO_TEXT = /[\0\ufffd]/;
 
 /** Maximum length of a name that is shown where it is no route's. */
 const MAX_SHOWN_NAME = 100;
-/** What is hardly a password: words of one case with a _ between them, a route's name, a listen address. */
-const PLAUSIBLE = [
+/** What no secret looks like, whatever stands behind it. */
+const LIKE_ROUTE = /^[\w.-]+_PORT_\d{1,9}_(?:TCP|TLS|UDP)$/i;
+/**
+ * What hardly is one if a value stands behind it: a variable, almost a route, a listen address. Keys of
+ * many services are words of lower case with a _ between them.
+ */
+const LIKE_NAME = [
   /^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$/,
-  /^[a-z][a-z0-9]*(?:_[a-z0-9]+)+$/,
-  /_PORT_[^_]{1,9}_(?:TCP|TLS|UDP)$/i,
+  /^[\w.-]+_PORT_[^\W_]{1,9}_(?:TCP|TLS|UDP)$/i,
   /^(?:[\d.]+:|\[[\da-f:.]+\]:)?\d{1,5}(?:\/\w{1,4})?$/i,
 ];
+/** How base64 may end: what stands before it is no name. */
+const PADDING = /^=*$/;
 
 /** What no name of a route has. */
 const ODD = /\s|^AMBASSADOR_/i;
@@ -74,8 +80,12 @@ export function readRoutesLines(
   /** Somebody may name the file of a key by mistake. In comments lines are drawn with `-----`. */
   const holdsKey = (): boolean =>
     isKey ??= looksLikeKey(lines.filter((line) => !line.trimStart().startsWith("#")).join("\n"));
-  const mayShow = (name: string): boolean =>
-    name.length <= MAX_SHOWN_NAME && PLAUSIBLE.some((form) => form.test(name)) && !holdsKey();
+  /** Where no `=` is, there is no value, and the name may be all of a secret. */
+  const mayShow = (name: string, value: string): boolean =>
+    name.length <= MAX_SHOWN_NAME &&
+    (LIKE_ROUTE.test(name) ||
+      (!PADDING.test(value) && LIKE_NAME.some((form) => form.test(name)))) &&
+    !holdsKey();
 
   const isText = !NO_TEXT.test(text);
   let wrong = 0;
@@ -87,12 +97,15 @@ export function readRoutesLines(
     const end = content.endsWith("\r") ? content.length - 1 : content.length;
     const equals = content.indexOf("=");
     const name = content.slice(0, equals < 0 ? end : equals);
+    const value = equals < 0 ? "" : content.slice(equals + 1, end);
     if (isTextToo && equals > 0 && !ODD.test(name) && !variables.has(name)) {
-      variables.set(name, { value: content.slice(equals + 1, end), line: index + 1 });
+      variables.set(name, { value, line: index + 1 });
     } else if (++wrong <= MAX_PROBLEMS) {
       const before = variables.get(name)?.line;
       const flaw = isTextToo ? flawOf(name, { hasValue: equals >= 0, before }) : NOT_TEXT;
-      const what = flaw.isNamed && mayShow(name) ? `${plain(name)}: ${flaw.reason}` : flaw.reason;
+      const what = flaw.isNamed && mayShow(name, value)
+        ? `${plain(name)}: ${flaw.reason}`
+        : flaw.reason;
       problems.push({ message: `${shownPath} line ${index + 1}: ${what}`, hint: flaw.hint });
     }
   }
@@ -109,7 +122,10 @@ export function readRoutesLines(
       const line = variables.get(name)?.line;
       return line === undefined ? "" : `${shownPath} line ${line}: `;
     },
-    mayShow,
+    nameOrLine(name): string {
+      const { value = "", line } = variables.get(name) ?? {};
+      return line === undefined || mayShow(name, value) ? name : `${shownPath} line ${line}`;
+    },
   };
 }
 

@@ -121,7 +121,7 @@ export function readVariables(environment: Environment, options: ReadVariablesOp
       const name = parseName(variable, value);
       if (name === undefined) {
         if (isInFile && !COMPANION.test(variable)) {
-          const shown = file?.mayShow(variable) ? variable : `line ${line.line}`;
+          const shown = file?.nameOrLine(variable) ?? variable;
           ignored.push({ variable: shown, reason: NO_ROUTE, asked: false });
         }
         continue;

@@ -80,8 +80,10 @@ Deno.test("readRoutesLines() takes lines as docker run --env-file does", () => {
 
 Deno.test("readRoutesLines() says of each line what is wrong with it", () => {
   const cases: [text: string, ...expected: string[]][] = [
-    ["A_B", "line 1: A_B: there is no = in the line"],
-    ["A_B ", "line 1: there is no = in the line"],
+    ["A_PORT_1_TCP", "line 1: A_PORT_1_TCP: there is no = in the line"],
+    ["a-b.c_port_1_tls\r", "line 1: a-b.c_port_1_tls: there is no = in the line"],
+    ["A_PORT_1_TCP ", "line 1: there is no = in the line"],
+    ["A_B", "line 1: there is no = in the line"],
     ["x\r", "line 1: there is no = in the line"],
     ["# c\n\n=x", "line 3: no name stands before the ="],
     ["export A_B=c", "line 1: there is white space in the name"],
@@ -90,7 +92,8 @@ Deno.test("readRoutesLines() says of each line what is wrong with it", () => {
     ["A_B=c\n\nA_B=c", "line 3: A_B: it stands in line 1 too"],
     ["a=c\na=d\na=e", "line 2: it stands in line 1 too", "line 3: it stands in line 1 too"],
     ["AMBASSADOR_BIND=::", "line 1: AMBASSADOR_BIND: options have no place in a file of routes"],
-    ["ambassador_x=", "line 1: ambassador_x: options have no place in a file of routes"],
+    ["AMBASSADOR_BIND=", "line 1: options have no place in a file of routes"],
+    ["ambassador_x=y", "line 1: options have no place in a file of routes"],
     ["AMBASSADOR_=\n", "line 1: options have no place in a file of routes"],
     ["A=\ufffd\n", "line 1: it holds bytes that are no UTF-8 text"],
     ["A=b\n# \0\nC=d", "line 2: it holds bytes that are no UTF-8 text"],
@@ -153,15 +156,7 @@ Deno.test("parseCommand() shows nothing of a file that is none of routes", () =>
   ];
   for (const text of files) {
     for (const args of [[], ["check"], ["wait"]]) {
-      let said: unknown;
-      try {
-        const { ignored, warnings } = parse(text, { args });
-        said = { ignored, warnings };
-      } catch (error) {
-        assert(error instanceof ConfigError);
-        said = error.problems;
-      }
-      const shown = JSON.stringify(said);
+      const shown = said(text, args);
       assert(!/hunter2/i.test(shown), shown);
       assert(!/Ab3|x9Z/.test(shown), shown);
     }
@@ -169,9 +164,73 @@ Deno.test("parseCommand() shows nothing of a file that is none of routes", () =>
 });
 
 Deno.test("parseCommand() shows names where comments are drawn with lines", () => {
-  assertEquals(messages("# ------ redis ------\n  #-----\nREDIS_HOST\n"), [
-    `${PATH} line 3: REDIS_HOST: there is no = in the line`,
+  assertEquals(messages("# ------ redis ------\n  #-----\nREDIS_PORT_6379_TCP\n"), [
+    `${PATH} line 3: REDIS_PORT_6379_TCP: there is no = in the line`,
   ]);
+});
+
+/** All that a text makes the program say, whatever becomes of it. */
+function said(text: string, args: readonly string[] = []): string {
+  try {
+    const { ignored, warnings } = parse(text, { args });
+    return JSON.stringify({ ignored, warnings });
+  } catch (error) {
+    assert(error instanceof ConfigError);
+    return JSON.stringify(error.problems);
+  }
+}
+
+Deno.test("parseCommand() shows nothing of a token that stands alone in a line", () => {
+  const tokens = [
+    `dop_v1_${"0123456789abcdef".repeat(4)}`,
+    `shpat_${"0a1b2c3d".repeat(4)}`,
+    `sk_live_${"4ec39hq7".repeat(3)}`,
+    "correct_horse_battery",
+    "CORRECT_HORSE_BATTERY",
+    "AKIA2E0A8F3B244C9986",
+    "12345",
+    "192.0.2.1:12345",
+    "swordfish REDIS_PORT_6379_TCP",
+    "curl --user admin:swordfish http://$REDIS_PORT_6379_TCP",
+  ];
+  for (const token of tokens) {
+    for (const text of [token, `${token}\n`, `\ufeff  ${token}\r\n`]) {
+      assertEquals(messages(text), [`${PATH} line 1: there is no = in the line`]);
+    }
+    for (const text of [`${token}=\n`, `${token}==\n`, `${token}=\n${token}=\n`]) {
+      for (const args of [[], ["check"], ["wait"]]) {
+        const shown = said(text, args);
+        assert(!shown.includes(token), shown);
+      }
+    }
+  }
+});
+
+Deno.test("parseCommand() shows nothing of a line of any kind that has no =", () => {
+  const random = new Random();
+  console.log(`seed ${random.seed}`);
+  const hex = "0123456789abcdef";
+  const alphabets = [hex, hex.toUpperCase(), "abcxyz_", "ABCXYZ_", "0123456789", "aZ0_-.:/+@$ ~"];
+  const some = (length: number): string => {
+    const alphabet = random.pick(alphabets);
+    return Array.from({ length }, () => random.pick([...alphabet])).join("");
+  };
+  for (let round = 0; round < 3000; round++) {
+    const parts = Array.from(
+      { length: 1 + random.below(4) },
+      () =>
+        random.below(4) === 0
+          ? random.pick(["PORT", "port", "TCP", "tls", "6379", "AMBASSADOR", "NAME"])
+          : some(1 + random.below(20)),
+    );
+    // With this at its start no line is empty, a comment or a route's name.
+    const line = `x@${parts.join(random.pick(["_", "_", ".", ""]))}`;
+    assertEquals(messages(line), [`${PATH} line 1: there is no = in the line`]);
+    // A name of lower case with what base64 ends in is as likely a key.
+    const token = `k${parts.join("_")}`.replaceAll(/[^a-z0-9_]/g, "");
+    if (token.length < 5 || /_(?:port|tcp|tls)(?:_|$)/.test(token)) continue;
+    for (const end of ["", "=", "==", "=x"]) assert(!said(token + end).includes(token), token);
+  }
 });
 
 Deno.test("parseCommand() reads a file and the environment as if all stood in one", () => {
@@ -305,6 +364,7 @@ Deno.test("parseCommand() says of a line that is no route how one is written", (
       "B_PORT_x_TCP=x\nC_PORT_2=\nD_PORT_3=tcp://a:1\nhunter2=x\nE_PORT_y_TCP=tcp://a:1\n",
   );
   assertEquals(ignored(command), [
+    `${PATH} line 8: ${NO_ROUTE}`,
     `127.0.0.1:80/tls: ${NO_ROUTE}`,
     `6379: ${NO_ROUTE}`,
     `B_PORT_x_TCP: ${NO_ROUTE}`,
@@ -312,7 +372,6 @@ Deno.test("parseCommand() says of a line that is no route how one is written", (
     "D_PORT_3: not a route: did you mean D_PORT_3_TCP?",
     "E_PORT_y_TCP: the port in its name is not a number",
     `REDIS_PRT_6379: ${NO_ROUTE}`,
-    `line 8: ${NO_ROUTE}`,
   ]);
   assert(command.ignored.every(({ asked }) => !asked));
   const inEnvironment = { "6379": "redis:6379", REDIS_PRT_6379: "x", C_PORT_2: "", hunter2: "x" };
@@ -513,7 +572,7 @@ Deno.test("again() gives the same as a first reading, whatever was read before",
   const random = new Random();
   console.log(`seed ${random.seed}`);
   const environment = { A_PORT_1_TCP: "tcp://e:1", L_NAME: "x", B_PORT_2_TCP: "tcp://e:2" };
-  const said = async (read: () => Command | Promise<Command>): Promise<unknown> => {
+  const outcome = async (read: () => Command | Promise<Command>): Promise<unknown> => {
     try {
       const { again: _, ...command } = await read();
       return command;
@@ -543,8 +602,8 @@ Deno.test("again() gives the same as a first reading, whatever was read before",
     const text = [...new Set(Array.from({ length: random.below(6) }, line))].join("");
     const file = fileOf(text);
     assertEquals(
-      await said(async () => command = await command.again(file)),
-      await said(() => parse(text, { environment })),
+      await outcome(async () => command = await command.again(file)),
+      await outcome(() => parse(text, { environment })),
     );
   }
 });
