@@ -5,13 +5,13 @@ import { createLog } from "../base/log.ts";
 import type { Command } from "../config/command_line.ts";
 import type { Ignored, Route } from "../config/routes.ts";
 import type { Report, WiringReport } from "../forward/report.ts";
-import { logListening } from "../forward/entry_point.ts";
 import { type Forwarded, Forwarder, type ForwarderOptions } from "../forward/forwarder.ts";
 import type { CredentialFiles } from "../net/credential_files.ts";
 import type { CertificateInUse } from "../net/credentials.ts";
 import { PLAIN_TRANSPORTS, type Transports } from "../net/transports.ts";
 import { StatusServer } from "../status/server.ts";
 import { type CommandContext, EXIT } from "./command.ts";
+import { logIgnored, logListening } from "./lines.ts";
 import type { Rewiring } from "./rewiring.ts";
 import { type Prepared, prepareTransports } from "./transports.ts";
 
@@ -46,9 +46,7 @@ export async function forward(
     void credentials.watch(log, signal);
   }
   for (const { event, setting, reason } of warnings) log.warn(event, { setting, reason });
-  for (const { variable, reason, asked } of ignored) {
-    log[asked ? "debug" : "info"]("ignored", { variable, reason });
-  }
+  for (const one of ignored) logIgnored(log, one);
   const transports = await prepare(routes);
   let rewiring: Rewiring | undefined;
   if (file !== undefined) {

@@ -9,11 +9,11 @@ import { WatchedFiles } from "../base/watched_files.ts";
 import { type Command, CommandError } from "../config/command_line.ts";
 import type { Route } from "../config/routes.ts";
 import type { RoutesFile } from "../config/routes_file.ts";
-import { logListening } from "../forward/entry_point.ts";
 import type { Forwarder, Rewired } from "../forward/forwarder.ts";
 import type { ConnectError } from "../forward/counts.ts";
 import type { WiringReport } from "../forward/report.ts";
 import { PLAIN_TRANSPORTS, type Transports } from "../net/transports.ts";
+import { logIgnored, logListening } from "./lines.ts";
 import { routesFileOf } from "./routes_file.ts";
 
 /** How often the file is looked at, in milliseconds: with the time to settle, within five seconds. */
@@ -126,9 +126,8 @@ export class Rewiring {
       if (!known.has(message)) log.warn(event, { setting, reason });
     }
     const knownIgnored = new Set(before.ignored.map(({ variable, reason }) => variable + reason));
-    for (const { variable, reason, asked } of ignored) {
-      if (knownIgnored.has(variable + reason)) continue;
-      log[asked ? "debug" : "info"]("ignored", { variable, reason });
+    for (const one of ignored) {
+      if (!knownIgnored.has(one.variable + one.reason)) logIgnored(log, one);
     }
     for (const route of [...added, ...changed]) logListening(log, route);
     log.info("rewired", {

@@ -27,12 +27,17 @@ export interface Route {
 
 /** A variable that looks like a route and is not forwarded. */
 export interface Ignored {
-  /** The variable's name as it stands in the environment. */
+  /**
+   * The variable's name as it stands. In a file it may be a secret: then it is the line, and the path
+   * alone stands for lines that are not named one by one.
+   */
   readonly variable: string;
   /** Why, in a few words. */
   readonly reason: string;
   /** Whether somebody asked for it (`--only`, `--ignore`, an empty value): no news then. */
   readonly asked: boolean;
+  /** Whether it is a line of a file of routes that is none: it has most likely been meant as one. */
+  readonly isSlip?: true;
 }
 
 /** A route of one source, before those that say the same are put together. */

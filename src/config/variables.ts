@@ -31,7 +31,9 @@ const ROUTE_NAME = /^(.*)_PORT_([^_]*)_(TCP|TLS|UDP|SCTP)$/is;
 const TARGET = /^(?:tcp|tls|udp):\/\//i;
 
 /** What else Docker and Kubernetes say of a link. */
-const COMPANION = /_(?:ADDR|PORT|PROTO|START|END|NAME)$|_(?:ENV|SERVICE)_/i;
+const COMPANION = /_(?:ADDR|PORT|PROTO|START|END|NAME)$|_ENV_/i;
+/** The same where the value is a number or a host. */
+const SERVICE = /_SERVICE_/i;
 
 /** Why a line of a file is left alone that nothing else is known of. */
 const NO_ROUTE = "not a route: one is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT";
@@ -44,6 +46,8 @@ const LINK_NAME = /^(.+)_NAME$/is;
 
 /** Maximum number of wrong routes of a file that are named: nobody reads more. */
 const MAX_WRONG = 100;
+/** Maximum number of lines of a file that are named although they are no routes. */
+const MAX_SLIPS = 100;
 
 /**
  * Those variables that {@linkcode readVariables} makes something of, in the order of their names: for
@@ -93,7 +97,8 @@ export interface ReadVariablesOptions extends ReadOptions {
 
 /**
  * The routes of an environment and a file, as if all stood in the environment, and what looks like one:
- * the former in the order of the names in the environment, then of the lines, the latter by name.
+ * the former in the order of the names in the environment, then of the lines, the latter by name, then
+ * lines that are not named, and then how many more there are.
  */
 export function readVariables(environment: Environment, options: ReadVariablesOptions): {
   readonly candidates: readonly Candidate[];
@@ -109,7 +114,9 @@ export function readVariables(environment: Environment, options: ReadVariablesOp
   const found = new Map<string, Found>();
   const candidates: Candidate[] = [];
   const ignored: Ignored[] = [];
+  const unnamed: Ignored[] = [];
   let wrong = 0;
+  let slips = 0;
   for (const variable of names) {
     const line = lines.get(variable);
     const isInFile = line !== undefined;
@@ -120,10 +127,11 @@ export function readVariables(environment: Environment, options: ReadVariablesOp
     ) {
       const name = parseName(variable, value);
       if (name === undefined) {
-        if (isInFile && !COMPANION.test(variable)) {
-          const shown = file?.nameOrLine(variable) ?? variable;
-          ignored.push({ variable: shown, reason: NO_ROUTE, asked: false });
-        }
+        if (file === undefined || !isInFile || isCompanion(variable, value)) continue;
+        if (++slips > MAX_SLIPS) continue;
+        const shown = file.nameOrLine(variable);
+        const slip = { variable: shown, reason: NO_ROUTE, asked: false, isSlip: true } as const;
+        (shown === variable ? ignored : unnamed).push(slip);
         continue;
       }
       if (wrong > MAX_WRONG) continue;
@@ -149,14 +157,24 @@ export function readVariables(environment: Environment, options: ReadVariablesOp
     }
     found.set(variable, one);
     if ("candidate" in one.meaning) candidates.push(one.meaning.candidate);
-    else ignored.push(one.meaning.ignored);
+    else if (!one.meaning.ignored.isSlip || ++slips <= MAX_SLIPS) ignored.push(one.meaning.ignored);
   }
   if (wrong > MAX_WRONG) {
     const message = `${file?.shownPath}: more lines are wrong than the ${MAX_WRONG} that are named`;
     options.problems.push({ message });
   }
+  if (file !== undefined && slips > MAX_SLIPS) {
+    const more = slips - MAX_SLIPS;
+    const reason = more === 1 ? "1 more line is no route" : `${more} more lines are no routes`;
+    unnamed.push({ variable: file.shownPath, reason, asked: false, isSlip: true });
+  }
   ignored.sort(({ variable: a }, { variable: b }) => a < b ? -1 : a > b ? 1 : 0);
-  return { candidates, ignored, found };
+  return { candidates, ignored: [...ignored, ...unnamed], found };
+}
+
+/** Whether a line of a file only stands beside a route, as Docker and Kubernetes make it. */
+function isCompanion(variable: string, value: string): boolean {
+  return COMPANION.test(variable) || (SERVICE.test(variable) && !TARGET.test(value));
 }
 
 /**
@@ -178,10 +196,10 @@ function readRoute(
 ): Meaning | undefined {
   const { alias, port, flaw, isMiss } = name;
   const why = reasonToIgnore(name, value, options);
-  // A near miss is news only where the route that it misses would be one. In a file it is a slip.
-  if (why !== undefined && isMiss && (!options.isInFile || value !== "")) return undefined;
-  if (flaw !== undefined && (why === undefined || isMiss)) {
-    return { ignored: { variable, reason: flaw, asked: false } };
+  // A near miss is news only where the route that it misses would be one.
+  if (why !== undefined && isMiss && !why.isSlip) return undefined;
+  if (flaw !== undefined && why === undefined) {
+    return { ignored: { variable, reason: flaw, asked: false, ...slipIf(options.isInFile) } };
   }
   if (why !== undefined) return { ignored: { variable, ...why } };
   const { bind: hostname, settings, listens } = options;
@@ -221,29 +239,37 @@ function parseName(variable: string, value: string): Name | undefined {
 
 /** Why a variable is left alone, or undefined if it is a route. */
 function reasonToIgnore(
-  { alias, protocol }: Name,
+  { alias, protocol, isMiss }: Name,
   value: string,
-  { only, ignore, link, isReplaced }: Pick<Options, "only" | "ignore"> & {
+  { only, ignore, link, isReplaced, isInFile }: Pick<Options, "only" | "ignore"> & {
     readonly link: string | undefined;
     readonly isReplaced: boolean;
+    readonly isInFile: boolean;
   },
-): { reason: string; asked: boolean } | undefined {
+): Omit<Ignored, "variable"> | undefined {
   // A Kubernetes Service FOO with a port that is named "6379-tcp" makes FOO_SERVICE_PORT_6379_TCP.
   const isServicePort = alias.endsWith("_SERVICE") && /^\d+$/.test(value);
   const isKubernetes = alias === "KUBERNETES" && only === undefined;
-  const reasons: readonly (readonly [boolean, string, "asked"?])[] = [
-    [alias === "", "no alias stands before _PORT_"],
+  const reasons: readonly (readonly [boolean, string, ("asked" | "slip")?])[] = [
+    [alias === "", "no alias stands before _PORT_", "slip"],
     [ignore?.has(alias) ?? false, "left out by --ignore", "asked"],
     [only !== undefined && !only.has(alias), "not named by --only", "asked"],
-    [value === "", "switched off by its empty value", "asked"],
+    // In a file a near miss is a slip, with a value or without one: it switches nothing off.
+    [value === "" && !(isMiss && isInFile), "switched off by its empty value", "asked"],
     [isKubernetes, "the Kubernetes API is left out unless --only names it"],
     [link !== undefined, `copied from the environment of the link ${plain(link ?? "")}`],
     [isServicePort, "the named port of a Kubernetes Service, not a route"],
     [isReplaced, REPLACED],
     // Kubernetes makes these unasked, so that they can't be errors.
-    [protocol === "UDP", `UDP is ${NOT_YET}`],
-    [protocol === "SCTP", "SCTP is not offered"],
+    [protocol === "UDP", `UDP is ${NOT_YET}`, "slip"],
+    [protocol === "SCTP", "SCTP is not offered", "slip"],
   ];
-  const [, reason, asked] = reasons.find(([holds]) => holds) ?? [];
-  return reason === undefined ? undefined : { reason, asked: asked !== undefined };
+  const [, reason, kind] = reasons.find(([holds]) => holds) ?? [];
+  if (reason === undefined) return undefined;
+  return { reason, asked: kind === "asked", ...slipIf(isInFile && kind === "slip") };
+}
+
+/** In an environment, what is no route may be there for somebody else. */
+function slipIf(isSlip: boolean): Pick<Ignored, "isSlip"> {
+  return isSlip ? { isSlip } : {};
 }

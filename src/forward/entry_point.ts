@@ -2,7 +2,7 @@
 // route that stands there now. A rewiring gives it another route; the rest stays, so that nobody who
 // waits in its queue is lost.
 
-import { type Endpoint, formatAddress, formatListen, formatTargets } from "../base/address.ts";
+import { type Endpoint, formatAddress, formatListen } from "../base/address.ts";
 import { BindError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { plain } from "../base/text.ts";
@@ -87,15 +87,6 @@ export function bindRoutes(
   if (errors.length > 0) throw new AggregateError(errors);
   opened.move();
   return bound;
-}
-
-/** Says where a route listens and where it leads. */
-export function logListening(log: Log, route: Route): void {
-  log.info("listening", {
-    route: routeName(route),
-    listen: formatListen(route.listen),
-    target: formatTargets(route.targets),
-  });
 }
 
 /** What tells entry points apart: TCP and TLS take the same socket. */

@@ -268,7 +268,8 @@ Deno.test("parseCommand() reads the same routes from a file as from the environm
   const outcome = (act: () => Command): unknown => {
     try {
       const { routes, ignored } = act();
-      return { routes, ignored };
+      // In a file it may be news where it is none in an environment.
+      return { routes, ignored: ignored.map(({ isSlip: _, ...rest }) => rest) };
     } catch (error) {
       assert(error instanceof ConfigError);
       // In a file the order is that of the lines.
@@ -364,7 +365,6 @@ Deno.test("parseCommand() says of a line that is no route how one is written", (
       "B_PORT_x_TCP=x\nC_PORT_2=\nD_PORT_3=tcp://a:1\nhunter2=x\nE_PORT_y_TCP=tcp://a:1\n",
   );
   assertEquals(ignored(command), [
-    `${PATH} line 8: ${NO_ROUTE}`,
     `127.0.0.1:80/tls: ${NO_ROUTE}`,
     `6379: ${NO_ROUTE}`,
     `B_PORT_x_TCP: ${NO_ROUTE}`,
@@ -372,10 +372,113 @@ Deno.test("parseCommand() says of a line that is no route how one is written", (
     "D_PORT_3: not a route: did you mean D_PORT_3_TCP?",
     "E_PORT_y_TCP: the port in its name is not a number",
     `REDIS_PRT_6379: ${NO_ROUTE}`,
+    `${PATH} line 8: ${NO_ROUTE}`,
   ]);
-  assert(command.ignored.every(({ asked }) => !asked));
+  assert(command.ignored.every(({ asked, isSlip }) => !asked && isSlip));
   const inEnvironment = { "6379": "redis:6379", REDIS_PRT_6379: "x", C_PORT_2: "", hunter2: "x" };
   assertEquals(ignored(parse("A_PORT_1_TCP=tcp://a:1", { environment: inEnvironment })), []);
+});
+
+/** Which of what is ignored is a slip. */
+function slips({ ignored }: Command): string[] {
+  return ignored.flatMap(({ variable, isSlip }) => isSlip ? variable : []);
+}
+
+Deno.test("parseCommand() takes a line of a file that misses a route for a slip", () => {
+  const at = (line: number): string => `${PATH} line ${line}`;
+  const cases: [line: string, shown: string][] = [
+    ["WEB_PORT_443_SSL=tcp://a:1", "WEB_PORT_443_SSL"],
+    ["WEB_PORT_443_SSL=", at(1)],
+    ["WEB_PORT_443_TPC=tcp://a:1", "WEB_PORT_443_TPC"],
+    ["WEB_443_TCP=tcp://a:1", "WEB_443_TCP"],
+    ["WEB_443_TCP=a:1", "WEB_443_TCP"],
+    ["WEB-PORT-443-TCP=tcp://a:1", at(1)],
+    ["web_prt_443_tcp=tcp://a:1", "web_prt_443_tcp"],
+    ["web_port_443_tpc=tcp://a:1", at(1)],
+    ["WEB_PORT_443=tcp://a:1", "WEB_PORT_443"],
+    ["WEB_PORT_443=", "WEB_PORT_443"],
+    ["WEB_PORT_x_TCP=tcp://a:1", "WEB_PORT_x_TCP"],
+    ["WEB_PORT_443_UDP=udp://a:1", "WEB_PORT_443_UDP"],
+    ["WEB_PORT_443_SCTP=sctp://a:1", "WEB_PORT_443_SCTP"],
+    ["WEB_SERVICE_PORT_443_TPC=tcp://a:1", "WEB_SERVICE_PORT_443_TPC"],
+    ["_PORT_443_TCP=tcp://a:1", "_PORT_443_TCP"],
+    ["_PORT_443=tcp://a:1", "_PORT_443"],
+    ["6379=redis:6379", "6379"],
+    ["hello=world", at(1)],
+  ];
+  for (const [line, shown] of cases) {
+    const command = parse(`${line}\nA_PORT_1_TCP=tcp://a:1\n`);
+    assertEquals(show(command), ["A 1 a:1"]);
+    assertEquals(slips(command), [shown]);
+    // The environment has much that is none of the program's business.
+    const [name = "", value = ""] = line.split(/=(.*)/);
+    const environment = { A_PORT_1_TCP: "tcp://a:1", [name]: value };
+    assertEquals(slips(parse("", { environment })), []);
+  }
+});
+
+Deno.test("parseCommand() takes nothing for a slip that may stand in a file for a reason", () => {
+  const lines = [
+    "A_PORT_1_TCP=",
+    "B_PORT_1_UDP=",
+    "KUBERNETES_PORT_443_TCP=tcp://a:1",
+    "KUBERNETES_PORT_443=tcp://a:1",
+    "KUBERNETES_PORT_443=",
+    "C_SERVICE_PORT_6379_TCP=6379",
+    "C_SERVICE_HOST=192.0.2.1",
+    "C_PORT=tcp://a:1",
+    "C_PORT_1_TCP_PROTO=tcp",
+    "L_NAME=/x/l\nL_ENV_X_PORT_1_TCP=tcp://a:1",
+    "L_NAME=/x/l\nL_ENV_X_PORT_1_UDP=udp://a:1",
+  ];
+  for (const line of lines) assertEquals(slips(parse(`${line}\n`)), []);
+  for (const args of [["--only=B"], ["--ignore=A,C"]]) {
+    const command = parse("A_PORT_1_UDP=x\nA_PORT_2=tcp://a:1\nC_PORT_3=\nC_PORT_4_TCP=\n", {
+      args,
+    });
+    assertEquals(slips(command), []);
+    assert(command.ignored.every(({ asked }) => asked));
+  }
+});
+
+Deno.test("parseCommand() names a hundred lines that are no routes, and says how many more there are", async () => {
+  const kinds: ((index: number) => string)[] = [
+    (index) => `A_${index}=b\n`,
+    (index) => `a${index}=b\n`,
+    (index) => `A_PORT_${index + 1}_UDP=udp://b:1\n`,
+    (index) => `A_PORT_${index + 1}=tcp://b:1\n`,
+    (index) => [`A_${index}=b\n`, `a${index}=b\n`, `A_PORT_${index + 1}_UDP=x\n`][index % 3] ?? "",
+  ];
+  const route = "Z_PORT_1_TCP=tcp://z:1\n";
+  const off = Array.from({ length: 200 }, (_, index) => `Y_PORT_${index + 1}_TCP=\n`).join("");
+  for (const kind of kinds) {
+    for (
+      const [count, more] of [[100, ""], [101, "1 more line is no route"], [
+        50_000,
+        "49900 more lines are no routes",
+      ]] as const
+    ) {
+      const text = Array.from({ length: count }, (_, index) => kind(index)).join("") + route + off;
+      const command = parse(text);
+      assertEquals(show(command), ["Z 1 z:1"]);
+      const slips = command.ignored.filter(({ isSlip }) => isSlip);
+      assertEquals(slips.length, more === "" ? 100 : 101);
+      if (more !== "") {
+        assertEquals(slips.at(-1), { variable: PATH, reason: more, asked: false, isSlip: true });
+      }
+      // What somebody has switched off is no slip, and named.
+      assertEquals(command.ignored.length - slips.length, 200);
+      assertEquals((await command.again(fileOf(text))).ignored, command.ignored);
+    }
+  }
+});
+
+Deno.test("parseCommand() orders lines that are not named as they stand", () => {
+  const text = Array.from({ length: 12 }, (_, index) => `a${index}=b\n`).join("") + "B_C=d\n";
+  assertEquals(parse(text).ignored.map(({ variable }) => variable), [
+    "B_C",
+    ...Array.from({ length: 12 }, (_, index) => `${PATH} line ${index + 1}`),
+  ]);
 });
 
 Deno.test("parseCommand() says nothing of what stands beside a link in a file", () => {
@@ -595,6 +698,8 @@ Deno.test("again() gives the same as a first reading, whatever was read before",
         "M_NAME=x\n",
         "B_PORT_2_TCP=tcp://e:2\n",
         "x=y\n",
+        "D_PORT_5=tcp://a:1\n",
+        "D_PORT_6_UDP=udp://a:1\n",
         "# c\n",
         "A_PORT_1_TCP=tcp://a\n",
         "x\n",
@@ -672,6 +777,8 @@ Deno.test("parseCommand() takes no time for a hostile file of a megabyte", () =>
     "one name": lines(() => "A_PORT_1_TCP=tcp://a:1"),
     "bare names": lines((index) => `A_${index}`),
     "variables": lines((index) => `A_${index}=`),
+    "near misses": lines((index) => `A${index}_PORT_1=tcp://a:1`),
+    "protocols": lines((index) => `A${index}_PORT_1_UDP=x`),
     "one line": `A_PORT_1_TCP=${"x".repeat(size)}`,
     "one name of a megabyte": `${"A_".repeat(size / 2)}=x`,
     "one bare name": "A_".repeat(size / 2),
