@@ -192,3 +192,17 @@ Deno.test({
   assert(await since() !== atStart);
   await until(() => linesOf(wired.program, "rewired").length === 3, "three changes are in the log");
 });
+
+Deno.test({
+  name: "the program warns of a line that takes its route away because it is misspelt",
+  ...needs(UNIX),
+}, async () => {
+  await using a = startNamed("a");
+  const [port, other] = [freePort(), freePort()];
+  const good = lineOf(port, a.address);
+  await using wired = await startWired(good + lineOf(other, a.address, { alias: "WEB" }));
+  const line = await wired.taken(`${good}WEB-PORT-${other}-TCP=tcp://127.0.0.1:1\n`);
+  assertMatch(line, / rewired file=\S+ routes=1 removed=WEB@/);
+  const [ignored] = linesOf(wired.program, "ignored");
+  assertMatch(ignored ?? "", / WARN {2}ignored variable="\S+ line 2" reason="not a route/);
+});
