@@ -30,8 +30,8 @@ export interface WatchedFilesOptions {
   readonly take: (texts: FileTexts, changed: readonly string[]) => Promise<ConfigError | undefined>;
   /** Says why what the files hold is not in use: when that is found, and when somebody asks. */
   readonly complain: (flaw: ConfigError) => void;
-  /** Whether what can't be used is tried again at each look: the cause may lie elsewhere. */
-  readonly retries?: boolean;
+  /** Whether what was refused last is to be tried again at each look: the cause may lie elsewhere. */
+  readonly mayPass?: () => boolean;
   /** Says that files that had a flaw hold again what is in use. */
   readonly mended?: (paths: readonly string[]) => void;
 }
@@ -106,7 +106,7 @@ export class WatchedFiles {
   async #look(signal: AbortSignal, isAsked: boolean): Promise<void> {
     const texts = await this.#read();
     const isNew = this.#isNew(texts);
-    if (isAsked || (!isNew && this.#options.retries && this.#refused !== undefined)) {
+    if (isAsked || (!isNew && this.#refused !== undefined && this.#options.mayPass?.())) {
       const before = this.flaw?.message;
       const flaw = await this.#take(texts, signal);
       if (flaw === undefined) return;

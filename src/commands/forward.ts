@@ -4,6 +4,7 @@ import { type Address, formatAddress } from "../base/address.ts";
 import { createLog } from "../base/log.ts";
 import type { Command } from "../config/command_line.ts";
 import type { Ignored, Route } from "../config/routes.ts";
+import type { RoutesFile } from "../config/routes_file.ts";
 import type { Report, WiringReport } from "../forward/report.ts";
 import { type Forwarded, Forwarder, type ForwarderOptions } from "../forward/forwarder.ts";
 import type { CredentialFiles } from "../net/credential_files.ts";
@@ -45,19 +46,22 @@ export async function forward(
     onHangup(() => void credentials.look(log, signal));
     void credentials.watch(log, signal);
   }
+  /** Loads what follows the file. */
+  async function follower(file: RoutesFile): Promise<ServeOptions["follow"]> {
+    const { Rewiring } = await import("./rewiring.ts");
+    return (forwarder) => {
+      const rewiring = new Rewiring(command, { forwarder, file, prepare, log, signal });
+      onHangup(() => void rewiring.look());
+      return rewiring;
+    };
+  }
   for (const { event, setting, reason } of warnings) log.warn(event, { setting, reason });
   for (const one of ignored) logIgnored(log, one);
   const transports = await prepare(routes);
-  let rewiring: Rewiring | undefined;
-  if (file !== undefined) {
-    const { Rewiring } = await import("./rewiring.ts");
-    const rewires = rewiring = new Rewiring(command, { file, prepare, log, signal });
-    onHangup(() => void rewires.look());
-  }
   const { cutOff } = await serve(routes, {
     ...options,
     transports,
-    rewiring,
+    follow: file && await follower(file),
     certificate: () => prepared?.credentials?.own,
     ignored,
     version,
@@ -83,8 +87,8 @@ export interface ServeOptions extends Omit<ForwarderOptions, "transports" | "onS
   readonly version?: string;
   /** What is not forwarded, for the status page. */
   readonly ignored?: readonly Ignored[];
-  /** Rewires while it runs; nothing does unless given. */
-  readonly rewiring?: Rewiring | undefined;
+  /** Gives what rewires the forwarder while it runs; nothing does unless given. */
+  readonly follow?: ((forwarder: Forwarder) => Rewiring) | undefined;
 }
 
 /**
@@ -97,12 +101,13 @@ export async function serve(
   routes: readonly Route[],
   { signal, onReady, status, version = "unknown", ignored = [], ...options }: ServeOptions,
 ): Promise<Forwarded> {
-  const { transports = PLAIN_TRANSPORTS, certificate, rewiring, log } = options;
+  const { transports = PLAIN_TRANSPORTS, certificate, follow, log } = options;
   using forwarder = new Forwarder(routes, {
     ...options,
     transports,
     onShortage: (): boolean => page?.shed() ?? false,
   });
+  const rewiring = follow?.(forwarder);
   using page = status === undefined ? undefined : new StatusServer(status, (): Report => ({
     version,
     startedAt: performance.timeOrigin,
@@ -114,6 +119,6 @@ export async function serve(
   for (const route of forwarder.routes) logListening(log, route);
   log.info("ready", { routes: routes.length, status: page && formatAddress(page.address) });
   onReady?.(forwarder.routes, page?.address);
-  void rewiring?.watch(forwarder);
+  void rewiring?.watch();
   return await forwarder.run(signal);
 }

@@ -7,7 +7,7 @@ import type { Log } from "../base/log.ts";
 import { pause } from "../base/time.ts";
 import { WatchedFiles } from "../base/watched_files.ts";
 import { type Command, CommandError } from "../config/command_line.ts";
-import type { Route } from "../config/routes.ts";
+import type { Ignored, Route } from "../config/routes.ts";
 import type { RoutesFile } from "../config/routes_file.ts";
 import type { Forwarder, Rewired } from "../forward/forwarder.ts";
 import type { ConnectError } from "../forward/counts.ts";
@@ -33,6 +33,8 @@ const MAX_PROBLEM = 1000;
 
 /** What {@linkcode Rewiring} works with. */
 export interface RewiringOptions {
+  /** What is rewired. */
+  readonly forwarder: Forwarder;
   /** The file that is read. */
   readonly file: RoutesFile;
   /** Makes ready what routes are reached by. */
@@ -49,7 +51,8 @@ export class Rewiring {
   readonly #watched: WatchedFiles;
   readonly #rewires = { ok: 0, failed: 0 };
   #command: Command;
-  #forwarder: Forwarder | undefined;
+  /** Whether what was refused last may be right as it stands, and the cause lies elsewhere. */
+  #mayPass = false;
   /** When the present routes took effect, in milliseconds since the epoch. */
   #since = Date.now();
   #flaw: ConnectError | undefined;
@@ -62,7 +65,7 @@ export class Rewiring {
     this.#watched = new WatchedFiles(new Map([[path, text]]), {
       everyMs: LOOK_EVERY_MS,
       settleMs: SETTLE_MS,
-      retries: true,
+      mayPass: () => this.#mayPass,
       take: async (texts) => await this.#take(texts.get(path) ?? ""),
       complain: (flaw) => this.#complain(flaw),
       mended: () => this.#mended(),
@@ -75,14 +78,13 @@ export class Rewiring {
   }
 
   /** Looks at the file until the signal aborts. */
-  async watch(forwarder: Forwarder): Promise<void> {
-    this.#forwarder = forwarder;
+  async watch(): Promise<void> {
     await this.#watched.watch(this.#options.signal);
   }
 
   /** Looks at the file now: what it holds takes effect at once. */
   async look(): Promise<void> {
-    if (this.#forwarder !== undefined) await this.#watched.look(this.#options.signal);
+    await this.#watched.look(this.#options.signal);
   }
 
   /** Where the present routes came from. */
@@ -93,7 +95,7 @@ export class Rewiring {
 
   /** Rewires as the text says, or says why not. Nothing that a file holds ends a program that works. */
   async #take(text: string | Error): Promise<ConfigError | undefined> {
-    const { file: { path }, prepare, signal } = this.#options;
+    const { forwarder, file: { path }, prepare, signal } = this.#options;
     let routes: readonly Route[] = [];
     try {
       const command = await this.#command.again(await routesFileOf(path, text));
@@ -102,17 +104,17 @@ export class Rewiring {
       // With thousands of routes each part takes milliseconds: connections have their turn between them.
       await pause(0);
       if (signal.aborted) return undefined;
-      const rewired = await this.#forwarder?.rewire(routes, transports);
-      if (rewired !== undefined) this.#tell(command, rewired);
+      this.#tell(command, await forwarder.rewire(routes, transports));
       this.#command = command;
       this.#flaw = undefined;
       this.#rewires.ok++;
       return undefined;
     } catch (error) {
+      this.#mayPass = !(error instanceof CommandError);
       if (error instanceof AggregateError) return new ConfigError(problemsOf(error));
       // All that is wrong is said in one go: also what could not be bound if the rest were right.
       const understood = error instanceof CommandError ? error.routes : routes;
-      const unbindable = this.#forwarder?.findUnbindable(understood, SOCKETS) ?? [];
+      const unbindable = forwarder.findUnbindable(understood, SOCKETS);
       return new ConfigError([...problemsOf(error), ...unbindable.flatMap(problemsOf)]);
     }
   }
@@ -125,9 +127,12 @@ export class Rewiring {
     for (const { event, setting, reason, message } of warnings) {
       if (!known.has(message)) log.warn(event, { setting, reason });
     }
-    const knownIgnored = new Set(before.ignored.map(({ variable, reason }) => variable + reason));
+    // A comment more moves all lines below it.
+    const keyOf = ({ variable, reason }: Ignored): string =>
+      variable.replace(/ line \d+$/, "") + reason;
+    const knownIgnored = new Set(before.ignored.map(keyOf));
     for (const one of ignored) {
-      if (!knownIgnored.has(one.variable + one.reason)) logIgnored(log, one);
+      if (!knownIgnored.has(keyOf(one))) logIgnored(log, one);
     }
     for (const route of [...added, ...changed]) logListening(log, route);
     log.info("rewired", {

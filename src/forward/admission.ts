@@ -30,7 +30,7 @@ const ROOM_EVERY_MS = 10;
 
 /** What one route holds. */
 export class Share {
-  /** Maximum connections of the route. */
+  /** Maximum connections of the route; none until there is a limit. */
   max: number = Infinity;
   /** Clients that are accepted and have not ended. */
   open = 0;
@@ -44,11 +44,6 @@ export class Share {
   readonly waiting = new Set<Dialler>();
   /** Whether its target has let a dial wait too long, and has not answered since. */
   isSilent = false;
-
-  /** Holds nothing; `max` is the maximum of its connections, 0 is no limit. */
-  constructor(max: number) {
-    this.limit(max);
-  }
 
   /** From now on this is the maximum; who is there stays. 0 is no limit. */
   limit(max: number): void {

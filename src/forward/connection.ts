@@ -103,10 +103,13 @@ export class Connection implements Watched, Handshake {
     if (log.debugs && !this.#isAnnounced()) log.debug("connection_opened", this.#fields());
   }
 
-  /** The routes have changed: a client that has no upstream yet is served by the one that it has now. */
+  /**
+   * The routes have changed: a client that waits for its upstream is served by the one that it has now.
+   * One that still owes something is judged when it has said it.
+   */
   follow(): void {
     if (this.#reach === undefined) return;
-    if (this.#isStillWelcome()) this.#reach.follow();
+    if (this.#judgeAnew()) this.#reach.follow();
     else this.end("not_allowed");
   }
 
@@ -158,7 +161,7 @@ export class Connection implements Watched, Handshake {
    * Takes the route that stands now; whether the client is to be served by that one. Nobody is in before
    * there is an upstream, and whom new rules keep out must not come to what they protect.
    */
-  #isStillWelcome(): boolean {
+  #judgeAnew(): boolean {
     const { shakeHands, settings: { acceptProxy } } = this.#route;
     const { route } = this.#entryPoint;
     if (route === this.#route) return true;
@@ -169,7 +172,9 @@ export class Connection implements Watched, Handshake {
     const owesTheSame = route.shakeHands === shakeHands &&
       route.settings.acceptProxy.has(remoteAddr.hostname) === acceptProxy.has(remoteAddr.hostname);
     const isNamed = peerNames === undefined || route.settings.tlsAllow.has(peerNames);
-    return owesTheSame && isNamed ? this.#isAllowed() : this.#notAllowed();
+    return owesTheSame && isNamed
+      ? this.#isAllowed()
+      : this.#notAllowed("its route was rewired, and asks for something else of its clients");
   }
 
   /** Refuses a client that is most likely a connection of the ambassador itself, going round. */
@@ -249,9 +254,10 @@ export class Connection implements Watched, Handshake {
     return this.settings.allow.has(this.#source.hostname) || this.#notAllowed();
   }
 
-  #notAllowed(): false {
+  #notAllowed(error?: string): false {
     this.#reason ??= "not_allowed";
-    this.#context.log.repeated("warn", "not_allowed", this.#fields());
+    const fields = this.#fields();
+    this.#context.log.repeated("warn", "not_allowed", error ? { ...fields, error } : fields);
     return false;
   }
 
@@ -262,7 +268,7 @@ export class Connection implements Watched, Handshake {
 
   /** The upstream; undefined if it can't be reached, or if the connection has ended meanwhile. */
   async #reachTarget(): Promise<Stream | undefined> {
-    if (!this.#isStillWelcome()) return undefined;
+    if (!this.#judgeAnew()) return undefined;
     const { counts, share } = this.#route;
     const { admission } = this.#context;
     this.#reach = new Reach(() => this.#route, this.#context);

@@ -99,7 +99,7 @@ export class EntryPoint {
   /** Where it listens, TCP or TLS. */
   readonly socket: string;
   /** What it holds. */
-  readonly share = new Share(0);
+  readonly share = new Share();
   /** What it has done so far. */
   readonly counts = new RouteCounts();
   readonly #context: Omit<RouteContext, "transports">;
@@ -214,8 +214,8 @@ export class EntryPoint {
       mayTry: () => admission.mayDial(this.share),
       known: this.#targets,
     });
-    // What could not be reached may be one of those that are gone.
-    this.counts.lastConnectError = undefined;
+    // What could not be reached is none of them, as far as is known.
+    if (this.#route?.targets.text !== targets.text) this.counts.lastConnectError = undefined;
     const nowMs = performance.now();
     const others = [...this.#targets.values()].filter((one) => !targets.all.includes(one));
     for (const other of others) other.goneMs ??= nowMs;

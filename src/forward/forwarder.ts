@@ -147,22 +147,19 @@ export class Forwarder implements Disposable {
    *   changed then
    */
   async rewire(routes: readonly Route[], transports: Transports): Promise<Rewired> {
-    const before = new Map(this.#entryPoints.map((one) => [one.socket, one]));
-    const places = routes.map((route) => ({ route, one: before.get(socketOf(route.listen)) }));
-    const missing = places.filter(({ one }) => one === undefined).map(({ route }) => route);
+    const present = new Map(this.#entryPoints.map((one) => [one.socket, one]));
+    const missing = routes.filter(({ listen }) => !present.has(socketOf(listen)));
     const { reusePort = false } = this.#options;
     const bound = bindRoutes(missing, { transports, reusePort });
     // Nothing fails from here on.
+    const changed = routes.filter((route) =>
+      present.get(socketOf(route.listen))?.rewire(route, transports)
+    );
     const added = bound.map((one) => this.#open(one, transports));
-    const opened = added.values();
-    const changed: Route[] = [];
-    const entryPoints: EntryPoint[] = [];
-    for (const { route, one = opened.next().value } of places) {
-      if (one === undefined) continue;
-      if (before.delete(one.socket) && one.rewire(route, transports)) changed.push(one.route.route);
-      entryPoints.push(one);
-    }
-    const removed = [...before.values()];
+    for (const one of added) present.set(one.socket, one);
+    const entryPoints = routes.flatMap(({ listen }) => present.get(socketOf(listen)) ?? []);
+    for (const one of entryPoints) present.delete(one.socket);
+    const removed = [...present.values()];
     const closing = removed.map((one) => this.#leave(one));
     this.#use(entryPoints);
     for (const one of added) this.#welcome(one);
@@ -179,9 +176,10 @@ export class Forwarder implements Disposable {
   findUnbindable(routes: readonly Route[], transports: Transports): readonly BindError[] {
     const missing = new Map(routes.map((route) => [socketOf(route.listen), route]));
     for (const { socket } of this.#entryPoints) missing.delete(socket);
-    const { reusePort = false } = this.#options;
+    // Others who listen there would lose the clients that come meanwhile.
+    if (this.#options.reusePort) return [];
     try {
-      const bound = bindRoutes([...missing.values()], { transports, reusePort });
+      const bound = bindRoutes([...missing.values()], { transports });
       for (const listener of bound.flatMap(({ listeners }) => listeners)) listener.close();
       return [];
     } catch (error) {
@@ -275,6 +273,8 @@ export class Forwarder implements Disposable {
         if (!this.#admission.mayAccept(share)) return client[Symbol.dispose]();
         this.#admission.makePlace(share);
       }
+      // Its route went while it came: like those in the queue, it is refused.
+      if (entryPoint.goneMs !== undefined) return client[Symbol.dispose]();
       void this.#serve(client, entryPoint);
       const turn = waitToAccept();
       if (turn !== undefined) await turn;

@@ -119,7 +119,7 @@ export function watchLimits(
       // Its route may have others by now.
       own.add(connection.settings);
     }
-    timer = setTimeout(look, Math.min(intervalMs(limits(), rewireTimeoutMs), intervalMs(own, 0)));
+    timer = setTimeout(look, intervalMs([...limits(), ...own], rewireTimeoutMs));
   }
   return { [Symbol.dispose]: () => clearTimeout(timer) };
 }

@@ -78,8 +78,8 @@ export class Reach implements Dialler {
   #preface: ReachCall["preface"];
   /** How many times a lookup has failed that may have wanted a descriptor. */
   #doubtfulLookups = 0;
-  /** Which target is dialled at the moment. */
-  #target: Target | undefined;
+  /** Those of the round under way. */
+  #targets: Targets | undefined;
 
   /** Does nothing yet; `route` gives the one that the client has at each time. */
   constructor(route: () => ReachableRoute, options: ReachOptions) {
@@ -136,13 +136,13 @@ export class Reach implements Dialler {
     this.#abandon(GAVE_WAY);
   }
 
-  /** The route leads elsewhere: the try under way goes on there. */
+  /** The route may have changed: then the try under way begins anew, by what holds now. */
   follow(): void {
-    if (this.#target !== undefined && !this.#has(this.#target)) this.#abandon(REWIRED);
+    if (this.#isRewired()) this.#abandon(REWIRED);
   }
 
-  #has(target: Target): boolean {
-    return this.#route().targets.all.includes(target);
+  #isRewired(): boolean {
+    return this.#targets !== undefined && this.#targets !== this.#route().targets;
   }
 
   /** Ends the dial under way, and not the try. */
@@ -166,17 +166,17 @@ export class Reach implements Dialler {
 
   /** One round of all targets; of those that the route has by then, if it is rewired meanwhile. */
   async #tryOnce(): Promise<Reached> {
-    const { connectTimeoutMs } = this.#route().settings;
-    using _limit = connectTimeoutMs === 0 ? null : startDeadline(connectTimeoutMs, () => {
-      this.#try.abort(timeoutError(connectTimeoutMs));
-    });
     for (;;) {
-      const { targets } = this.#route();
+      const { targets, settings: { connectTimeoutMs } } = this.#route();
+      using _limit = connectTimeoutMs === 0 ? null : startDeadline(connectTimeoutMs, () => {
+        this.#try.abort(timeoutError(connectTimeoutMs));
+      });
+      this.#targets = targets;
       try {
         return await this.#tryAll(targets);
       } catch (error) {
         if (this.#try.signal.aborted) throw error === REWIRED ? this.#try.signal.reason : error;
-        if (this.#route().targets === targets) throw error;
+        if (!this.#isRewired()) throw error;
       }
     }
   }
@@ -188,7 +188,7 @@ export class Reach implements Dialler {
       const target = order[index];
       if (target === undefined) throw unreachable(targets, failures);
       // The rest of an order that holds no longer.
-      if (this.#route().targets !== targets) throw REWIRED;
+      if (this.#isRewired()) throw REWIRED;
       const isLast = index === order.length - 1;
       target.load++;
       try {
@@ -219,7 +219,7 @@ export class Reach implements Dialler {
         await admission.untilMayDial(share, this, this.#try.signal);
         mustWait = false;
         if (this.#try.signal.aborted) throw shortage ?? this.#try.signal.reason;
-        if (!this.#has(target)) throw REWIRED;
+        if (this.#isRewired()) throw REWIRED;
       }
       const { signal } = this.#try;
       using _patience = hasNext
@@ -250,7 +250,6 @@ export class Reach implements Dialler {
     const { share, settings } = this.#route();
     const { admission, leadsBack } = this.#options;
     this.sinceMs = performance.now();
-    this.#target = target;
     admission.dialBegins(share, this);
     let stream: Stream | undefined;
     try {
@@ -263,7 +262,6 @@ export class Reach implements Dialler {
         },
       });
     } finally {
-      this.#target = undefined;
       admission.dialEnded(share, this, stream !== undefined);
     }
   }

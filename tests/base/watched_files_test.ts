@@ -34,7 +34,7 @@ interface Watched extends AsyncDisposable {
 
 /** What a test wants otherwise. */
 interface WatchOptions
-  extends Partial<Pick<WatchedFilesOptions, "everyMs" | "settleMs" | "retries">> {
+  extends Partial<Pick<WatchedFilesOptions, "everyMs" | "settleMs" | "mayPass">> {
   /** Says why a text can't be used; if it has BAD in it unless given. */
   readonly judge?: (text: string) => string | undefined | Promise<string | undefined>;
   /** Makes the file, with `first` in it, and gives its path; in place unless given. */
@@ -42,8 +42,8 @@ interface WatchOptions
 }
 
 async function watch(
-  { everyMs = 20, settleMs = 40, retries = false, judge = isBad, make = makeFile }: WatchOptions =
-    {},
+  { everyMs = 20, settleMs = 40, mayPass = () => false, judge = isBad, make = makeFile }:
+    WatchOptions = {},
 ): Promise<Watched> {
   const folder = await Deno.makeTempDir();
   const path = await make(folder);
@@ -54,7 +54,7 @@ async function watch(
   const files = new WatchedFiles(await readFiles([path]), {
     everyMs,
     settleMs,
-    retries,
+    mayPass,
     async take(texts, changed): Promise<ConfigError | undefined> {
       assertEquals(changed, [path]);
       const text = texts.get(path);
@@ -246,7 +246,7 @@ Deno.test("WatchedFiles.watch() complains once of what can't be used, and takes 
 
 Deno.test("WatchedFiles.watch() tries again what it could not use where the cause may lie elsewhere", async () => {
   let reason: string | undefined = "in use elsewhere";
-  await using watched = await watch({ retries: true, judge: () => reason });
+  await using watched = await watch({ mayPass: () => true, judge: () => reason });
   void watched.begin();
   await watched.write("second");
   const tried = (times: number): Promise<void> =>
@@ -268,7 +268,7 @@ Deno.test("WatchedFiles.watch() tries again what it could not use where the caus
 });
 
 Deno.test("WatchedFiles.look() says of what is tried at each look only what it is asked for", async () => {
-  await using watched = await watch({ retries: true });
+  await using watched = await watch({ mayPass: () => true });
   void watched.begin();
   await watched.write("BAD");
   await until(() => watched.takes.length > 3, "it was tried again");
@@ -287,7 +287,7 @@ Deno.test({
   // 2.7 opens files on the thread that does all the rest.
   ...needs(LINUX, "perl", TLS),
 }, async () => {
-  await using watched = await watch({ retries: true });
+  await using watched = await watch({ mayPass: () => true });
   const held = `${watched.folder}/held`;
   await Deno.link(watched.path, held);
   const { open } = Deno;

@@ -16,7 +16,11 @@ async function isDone(promise: Promise<void>): Promise<boolean> {
 
 /** An admission with so many routes. */
 function admissionOf(max: number, ...routeMaxes: number[]): [Admission, ...Share[]] {
-  const shares = routeMaxes.map((routeMax) => new Share(routeMax));
+  const shares = routeMaxes.map((routeMax) => {
+    const share = new Share();
+    share.limit(routeMax);
+    return share;
+  });
   return [new Admission(max, shares), ...shares];
 }
 
