@@ -16,28 +16,15 @@ import {
   startUpstream,
   until,
   type Upstream,
-  within,
   writeAll,
 } from "../helpers/mod.ts";
 import { startSilent } from "../helpers/process.ts";
 import { EntryPoint } from "../../src/forward/entry_point.ts";
 import { type Rewirable, startRewirable } from "../helpers/rewirable.ts";
+import { connect, startNamed, whoAnswers, works } from "../helpers/rewiring.ts";
 import { routeContext, routeTo } from "../helpers/routes.ts";
 import { ALLOWED, connectTls, everybody } from "../helpers/tls_routes.ts";
 import { needs, TLS } from "../helpers/needs.ts";
-
-/** An upstream that says its name to everybody, and then echoes line by line. */
-function startNamed(name: string): Upstream {
-  return startUpstream(async (conn) => {
-    await writeAll(conn, name);
-    const buffer = new Uint8Array(1024);
-    for (;;) {
-      const count = await conn.read(buffer);
-      if (count === null) return;
-      await writeAll(conn, buffer.subarray(0, count));
-    }
-  });
-}
 
 /** A route on loopback. */
 function route(
@@ -52,22 +39,6 @@ function route(
 /** The same with another target besides. */
 function withSecond(one: Route, target: Address): Route {
   return { ...one, targets: [...one.targets, { protocol: "tcp", ...target }] };
-}
-
-async function connect(port: number): Promise<Deno.TcpConn> {
-  return await within(Deno.connect({ hostname: "127.0.0.1", port }), "a connect");
-}
-
-/** Who answers a new client. */
-async function whoAnswers(port: number): Promise<string> {
-  using client = await connect(port);
-  return await readExactly(client, 1);
-}
-
-/** Whether a connection that was made before still works. */
-async function works(client: Deno.TcpConn): Promise<boolean> {
-  await writeAll(client, "still");
-  return await readExactly(client, 5) === "still";
 }
 
 const NOBODY = { hostname: "192.0.2.1", port: 1 };

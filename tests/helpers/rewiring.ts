@@ -1,4 +1,5 @@
-// The real program with a file of routes that the test changes, and what it says of that.
+// The real program with a file of routes that the test changes, and what it says of that. And upstreams
+// and clients that show where a connection leads, for every test of rewiring.
 
 import type { Issued } from "./certificates.ts";
 import {
