@@ -21,7 +21,7 @@ import {
 import { startSilent } from "../helpers/process.ts";
 import { EntryPoint } from "../../src/forward/entry_point.ts";
 import { type Rewirable, startRewirable } from "../helpers/rewirable.ts";
-import { connect, startNamed, whoAnswers, works } from "../helpers/rewiring.ts";
+import { connect, headerOf, startNamed, whoAnswers, works } from "../helpers/rewiring.ts";
 import { routeContext, routeTo } from "../helpers/routes.ts";
 import { ALLOWED, connectTls, everybody } from "../helpers/tls_routes.ts";
 import { needs, TLS } from "../helpers/needs.ts";
@@ -311,8 +311,11 @@ Deno.test("Forwarder.rewire() serves a client that is held by the settings of no
   await using wired = startRewirable([holding(port)]);
   using client = await hold(wired, connect(port));
   const allow = parseNetworks("127.0.0.0/8");
-  await wired.rewire(withSecond(route(port, a.address, { allow, balance: "roundrobin" }), NOBODY));
-  assertEquals(await readExactly(client, 1), "a");
+  const settings = { allow, balance: "roundrobin", sendProxy: "v1" } as const;
+  await wired.rewire(withSecond(route(port, a.address, settings), NOBODY));
+  // The upstream has been told of it first, and has sent that back.
+  const expected = "a" + headerOf(client, port);
+  assertEquals(await readExactly(client, expected.length), expected);
 });
 
 Deno.test("Forwarder.rewire() refuses a client that is held where the new route does not let it in", async () => {

@@ -1,6 +1,7 @@
 // The real program with a file of routes that the test changes, and what it says of that. And upstreams
 // and clients that show where a connection leads, for every test of rewiring.
 
+import type { Stream } from "../../src/net/stream.ts";
 import type { Issued } from "./certificates.ts";
 import {
   freePort,
@@ -202,6 +203,11 @@ export async function whoAnswers(port: number): Promise<string> {
 export async function works(client: Deno.TcpConn): Promise<boolean> {
   await writeAll(client, "still");
   return await readExactly(client, 5) === "still";
+}
+
+/** The PROXY header, version 1, that tells of a client that has connected to a port of 127.0.0.1. */
+export function headerOf({ localAddr }: Pick<Stream, "localAddr">, port: number): string {
+  return `PROXY TCP4 127.0.0.1 127.0.0.1 ${localAddr.port} ${port}\r\n`;
 }
 
 /** What the status page answers to this path: its status and its text. */
