@@ -6,7 +6,9 @@ import type { RouteSettings } from "../../src/config/options.ts";
 import type { Route } from "../../src/config/routes.ts";
 import { parseNamePatterns } from "../../src/base/name_patterns.ts";
 import { parseNetworks } from "../../src/base/networks.ts";
-import type { Stream } from "../../src/net/stream.ts";
+import { pause } from "../../src/base/time.ts";
+import type { ConnectOptions, Listener, Stream, Transport } from "../../src/net/stream.ts";
+import { PLAIN_TRANSPORTS } from "../../src/net/transports.ts";
 import {
   freePort,
   isRefused,
@@ -16,12 +18,13 @@ import {
   startUpstream,
   until,
   type Upstream,
+  within,
   writeAll,
 } from "../helpers/mod.ts";
 import { startSilent } from "../helpers/process.ts";
 import { EntryPoint } from "../../src/forward/entry_point.ts";
 import { type Rewirable, startRewirable } from "../helpers/rewirable.ts";
-import { connect, headerOf, startNamed, whoAnswers, works } from "../helpers/rewiring.ts";
+import { connect, headerOf, sleep, startNamed, whoAnswers, works } from "../helpers/rewiring.ts";
 import { routeContext, routeTo } from "../helpers/routes.ts";
 import { ALLOWED, connectTls, everybody } from "../helpers/tls_routes.ts";
 import { needs, TLS } from "../helpers/needs.ts";
@@ -291,6 +294,78 @@ Deno.test("Forwarder.rewire() takes a client along that is held, and one whose d
   assertEquals(await readExactly(two, 1), "a");
 });
 
+Deno.test("Forwarder.rewire() takes a client along whose dial hangs when a second target is added", async () => {
+  await using a = startNamed("a");
+  await using silent = await startSilent();
+  const port = freePort();
+  // Its only target may take all of this; the first of two, a part.
+  const one = route(port, silent.address, { connectTimeoutMs: 4000 });
+  await using wired = startRewirable([one]);
+  using client = await connect(port);
+  await until(() => wired.forwarder.report().routes[0]?.counts.open === 1, "it is accepted");
+  await wired.rewire(withSecond(one, a.address));
+  assertEquals(await readExactly(client, 1), "a");
+});
+
+Deno.test("Forwarder.rewire() gives a client that it takes along the whole connectTimeoutMs", async () => {
+  await using a = startNamed("a");
+  await using silent = await startSilent();
+  const port = freePort();
+  const settings = { connectTimeoutMs: 3000 };
+  const { tcp } = PLAIN_TRANSPORTS;
+  let beganMs: number | undefined;
+  // The new target answers when the time for the old one is over.
+  async function connectLate(address: Address, options: ConnectOptions): Promise<Stream> {
+    beganMs ??= performance.now();
+    if (address.port === a.address.port) {
+      const untilMs = beganMs + settings.connectTimeoutMs + 200;
+      await pause(untilMs - performance.now(), options.signal);
+      options.signal.throwIfAborted();
+    }
+    return await tcp.connect(address, options);
+  }
+  await using wired = startRewirable([route(port, silent.address, settings)], {
+    transports: { ...PLAIN_TRANSPORTS, tcp: { ...tcp, connect: connectLate } },
+  });
+  using client = await connect(port);
+  await until(() => beganMs !== undefined, "its dial has begun");
+  // Most of the time.
+  await sleep(settings.connectTimeoutMs * 2 / 3);
+  await wired.rewire(route(port, a.address, settings));
+  assertEquals(await readExactly(client, 1), "a");
+});
+
+Deno.test("Forwarder.rewire() refuses a client that is accepted in the turn in which its route goes", async () => {
+  await using secret = startNamed("s");
+  const port = freePort();
+  const [accepted, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  function gate(listener: Listener): Listener {
+    return {
+      addr: listener.addr,
+      close: () => listener.close(),
+      async accept(): Promise<Stream> {
+        const client = await listener.accept();
+        accepted.resolve();
+        await released.promise;
+        return client;
+      },
+    };
+  }
+  const { tcp } = PLAIN_TRANSPORTS;
+  const listenGated: Transport["listen"] = (...args) => tcp.listen(...args).map(gate);
+  await using wired = startRewirable([route(port, secret.address)], {
+    transports: { ...PLAIN_TRANSPORTS, tcp: { ...tcp, listen: listenGated } },
+  });
+  using client = await connect(port);
+  await within(accepted.promise, "the client to be accepted");
+  // It is on its way when the route goes: it arrives in the turns that follow.
+  released.resolve();
+  await wired.rewire();
+  assertEquals(await readText(client), "");
+  assertEquals(secret.clients, 0);
+  assertEquals(wired.forwarder.report().routes, []);
+});
+
 /** A client that is held, since its route's only target refuses; what is said once it is is awaited. */
 async function hold(wired: Rewirable, connecting: Promise<Stream>): Promise<Stream> {
   const client = await connecting;
@@ -369,9 +444,9 @@ Deno.test(
     using client = await hold(wired, connectTls({ hostname: "127.0.0.1", port }));
     const allowing = (name: string): Route =>
       byTls(holding(port, { tlsAllow: parseNamePatterns(name) }));
-    await wired.forwarder.rewire([allowing(ALLOWED)], transports);
+    await wired.rewire(allowing(ALLOWED));
     assertEquals(wired.forwarder.report().routes[0]?.counts.open, 1);
-    await wired.forwarder.rewire([allowing("other.example.com")], transports);
+    await wired.rewire(allowing("other.example.com"));
     await readToAnyEnd(client);
     assert(wired.lines.some((line) => line.includes("not_allowed")));
   },

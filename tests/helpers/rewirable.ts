@@ -12,19 +12,19 @@ export interface Rewirable extends AsyncDisposable {
   readonly forwarder: Forwarder;
   /** Every line that it has logged, all levels. */
   readonly lines: readonly string[];
-  /** Gives it other routes. */
+  /** Gives it other routes, with the transports that it has. */
   rewire(...routes: readonly Route[]): ReturnType<Forwarder["rewire"]>;
 }
 
 /** Forwards the routes; 200 ms to drain unless given. */
 export function startRewirable(
   routes: readonly Route[],
-  options: Partial<ForwarderOptions> = {},
+  { transports = PLAIN_TRANSPORTS, ...options }: Partial<ForwarderOptions> = {},
 ): Rewirable {
   const lines: string[] = [];
   const stop = new AbortController();
   const forwarder = new Forwarder(routes, {
-    transports: PLAIN_TRANSPORTS,
+    transports,
     maxConnections: 0,
     drainTimeoutMs: 200,
     drainDelayMs: 0,
@@ -35,7 +35,7 @@ export function startRewirable(
   return {
     forwarder,
     lines,
-    rewire: (...routes) => forwarder.rewire(routes, PLAIN_TRANSPORTS),
+    rewire: (...routes) => forwarder.rewire(routes, transports),
     async [Symbol.asyncDispose](): Promise<void> {
       stop.abort();
       await within(running, "the forwarder to stop");
