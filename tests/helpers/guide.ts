@@ -24,15 +24,12 @@ export function readGuide(path: string): Guide {
 }
 
 function findBlock(text: string, start: string, path: string): string {
-  for (const indent of ["    ", "      "]) {
-    const at = text.indexOf(`\n\n${indent}${start}`);
-    if (at < 0) continue;
-    const lines = text.slice(at + 2).split("\n");
-    const end = lines.findIndex((line) => line !== "" && !line.startsWith(indent));
-    const block = end < 0 ? lines : lines.slice(0, end);
-    return block.map((line) => line.slice(indent.length)).join("\n").trimEnd() + "\n";
-  }
-  throw new Error(`${path} has no block that begins with ${start}`);
+  const indent = ["    ", "      "].find((one) => text.includes(`\n\n${one}${start}`));
+  assert(indent !== undefined, `${path} has no block that begins with ${start}`);
+  const lines = text.slice(text.indexOf(`\n\n${indent}${start}`) + 2).split("\n");
+  const end = lines.findIndex((line) => line !== "" && !line.startsWith(indent));
+  const block = end < 0 ? lines : lines.slice(0, end);
+  return block.map((line) => line.slice(indent.length)).join("\n").trimEnd() + "\n";
 }
 
 /** What bash prints in a folder; it has to succeed. */
