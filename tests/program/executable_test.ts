@@ -8,7 +8,7 @@ import { EXECUTABLE, needs, programPath } from "../helpers/needs.ts";
 const [executable = ""] = programCommand();
 
 /** More than is appended to Deno's runtime. */
-const TAIL_BYTES = 1_000_000;
+const TAIL_BYTES = 8_000_000;
 
 Deno.test({
   name: "the executable has net, env and read built in and nothing else",
