@@ -16,14 +16,7 @@ import {
 } from "./options.ts";
 import { findUnknown, UNREADABLE, type Warning, warningOf } from "./own_variables.ts";
 import { formatPath } from "./path.ts";
-import {
-  formatRoute,
-  type Ignored,
-  mergeRoutes,
-  type Route,
-  routeName,
-  type RoutesByText,
-} from "./routes.ts";
+import { type Ignored, mergeRoutes, type Route, routeName } from "./routes.ts";
 import { type FileVariables, readRoutesLines, type RoutesFile } from "./routes_file.ts";
 import { settingsOf } from "./settings.ts";
 import type { Targets } from "./targets.ts";
@@ -53,9 +46,9 @@ export interface Command {
   /** The file that routes were read from too. */
   readonly file: RoutesFile | undefined;
   /**
-   * The same with another content of the file of routes, or with why it can't be read. Routes that are
-   * the same as the last time are the same objects. With thousands of them it takes several turns of the
-   * event loop, so that connections have theirs; one reading at a time.
+   * The same with another content of the file of routes, or with why it can't be read. With thousands of
+   * routes it takes several turns of the event loop, so that connections have theirs; one reading at a
+   * time.
    *
    * @throws {CommandError} with every problem
    */
@@ -102,7 +95,7 @@ export interface Asked {
   /** Options and variables that have no effect. */
   readonly warnings: readonly Warning[];
   /** What the last reading of the routes has found: the next one takes from it what is the same. */
-  readonly last: { variables?: FoundVariables; routes?: RoutesByText };
+  readonly last: { variables?: FoundVariables };
 }
 
 /** Reads the command and the options. What is wrong with them is kept for {@linkcode readCommand}. */
@@ -194,7 +187,6 @@ function* reading(asked: Asked, file?: RoutesFile | Problem): Generator<undefine
     status: options.status && listens ? { protocol: "tcp", ...options.status } : undefined,
     problems,
     placeOf: lines?.placeOf,
-    before: last.routes,
   });
   yield;
   const { ignored } = variables;
@@ -227,7 +219,6 @@ function* reading(asked: Asked, file?: RoutesFile | Problem): Generator<undefine
     warnings.push({ event: "warning", setting, reason, message: `${setting}: ${reason}` });
   }
   last.variables = variables.found;
-  last.routes = new Map(routes.map((route) => [formatRoute(route), route]));
   return { name, options, routes, bare, ignored, warnings, file: read, again };
 }
 

@@ -60,9 +60,6 @@ interface Claim {
   readonly text: string;
 }
 
-/** Routes by what {@linkcode formatRoute} says of each. */
-export type RoutesByText = ReadonlyMap<string, Route>;
-
 /** Options for {@linkcode mergeRoutes}. */
 export interface MergeOptions {
   /** Where the status page listens. */
@@ -71,8 +68,6 @@ export interface MergeOptions {
   readonly problems: Problem[];
   /** In which line of a file a variable stands: `/etc/routes line 3: `, or nothing. */
   readonly placeOf?: ((variable: string) => string) | undefined;
-  /** The routes of the last time: those that are the same are given again. */
-  readonly before?: RoutesByText | undefined;
 }
 
 /**
@@ -82,7 +77,7 @@ export interface MergeOptions {
  */
 export function mergeRoutes(
   candidates: readonly Candidate[],
-  { status, problems, placeOf, before }: MergeOptions,
+  { status, problems, placeOf }: MergeOptions,
 ): readonly Route[] {
   const byPort = Map.groupBy(candidates, ({ listen }) => listen.port);
   const routes: Route[] = [];
@@ -91,14 +86,14 @@ export function mergeRoutes(
     const rival = status?.port === port ? status : undefined;
     const [only, second] = wanting;
     if (only !== undefined && second === undefined && rival === undefined) {
-      routes.push(routeOf(only, { others: [], before }));
+      routes.push(routeOf(only, []));
       continue;
     }
     const wanted = findOverlaps(claimsOf(wanting, { status: rival, placeOf }));
     if (wanted.length > 0) problems.push(wantedTwice(wanted));
     const same = [...Map.groupBy(wanting, formatRoute).values()];
     const found = same.flatMap(([first, ...others]) =>
-      first === undefined ? [] : routeOf(first, { others, before })
+      first === undefined ? [] : routeOf(first, others)
     );
     found.sort(({ listen: a }, { listen: b }) =>
       compare(a.protocol, b.protocol) || compare(a.hostname, b.hostname)
@@ -125,18 +120,13 @@ function claimsOf(
   ];
 }
 
-/** The route of a candidate and of others that say the same; the one of `before` if that is no other. */
-function routeOf(
-  first: Candidate,
-  { others, before }: Pick<MergeOptions, "before"> & { readonly others: readonly Candidate[] },
-): Route {
-  const text = formatRoute(first);
-  const aliases = [...new Set([first, ...others].flatMap(({ alias }) => alias ?? []))].sort();
-  const known = before?.get(text);
-  if (known !== undefined && isSameList(known.aliases, aliases)) return known;
+/** The route of a candidate and of others that say the same. */
+function routeOf(first: Candidate, others: readonly Candidate[]): Route {
   const { listen, targets, settings } = first;
+  const aliases = [...new Set([first, ...others].flatMap(({ alias }) => alias ?? []))].sort();
   const route = { aliases, listen, targets, settings };
-  texts.set(route, text);
+  // That of a candidate is known where it was read before.
+  texts.set(route, formatRoute(first));
   return route;
 }
 
@@ -154,10 +144,6 @@ export function routeName(
 
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
-}
-
-function isSameList(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((text, index) => text === b[index]);
 }
 
 /** What was formatted once. */

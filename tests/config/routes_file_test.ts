@@ -656,19 +656,21 @@ function manyRoutes(count: number, odd: number): string {
   }).join("");
 }
 
-Deno.test("again() gives the same objects for routes that are the same", async () => {
+/** All that the forwarder compares of routes. */
+function textsOf({ routes }: Command): readonly string[] {
+  return routes.map((route) => `${route.aliases} ${formatRoute(route)}`);
+}
+
+Deno.test("again() gives the same routes but for those that have changed", async () => {
   const environment = { E_PORT_9000_TCP: "tcp://e:1", F_PORT_9000_TCP: "tcp://e:1" };
   const first = parse(manyRoutes(100, -1), { environment });
   const second = await first.again(fileOf(`# one line more\n${manyRoutes(100, 50)}`));
-  assertEquals(second.routes.length, 101);
-  for (const [index, route] of first.routes.entries()) {
-    if (index === 50) assertEquals(formatTargets(second.routes[50]?.targets ?? []), "192.0.2.50:1");
-    else assert(second.routes[index] === route);
-  }
-  // An alias more is another route, and so is one that moves from the file to the environment.
+  const expected = textsOf(first).with(50, "SERVICE_50 [::]:51=192.0.2.50:1");
+  assertEquals(expected.length, 101);
+  assertEquals(textsOf(second), expected);
+  // Another alias comes to a route of the environment.
   const third = await second.again(fileOf(`${manyRoutes(100, 50)}G_PORT_9000_TCP=tcp://e:1`));
-  assertEquals(third.routes[100]?.aliases, ["E", "F", "G"]);
-  assertEquals(third.routes.slice(0, 100).every((route, at) => route === second.routes[at]), true);
+  assertEquals(textsOf(third), expected.with(100, "E,F,G [::]:9000=e:1"));
 });
 
 Deno.test("again() gives the same as a first reading, whatever was read before", async () => {
@@ -734,11 +736,10 @@ Deno.test("again() knows routes after a broken file, and forgets those that are 
     await assertRejects(() => first.again(broken), ConfigError);
   }
   const after = await first.again(fileOf(manyRoutes(50, -1)));
-  assert(after.routes.every((route, index) => route === first.routes[index]));
+  assertEquals(textsOf(after), textsOf(first));
   for (let round = 0; round < 5; round++) {
     await first.again(fileOf(`A_PORT_1_TCP=tcp://a:${round + 1}\n`));
     assertEquals(asked.last.variables?.size, 1);
-    assertEquals(asked.last.routes?.size, 1);
   }
 });
 
