@@ -16,7 +16,7 @@ import {
 } from "./options.ts";
 import { findUnknown, UNREADABLE, type Warning, warningOf } from "./own_variables.ts";
 import { formatPath } from "./path.ts";
-import { type Ignored, mergeRoutes, type Route, routeName } from "./routes.ts";
+import { type Ignored, mergeRoutes, overlaps, type Route, routeName } from "./routes.ts";
 import { type FileVariables, readRoutesLines, type RoutesFile } from "./routes_file.ts";
 import { settingsOf } from "./settings.ts";
 import type { Targets } from "./targets.ts";
@@ -59,7 +59,10 @@ export interface Command {
 export class CommandError extends ConfigError {
   /** The problems alone. */
   readonly faults: readonly Problem[];
-  /** The routes that were understood. */
+  /**
+   * The routes that were understood, but those in the way of the status page, of which the faults speak.
+   * None where the file of routes can't be read: it might switch off those of the environment.
+   */
   readonly routes: readonly Route[];
 
   /** A setting without effect, such as a misspelt one, may be the cause of the rest. */
@@ -183,8 +186,9 @@ function* reading(asked: Asked, file?: RoutesFile | Problem): Generator<undefine
     warnings.push(...missingAliases([environment, lines?.variables], options));
   }
   yield;
+  const status = listens ? options.status : undefined;
   const routes = mergeRoutes(isReplaced ? candidates : variables.candidates, {
-    status: options.status && listens ? { protocol: "tcp", ...options.status } : undefined,
+    status: status && { protocol: "tcp", ...status },
     problems,
     placeOf: lines?.placeOf,
   });
@@ -208,7 +212,13 @@ function* reading(asked: Asked, file?: RoutesFile | Problem): Generator<undefine
       problems.push(nothing);
     }
   }
-  if (problems.length > 0) throw new CommandError(problems, { warnings, routes });
+  if (problems.length > 0) {
+    const isUnknown = file !== undefined && lines === undefined;
+    const understood = isUnknown
+      ? []
+      : routes.filter(({ listen }) => status === undefined || !overlaps(listen, status));
+    throw new CommandError(problems, { warnings, routes: understood });
+  }
   if (listens) {
     warnings.push(...findTrusting(routes), ...findTlsWarnings({ routes, options, given }));
   }

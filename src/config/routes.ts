@@ -2,6 +2,7 @@
 // routes, and no two of them want one address. It knows nothing of how they were written.
 
 import {
+  type Address,
   type Endpoint,
   formatAddress,
   formatListen,
@@ -165,14 +166,18 @@ export function formatRoute(route: Omit<Route, "aliases">): string {
 
 /** Those of one port that can't listen beside another. */
 function findOverlaps(claims: readonly Claim[]): readonly Claim[] {
-  const different = [...new Map(claims.map(({ text, listen }) => [text, listen.hostname]))];
-  const overlapping = different.filter(([text, host]) =>
-    different.some(([other, otherHost]) =>
-      text !== other && (covers(host, otherHost) || covers(otherHost, host))
-    )
+  const different = [...new Map(claims.map(({ text, listen }) => [text, listen]))];
+  const overlapping = different.filter(([text, listen]) =>
+    different.some(([other, otherListen]) => text !== other && overlaps(listen, otherListen))
   );
   const taken = new Map(overlapping);
   return claims.filter(({ text }) => taken.has(text));
+}
+
+/** Whether one can't listen beside the other. */
+export function overlaps(one: Address, other: Address): boolean {
+  const [a, b] = [one.hostname, other.hostname];
+  return one.port === other.port && (covers(a, b) || covers(b, a));
 }
 
 /** Whether listening on one host takes the address of the other. `::` is IPv4 too. */

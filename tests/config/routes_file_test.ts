@@ -1,7 +1,13 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { formatTargets } from "../../src/base/address.ts";
 import { ConfigError, type Problem } from "../../src/base/errors.ts";
-import { ask, type Command, parseCommand, readCommand } from "../../src/config/command_line.ts";
+import {
+  ask,
+  type Command,
+  CommandError,
+  parseCommand,
+  readCommand,
+} from "../../src/config/command_line.ts";
 import { formatRoute, routeName } from "../../src/config/routes.ts";
 import { readRoutesLines, type RoutesFile } from "../../src/config/routes_file.ts";
 import type { Environment } from "../../src/config/variables.ts";
@@ -613,6 +619,37 @@ Deno.test("parseCommand() says why a file can't be read, and all else that is wr
     "AMBASSADOR_BNID: no such option; did you mean AMBASSADOR_BIND?",
   ]);
   assertEquals(problems[1], unreadable);
+});
+
+/** The routes that an error gives, each as one line. */
+function understood(file: RoutesFile | Problem, ...args: readonly string[]): string[] {
+  const environment = { E_PORT_1_TCP: "tcp://e:1" };
+  return show(
+    assertThrows(() => parseCommand([...ROUTES, ...args], environment, file), CommandError),
+  );
+}
+
+Deno.test("CommandError gives the routes that were understood beside what is wrong", () => {
+  assertEquals(understood(fileOf("A_PORT_2_TCP=tcp://a:2\nx\nB_PORT_3_TCP=x\n")), [
+    "E 1 e:1",
+    "A 2 a:2",
+  ]);
+});
+
+Deno.test("CommandError gives no route that is in the way of the status page", () => {
+  const text = "A_PORT_2_TCP=tcp://a:2\nB_PORT_3_TCP=tcp://b:3\nx\n";
+  assertEquals(understood(fileOf(text), "--status=127.0.0.1:2"), ["E 1 e:1", "B 3 b:3"]);
+  assertEquals(understood(fileOf(text), "--status=0.0.0.0:1"), ["A 2 a:2", "B 3 b:3"]);
+  // Beside each other both may listen, and nothing is said of them.
+  assertEquals(understood(fileOf(text), "--status=127.0.0.1:2", "--bind=127.0.0.2"), [
+    "E 1 e:1",
+    "A 2 a:2",
+    "B 3 b:3",
+  ]);
+});
+
+Deno.test("CommandError gives no route where the file can't be read", () => {
+  assertEquals(understood({ message: "--routes: no such file" }), []);
 });
 
 Deno.test("parseCommand() reads no file for help, version and healthcheck", () => {
