@@ -80,7 +80,9 @@ export function parseSettings(text: string): Partial<RouteSettings> {
 
 /** Those that differ from the defaults, as text by name, in the order of the options. */
 export function changedSettings(settings: RouteSettings): Readonly<Record<string, string>> {
-  const texts = ROWS.map(([key, spec]) => [spec.name, formatValue(spec, settings[key])] as const);
+  // Most are the very value of the default, and cost nothing.
+  const given = ROWS.filter(([key]) => settings[key] !== DEFAULT_SETTINGS[key]);
+  const texts = given.map(([key, spec]) => [spec.name, formatValue(spec, settings[key])] as const);
   return Object.fromEntries(texts.filter(([name, text]) => text !== DEFAULT_TEXTS.get(name)));
 }
 

@@ -113,7 +113,7 @@ export function parseTargets(
     if (own && key in own) throw new SyntaxError(`${OPTIONS[key].name}: ${reason}`);
   }
   const keys = idle.map(([key]) => key);
-  return { targets, settings: own ? unset(route.settings, keys) : sharedUnset(settings, keys) };
+  return { targets, settings: unset(route.settings, keys) };
 }
 
 /** The first of several texts that has been there before. */
@@ -122,26 +122,15 @@ function findRepeated(texts: readonly string[]): string | undefined {
   return texts.find((text) => before.has(text) || !before.add(text));
 }
 
-/** What an option says without an effect on a route is not shown of it either. */
+/**
+ * What an option says without an effect on a route is not shown of it either. Where there is no such
+ * option the object stays the same, so that thousands of routes share one, and what is worked out of it.
+ */
 function unset(settings: RouteSettings, keys: readonly (keyof RouteSettings)[]): RouteSettings {
-  const standard = keys.map((key) => [key, DEFAULT_SETTINGS[key]]);
+  const given = keys.filter((key) => settings[key] !== DEFAULT_SETTINGS[key]);
+  if (given.length === 0) return settings;
+  const standard = given.map((key) => [key, DEFAULT_SETTINGS[key]]);
   return { ...settings, ...Object.fromEntries(standard) };
-}
-
-/** What {@linkcode unset} gave, by the keys. */
-const shared = new WeakMap<RouteSettings, Map<string, RouteSettings>>();
-
-/** The same, and one object for all that ask for the same: routes that say nothing of their own share it. */
-function sharedUnset(
-  settings: RouteSettings,
-  keys: readonly (keyof RouteSettings)[],
-): RouteSettings {
-  const known = shared.get(settings) ?? new Map<string, RouteSettings>();
-  shared.set(settings, known);
-  const name = keys.join();
-  const found = known.get(name) ?? unset(settings, keys);
-  known.set(name, found);
-  return found;
 }
 
 /**
