@@ -63,7 +63,7 @@ const MAX_DOUBTFUL_LOOKUPS = 3;
 
 /** Why a dial ends that is to begin again later. */
 const GAVE_WAY = Symbol("gave way");
-/** Why a dial ends whose target its route has no longer. */
+/** Why a dial ends whose route has changed: another begins by what holds now. */
 const REWIRED = Symbol("rewired");
 
 /** One client's way to its upstream. */
