@@ -1,7 +1,5 @@
 // What a route has done so far, as plain numbers: the source of the metrics and of the status page.
 
-import type { Traffic } from "../net/relay.ts";
-
 /** Why a connection was closed. */
 export const REASONS = [
   "finished",
@@ -15,10 +13,41 @@ export const REASONS = [
   "not_allowed",
   "bad_proxy_header",
   "tls_failed",
+  "evicted",
   "loop",
 ] as const;
 /** One of {@linkcode REASONS}. */
 export type Reason = typeof REASONS[number];
+
+/** Why a datagram was lost inside. */
+export const DROP_REASONS = [
+  // Its source is not in --allow.
+  "not_allowed",
+  // Its session led back to this ambassador.
+  "loop",
+  // No target could be reached: no name could be resolved.
+  "connect_failed",
+  // Too many wait for their session's target to be found, or for the system to take them.
+  "queue_full",
+  // With its PROXY header it is larger than a datagram can be.
+  "too_large",
+  // The system would not send it.
+  "send_failed",
+  // It came to a session's socket from somebody else than its target.
+  "stranger",
+  // Its session, or the route, ended before it was passed on; or it would begin a session in a drain.
+  "closed",
+] as const;
+/** One of {@linkcode DROP_REASONS}. */
+export type DropReason = typeof DROP_REASONS[number];
+
+/** What a connection or a session has moved, kept up to date by whoever moves it. */
+export interface Moved {
+  /** Client → upstream. */
+  readonly up: { readonly bytes: number };
+  /** Upstream → client. */
+  readonly down: { readonly bytes: number };
+}
 
 /** Upper bounds of the connect-duration histogram, in seconds; one more bucket has no bound. */
 export const CONNECT_SECONDS: readonly number[] = //
@@ -32,7 +61,10 @@ export interface ConnectError {
   readonly message: string;
 }
 
-/** What a route has done so far, at one moment. Numbers only grow, but for `open`. */
+/**
+ * What a route has done so far, at one moment. Numbers only grow, but for `open`. A session of UDP
+ * counts as a connection.
+ */
 export interface Counts {
   /** Connections that are open. */
   readonly open: number;
@@ -56,6 +88,12 @@ export interface Counts {
   readonly bytesUp: number;
   /** Bytes moved upstream → client. */
   readonly bytesDown: number;
+  /** Datagrams passed on client → upstream; 0 where the route is not UDP. */
+  readonly datagramsUp: number;
+  /** Datagrams passed on upstream → client; 0 where the route is not UDP. */
+  readonly datagramsDown: number;
+  /** Datagrams lost inside, by reason. */
+  readonly dropped: Readonly<Record<DropReason, number>>;
 }
 
 /** Counts what a route does. */
@@ -67,34 +105,34 @@ export class RouteCounts {
   /** The last client whose TLS handshake failed. */
   lastHandshakeError: ConnectError | undefined;
   /** Connections closed, by reason. */
-  readonly closed: Record<Reason, number>;
+  readonly closed: Record<Reason, number> = zeros(REASONS);
   /** Clients accepted. */
   connections = 0;
-  readonly #open = new Set<Traffic>();
+  /** Datagrams passed on client → upstream. */
+  datagramsUp = 0;
+  /** Datagrams passed on upstream → client. */
+  datagramsDown = 0;
+  /** Datagrams lost inside, by reason. */
+  readonly dropped: Record<DropReason, number> = zeros(DROP_REASONS);
+  readonly #open = new Set<Moved>();
   readonly #connectBuckets: number[] = Array(CONNECT_SECONDS.length + 1).fill(0);
   #connectSecondsSum = 0;
   #connectErrors = 0;
   #closedUp = 0;
   #closedDown = 0;
 
-  /** All zero. */
-  constructor() {
-    const zeros = REASONS.map((reason) => [reason, 0]);
-    this.closed = Object.fromEntries(zeros) as Record<Reason, number>;
-  }
-
   /** Counts a client that was accepted. */
-  opened(traffic: Traffic): void {
+  opened(moved: Moved): void {
     this.connections++;
-    this.#open.add(traffic);
+    this.#open.add(moved);
   }
 
   /** Counts a connection that has ended. */
-  ended(traffic: Traffic, reason: Reason): void {
-    this.#open.delete(traffic);
+  ended(moved: Moved, reason: Reason): void {
+    this.#open.delete(moved);
     this.closed[reason]++;
-    this.#closedUp += traffic.up.bytes;
-    this.#closedDown += traffic.down.bytes;
+    this.#closedUp += moved.up.bytes;
+    this.#closedDown += moved.down.bytes;
   }
 
   /** Counts an upstream that was reached. */
@@ -130,6 +168,14 @@ export class RouteCounts {
       connectSecondsSum: this.#connectSecondsSum,
       bytesUp,
       bytesDown,
+      datagramsUp: this.datagramsUp,
+      datagramsDown: this.datagramsDown,
+      dropped: { ...this.dropped },
     };
   }
+}
+
+/** A zero for each name. */
+function zeros<Name extends string>(names: readonly Name[]): Record<Name, number> {
+  return Object.fromEntries(names.map((name) => [name, 0])) as Record<Name, number>;
 }
