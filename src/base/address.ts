@@ -10,7 +10,7 @@ export interface Address {
 }
 
 /** How bytes travel between two addresses. */
-export type Protocol = "tcp" | "tls";
+export type Protocol = "tcp" | "tls" | "udp";
 
 /** An address and how it is spoken to. */
 export interface Endpoint extends Address {

@@ -9,7 +9,7 @@ import { plain } from "../base/text.ts";
 import type { RouteSettings } from "../config/options.ts";
 import { formatRoute, type Route, routeName } from "../config/routes.ts";
 import { listenError } from "../net/listen_error.ts";
-import type { Listener, ListenOptions, Transport } from "../net/stream.ts";
+import type { DatagramListener, Listener, ListenOptions, Transport } from "../net/stream.ts";
 import type { Transports } from "../net/transports.ts";
 import { type Admission, Share } from "./admission.ts";
 import { RouteCounts } from "./counts.ts";
@@ -53,8 +53,11 @@ export interface BoundRoute {
   /** The route, with the port that was really bound. */
   readonly route: Route;
   /** Where its clients arrive. */
-  readonly listeners: readonly Listener[];
+  readonly listeners: readonly AnyListener[];
 }
+
+/** Where clients arrive, over any transport. */
+export type AnyListener = Listener | DatagramListener;
 
 /**
  * Binds every route. If any can't be bound, none stays open.
@@ -89,14 +92,14 @@ export function bindRoutes(
   return bound;
 }
 
-/** What tells entry points apart: TCP and TLS take the same socket. */
+/** What tells entry points apart: TCP and TLS take the same socket, UDP takes another. */
 export function socketOf(listen: Endpoint): string {
-  return formatAddress(listen);
+  return `${formatAddress(listen)}${listen.protocol === "udp" ? "/udp" : ""}`;
 }
 
 /** A listen address at work. */
 export class EntryPoint {
-  /** Where it listens, TCP or TLS. */
+  /** Where it listens. */
   readonly socket: string;
   /** What it holds. */
   readonly share = new Share();
@@ -104,7 +107,7 @@ export class EntryPoint {
   readonly counts = new RouteCounts();
   readonly #context: Omit<RouteContext, "transports">;
   #route: ActiveRoute;
-  #listeners: readonly Listener[];
+  #listeners: readonly AnyListener[];
   #closing = new AbortController();
   #goneMs: number | undefined;
   /** The targets that it has, and others that still have connections, by their names. */
@@ -129,7 +132,7 @@ export class EntryPoint {
   }
 
   /** None once it is closed. */
-  get listeners(): readonly Listener[] {
+  get listeners(): readonly AnyListener[] {
     return this.#listeners;
   }
 

@@ -7,22 +7,25 @@ import { formatDuration } from "../base/duration.ts";
 import type { Log } from "../base/log.ts";
 import { Backoff, pause, startDeadline } from "../base/time.ts";
 import type { Route } from "../config/routes.ts";
-import type { Listener, Stream } from "../net/stream.ts";
+import type { DatagramListener, Listener, Stream } from "../net/stream.ts";
 import { giveUpPair, waitToAccept } from "../net/turns.ts";
 import type { Transports } from "../net/transports.ts";
+import { isOwnAddress } from "../net/udp.ts";
 import { Admission, PATIENCE_MS, type Share } from "./admission.ts";
 import { Connection, type ConnectionContext } from "./connection.ts";
 import {
   type ActiveRoute,
+  type AnyListener,
   bindRoutes,
   type BoundRoute,
   EntryPoint,
   socketOf,
 } from "./entry_point.ts";
 import { watchLimits } from "./limits.ts";
-import { leadsTo } from "./loops.ts";
+import { leadsTo, listensAt } from "./loops.ts";
 import { watchMemory } from "./memory.ts";
 import type { RouteReport } from "./report.ts";
+import { Sessions } from "./sessions.ts";
 
 /** Options for {@linkcode Forwarder}; times in milliseconds, 0 is no limit. */
 export interface ForwarderOptions {
@@ -32,6 +35,8 @@ export interface ForwarderOptions {
   readonly reusePort?: boolean;
   /** Maximum connections of all routes together. */
   readonly maxConnections: number;
+  /** Maximum sessions (UDP) of all routes together; no limit unless given. */
+  readonly maxSessions?: number;
   /** How long open connections may finish after a stop signal. */
   readonly drainTimeoutMs: number;
   /** How long to go on accepting after a stop signal. */
@@ -74,11 +79,15 @@ export class Forwarder implements Disposable {
   readonly #shares = new Set<Share>();
   readonly #connections = new Set<Connection>();
   readonly #context: ConnectionContext;
+  readonly #sessions: Sessions;
   /** Those of all routes, in their order. */
   #entryPoints: readonly EntryPoint[] = [];
   /** Those whose routes are gone, and that have connections left, by their sockets. */
   readonly #leaving = new Map<string, EntryPoint>();
+  /** Those of TCP and TLS. */
   #listenersByPort: ReadonlyMap<number, readonly Listener[]> = new Map();
+  /** Those of UDP. */
+  #datagramListenersByPort: ReadonlyMap<number, readonly DatagramListener[]> = new Map();
   /** The accept loops of each, once clients are welcome. */
   #accepting: Map<EntryPoint, Promise<unknown>> | undefined;
   #accepted = 0;
@@ -101,6 +110,15 @@ export class Forwarder implements Disposable {
       onShortage: (error) => this.#noteShortage(error),
       leadsBack: (ends) => leadsTo(ends, this.#listenersByPort.get(ends.remoteAddr.port) ?? []),
     };
+    this.#sessions = new Sessions({
+      log: options.log,
+      maxSessions: options.maxSessions ?? 0,
+      onShortage: this.#context.onShortage,
+      leadsBack: ({ remoteAddr }) =>
+        listensAt(remoteAddr, this.#datagramListenersByPort.get(remoteAddr.port) ?? []) &&
+        isOwnAddress(remoteAddr.hostname),
+      onLeft: (entryPoint) => this.#forget(entryPoint),
+    });
     try {
       const bound = bindRoutes(routes, options);
       this.#use(bound.map((one) => this.#open(one, options.transports)));
@@ -126,7 +144,10 @@ export class Forwarder implements Disposable {
       limits: () => this.#entryPoints.map(({ route }) => route.settings),
       rewireTimeoutMs: this.#options.rewireTimeoutMs ?? 0,
     });
-    using _memory = watchMemory(this.#connections, () => this.#accepted);
+    using _memory = watchMemory(
+      () => this.#connections.size + this.#sessions.size,
+      () => this.#accepted + this.#sessions.begun,
+    );
     this.#accepting = new Map();
     for (const one of this.#entryPoints) this.#welcome(one);
     await pause(Infinity, signal);
@@ -164,6 +185,7 @@ export class Forwarder implements Disposable {
     this.#use(entryPoints);
     for (const one of added) this.#welcome(one);
     for (const connection of this.#connections) connection.follow();
+    this.#sessions.follow();
     // There may be more places.
     this.#admission.wake();
     const routesOf = (some: readonly EntryPoint[]): Route[] => some.map(({ route }) => route.route);
@@ -205,14 +227,21 @@ export class Forwarder implements Disposable {
     }
     const { log } = this.#options;
     const one = new EntryPoint(bound, { transports, log, admission: this.#admission });
-    this.#shares.add(one.share);
+    // Sessions take nothing from others.
+    if (!isUdp(one)) this.#shares.add(one.share);
     return one;
   }
 
   #use(entryPoints: readonly EntryPoint[]): void {
     this.#entryPoints = entryPoints;
-    const listeners = entryPoints.flatMap((one) => one.listeners);
+    const listeners: Listener[] = [];
+    const datagramListeners: DatagramListener[] = [];
+    for (const listener of entryPoints.flatMap((one) => one.listeners)) {
+      if ("accept" in listener) listeners.push(listener);
+      else datagramListeners.push(listener);
+    }
     this.#listenersByPort = Map.groupBy(listeners, ({ addr }) => addr.port);
+    this.#datagramListenersByPort = Map.groupBy(datagramListeners, ({ addr }) => addr.port);
   }
 
   /** Takes one out; resolves when its listeners are closed. */
@@ -234,8 +263,9 @@ export class Forwarder implements Disposable {
 
   /** Begins to accept. */
   #welcome(one: EntryPoint): void {
-    const accept = (listener: Listener): Promise<void> => this.#accept(listener, one);
-    this.#accepting?.set(one, Promise.all(one.listeners.map(accept)));
+    const serve = (listener: AnyListener): Promise<void> =>
+      "accept" in listener ? this.#accept(listener, one) : this.#sessions.serve(listener, one);
+    this.#accepting?.set(one, Promise.all(one.listeners.map(serve)));
   }
 
   /** Accepts the clients of one listener until it is closed. */
@@ -298,13 +328,26 @@ export class Forwarder implements Disposable {
   async #drain(): Promise<number> {
     const { drainDelayMs, drainTimeoutMs, log } = this.#options;
     log.info("draining", {
-      connections: this.#connections.size,
+      connections: this.#connections.size + this.#sessions.size,
       delay: formatDuration(drainDelayMs),
       timeout: formatDuration(drainTimeoutMs),
     });
     if (drainDelayMs > 0) await pause(drainDelayMs);
+    // Answers leave from where the datagrams have come: that stays until the last session has ended.
+    const streams = this.#entryPoints.filter((one) => !isUdp(one));
+    for (const one of streams) one.close();
+    const [cutOff] = await Promise.all([
+      this.#drainConnections(streams),
+      this.#sessions.drain(drainTimeoutMs),
+    ]);
     this[Symbol.dispose]();
     await Promise.all(this.#accepting?.values() ?? []);
+    return cutOff;
+  }
+
+  async #drainConnections(entryPoints: readonly EntryPoint[]): Promise<number> {
+    const { drainTimeoutMs } = this.#options;
+    await Promise.all(entryPoints.map((one) => this.#accepting?.get(one)));
     if (this.#connections.size === 0) return 0;
     const empty = new AbortController();
     this.#onEmpty = () => empty.abort();
@@ -323,10 +366,13 @@ export class Forwarder implements Disposable {
     return cutOff;
   }
 
-  /** Logs a shortage once, and again only after it has been over for a while. */
-  #noteShortage(error: unknown): void {
-    if (giveUpPair() || this.#options.onShortage?.()) return;
-    if (!this.#admission.noteShortage()) return;
+  /**
+   * Logs a shortage once, and again only after it has been over for a while; not if something could be
+   * given back for it, as is returned.
+   */
+  #noteShortage(error: unknown): boolean {
+    if (giveUpPair() || this.#options.onShortage?.() || this.#sessions.giveUp()) return true;
+    if (!this.#admission.noteShortage()) return false;
     this.#options.log.warn("accept_failed", {
       error: describeError(error),
       connections: this.#connections.size,
@@ -334,7 +380,12 @@ export class Forwarder implements Disposable {
         ? "clients wait until a connection ends; more open files allow more (ulimit -n)"
         : undefined,
     });
+    return false;
   }
+}
+
+function isUdp({ route }: EntryPoint): boolean {
+  return route.route.listen.protocol === "udp";
 }
 
 /** Whether a client may be served, as far as is known: one that is not allowed ends at once. */

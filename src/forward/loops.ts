@@ -1,7 +1,7 @@
 // Whether a connection comes back to the ambassador itself. It knows only addresses.
 
 import { type Address, isIpv4, isLoopback, unmapped } from "../base/address.ts";
-import type { Ends, Listener } from "../net/stream.ts";
+import type { Bound, Ends } from "../net/stream.ts";
 
 /**
  * Whether a stream was connected to one of the listeners. It was if its far end is where one of them
@@ -10,9 +10,16 @@ import type { Ends, Listener } from "../net/stream.ts";
  */
 export function leadsTo(
   { localAddr, remoteAddr }: Ends,
-  listeners: Iterable<Pick<Listener, "addr">>,
+  listeners: Iterable<Pick<Bound, "addr">>,
 ): boolean {
-  if (!isSameMachine(localAddr, remoteAddr)) return false;
+  return isSameMachine(localAddr, remoteAddr) && listensAt(remoteAddr, listeners);
+}
+
+/** Whether one of the listeners is reached by an address, if that is one of this machine's. */
+export function listensAt(
+  remoteAddr: Address,
+  listeners: Iterable<Pick<Bound, "addr">>,
+): boolean {
   const remote = unmapped(remoteAddr.hostname);
   for (const { addr: { hostname, port } } of listeners) {
     if (port === remoteAddr.port && covers(unmapped(hostname), remote)) return true;

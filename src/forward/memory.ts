@@ -17,11 +17,11 @@ const RETURN_EVERY_MS = 3000;
 /**
  * Watches how many connections there are, until it is disposed.
  *
- * @param connections Those that are open.
+ * @param countOpen How many are open.
  * @param countAccepted How many there have been.
  */
 export function watchMemory(
-  connections: ReadonlySet<unknown>,
+  countOpen: () => number,
   countAccepted: () => number,
 ): Disposable {
   let most = 0;
@@ -32,12 +32,13 @@ export function watchMemory(
     const accepted = countAccepted();
     const isQuiet = accepted === acceptedBefore;
     acceptedBefore = accepted;
-    most = Math.max(most, connections.size);
-    const isRushOver = most >= RUSH && connections.size <= most * LEFT_OVER;
+    const open = countOpen();
+    most = Math.max(most, open);
+    const isRushOver = most >= RUSH && open <= most * LEFT_OVER;
     if (!isRushOver && !(isQuiet && accepted - acceptedAtReturn >= MANY)) return;
     if (performance.now() - returnedMs < RETURN_EVERY_MS) return;
     returnedMs = performance.now();
-    most = connections.size;
+    most = open;
     acceptedAtReturn = accepted;
     void returnMemory();
   }, LOOK_EVERY_MS);

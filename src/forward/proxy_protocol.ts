@@ -3,7 +3,7 @@
 
 import type { Address } from "../base/address.ts";
 import type { RouteSettings } from "../config/options.ts";
-import { formatLocalHeader, formatProxyHeader } from "../net/proxy_header.ts";
+import { formatDatagramHeader, formatLocalHeader, formatProxyHeader } from "../net/proxy_header.ts";
 
 /** Who is connected with whom, as far as the ambassador knows. */
 export interface Ends {
@@ -19,6 +19,14 @@ export function headerOf(
   { source, destination }: Ends,
 ): Uint8Array<ArrayBuffer> | undefined {
   return sendProxy === "off" ? undefined : formatProxyHeader(sendProxy, source, destination);
+}
+
+/** The same for each datagram of a client. */
+export function datagramHeaderOf(
+  { sendProxy }: Pick<RouteSettings, "sendProxy">,
+  { source, destination }: Ends,
+): Uint8Array<ArrayBuffer> | undefined {
+  return sendProxy === "v2" ? formatDatagramHeader(source, destination) : undefined;
 }
 
 /** The same for a connection of the ambassador's own, which has no client. */

@@ -25,8 +25,8 @@ export interface ReachableRoute {
 export interface ReachOptions {
   /** Where a want of descriptors is known. */
   readonly admission: Admission;
-  /** Told when the process has run out of descriptors or memory. */
-  readonly onShortage: (error: unknown) => void;
+  /** Told when the process has run out of descriptors or memory; whether one has come free by that. */
+  readonly onShortage: (error: unknown) => boolean;
   /** Whether a connection leads back to this process. */
   readonly leadsBack: (ends: Ends) => boolean;
 }
@@ -56,6 +56,8 @@ export interface ReachCall {
   readonly preface?: () => Uint8Array | undefined;
   /** Told why the first round failed if another follows. */
   readonly onFirstFailure?: (error: unknown) => void;
+  /** Told of each datagram that somebody else than the target has sent. */
+  readonly onStray?: () => void;
 }
 
 /** How often a name is looked up that does not resolve while descriptors are short. */
@@ -75,9 +77,11 @@ export class Reach implements Dialler {
   /** Aborts the try under way. */
   #try = new AbortController();
   #isCancelled = false;
-  #preface: ReachCall["preface"];
+  #call: ReachCall = {};
   /** How many times a lookup has failed that may have wanted a descriptor. */
   #doubtfulLookups = 0;
+  /** Whether a descriptor has come free since the last dial wanted one. */
+  #hasRoom = false;
   /** Those of the round under way. */
   #targets: Targets | undefined;
 
@@ -92,8 +96,8 @@ export class Reach implements Dialler {
    *
    * @throws the error of the last round; a `DOMException` if it took too long or was cancelled
    */
-  async connect({ preface, onFirstFailure }: ReachCall = {}): Promise<Reached> {
-    this.#preface = preface;
+  async connect(call: ReachCall = {}): Promise<Reached> {
+    this.#call = call;
     const { retryMs, connectTimeoutMs } = this.#route().settings;
     if (retryMs === 0) return await this.#tryOnce();
     const untilMs = performance.now() + retryMs;
@@ -111,7 +115,7 @@ export class Reach implements Dialler {
         const mayGoOn = leftMs > 0 && !this.#isCancelled &&
           this.#options.admission.mayHold(this.#route().share);
         if (!mayGoOn || isAnswer(error)) throw error;
-        if (isFirst) onFirstFailure?.(error);
+        if (isFirst) call.onFirstFailure?.(error);
         this.#try = new AbortController();
         await pause(Math.min(backoff.next(), leftMs), this.#try.signal);
         if (this.#try.signal.aborted) throw error;
@@ -241,8 +245,10 @@ export class Reach implements Dialler {
         }
         // It has had its time, as much as there was.
         if (gaveWay && hasNext) throw new Error("no answer yet while descriptors are short");
+        mustWait = gaveWay || !this.#hasRoom;
+        // Deno closes what is given up in the next turn of its loop.
+        if (!mustWait) await pause(1);
       }
-      mustWait = true;
     }
   }
 
@@ -256,7 +262,8 @@ export class Reach implements Dialler {
       return stream = await target.transport.connect(target.endpoint, {
         signal,
         settings,
-        preface: this.#preface?.(),
+        preface: this.#call.preface?.(),
+        onStray: this.#call.onStray,
         onConnected: (ends) => {
           if (leadsBack(ends)) throw new LoopError(target);
         },
@@ -273,7 +280,7 @@ export class Reach implements Dialler {
     const isLookup = (errorCode(error) ?? "EBUSY") === "EBUSY" &&
       !(error instanceof DOMException || error instanceof TlsError || error instanceof LoopError);
     const shortage = isShortage(error) ? error : isLookup ? missingDescriptor() : undefined;
-    if (shortage !== undefined) this.#options.onShortage(shortage);
+    this.#hasRoom = shortage !== undefined && this.#options.onShortage(shortage);
     const isDoubtful = isLookup && this.#options.admission.isShort &&
       ++this.#doubtfulLookups < MAX_DOUBTFUL_LOOKUPS;
     return shortage ?? (isDoubtful ? error : undefined);

@@ -1,6 +1,6 @@
 // Says why an address can't be listened on, and what to do about it.
 
-import { type Address, formatAddress } from "../base/address.ts";
+import { type Address, type Endpoint, formatAddress, formatListen } from "../base/address.ts";
 import { BindError, describeError, errorCode, PERMISSION_HINT } from "../base/errors.ts";
 import type { ListenOptions } from "./stream.ts";
 
@@ -11,9 +11,15 @@ export interface ListenFailure extends ListenOptions {
 }
 
 /** Says that an address can't be bound, for whom (`route REDIS`, `--status`), why, and a way out. */
-export function listenError(listen: Address, user: string, failure: ListenFailure): BindError {
+export function listenError(
+  listen: Address | Endpoint,
+  user: string,
+  failure: ListenFailure,
+): BindError {
   const { cause } = failure;
-  const message = `cannot listen on ${formatAddress(listen)} for ${user}: ${describe(cause)}`;
+  const isUdp = "protocol" in listen && listen.protocol === "udp";
+  const place = isUdp ? formatListen(listen) : formatAddress(listen);
+  const message = `cannot listen on ${place} for ${user}: ${describe(cause)}`;
   return new BindError(message, { cause, hint: hintFor(listen, failure) });
 }
 

@@ -40,8 +40,11 @@ const V2_SIGNATURE = Uint8Array.from(
 );
 const V2_LOCAL = 0x20;
 const V2_PROXY = 0x21;
+/** The family IPv4 or IPv6 in the upper half, in the lower a stream (TCP) or datagrams (UDP). */
 const V2_TCP4 = 0x11;
 const V2_TCP6 = 0x21;
+const V2_UDP4 = 0x12;
+const V2_UDP6 = 0x22;
 
 const TCP4 = "PROXY TCP4 ";
 const TCP6 = "PROXY TCP6 ";
@@ -187,6 +190,21 @@ export function formatProxyHeader(
   }
   const units = [...from, ...to, source.port, destination.port];
   return v2Header(V2_PROXY, isIpv4 ? V2_TCP4 : V2_TCP6, units);
+}
+
+/**
+ * The v2 header of a datagram from source to destination, as {@linkcode formatProxyHeader} makes it: 28
+ * bytes for IPv4, 52 for IPv6.
+ *
+ * @throws {TypeError} if one is a name
+ */
+export function formatDatagramHeader(
+  source: Address,
+  destination: Address,
+): Uint8Array<ArrayBuffer> {
+  const header = formatProxyHeader("v2", source, destination);
+  header[13] = header[13] === V2_TCP4 ? V2_UDP4 : V2_UDP6;
+  return header;
 }
 
 function socketIp({ hostname }: Address): IpUnits {

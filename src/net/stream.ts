@@ -12,7 +12,10 @@ export interface Ends {
   readonly remoteAddr: Address;
 }
 
-/** A connection over any transport; `Deno.TcpConn` is one. */
+/**
+ * A connection over any transport; `Deno.TcpConn` is one. Without connections it is a socket to a
+ * target: each `read` gives a whole datagram, perhaps an empty one, and each `write` sends one.
+ */
 export interface Stream extends Ends {
   /** Who the peer is, where its certificate has said that. */
   readonly peer?: string | undefined;
@@ -29,6 +32,13 @@ export interface Stream extends Ends {
    * an end from a cut is not told of an end.
    */
   closeWrite(isCut?: boolean): Promise<void>;
+  /**
+   * Where there is no connection: looks the target's name up again, and from now on datagrams go to
+   * where it is. A lookup that fails changes nothing.
+   *
+   * @throws what `onConnected` throws of the new place
+   */
+  renew?(signal: AbortSignal): Promise<void>;
   /** Closes both directions; may be called again. */
   [Symbol.dispose](): void;
 }
@@ -51,26 +61,40 @@ export interface ConnectOptions {
   readonly isTrial?: boolean;
   /** What the upstream gets before anything else, also before a handshake. */
   readonly preface?: Uint8Array | undefined;
+  /** Told of each datagram that was thrown away since somebody else than the target has sent it. */
+  readonly onStray?: (() => void) | undefined;
 }
 
-/** Where clients arrive; `Deno.TcpListener` is one. */
-export interface Listener {
-  /** Where it listens. */
+/** What is bound to an address of this machine. */
+export interface Bound {
+  /** Where. */
   readonly addr: Address;
-  /** The next client. */
-  accept(): Promise<Stream>;
-  /** Stops listening. */
+  /** Gives it up; once. */
   close(): void;
 }
 
+/** Where clients arrive; `Deno.TcpListener` is one. */
+export interface Listener extends Bound {
+  /** The next client. */
+  accept(): Promise<Stream>;
+}
+
+/** Where datagrams arrive, of all clients. */
+export interface DatagramListener extends Bound {
+  /** The next datagram, in the buffer from its start: who has sent it, and how long it is. */
+  receive(buffer: Uint8Array): Promise<{ readonly from: Address; readonly length: number }>;
+  /** Sends a datagram to a client, as `receive` has named it. The data is to stay until that is done. */
+  send(data: Uint8Array, to: Address): Promise<void>;
+}
+
 /** How one protocol listens and connects. */
-export interface Transport {
+export interface Transport<L extends Bound = Listener> {
   /**
    * Listens: one listener, or two where IPv6 and IPv4 need one each.
    *
    * @throws the system's error if the address can't be had; then nothing is open
    */
-  listen(address: Address, options?: ListenOptions): readonly Listener[];
+  listen(address: Address, options?: ListenOptions): readonly L[];
   /**
    * Connects once, to an address or a name.
    *

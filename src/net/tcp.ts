@@ -2,8 +2,9 @@
 // address or a name once. It knows nothing of time limits or retries: a signal says when it is over.
 
 import { type Address, isIp } from "../base/address.ts";
-import { errorCode, isShortage } from "../base/errors.ts";
+import { isShortage } from "../base/errors.ts";
 import { startPause } from "../base/time.ts";
+import { listenOnFamilies } from "./families.ts";
 import { lookUp } from "./names.ts";
 import {
   type ConnectOptions,
@@ -21,62 +22,16 @@ const NEXT_ADDRESS_MS = 250;
  *
  * @throws the error of `Deno.listen`; then nothing is open
  */
-export function listenTcp(
-  { hostname, port }: Address,
-  options: ListenOptions = {},
-): readonly Listener[] {
-  if (hostname !== "::") return [listenOn(hostname, port, options)];
-  let isDual: boolean;
-  let ipv6: Listener;
-  try {
-    isDual = takesIpv4();
-    ipv6 = listenOn(hostname, port, options);
-  } catch (error) {
-    if (!lacksFamily(error)) throw error;
-    return [listenOn("0.0.0.0", port, options)];
-  }
-  if (isDual) return [ipv6];
-  try {
-    return [ipv6, listenOn("0.0.0.0", ipv6.addr.port, options)];
-  } catch (error) {
-    if (lacksFamily(error)) return [ipv6];
-    ipv6.close();
-    throw error;
-  }
-}
-
-function listenOn(hostname: string, port: number, { reusePort = false }: ListenOptions): Listener {
-  const listener = Deno.listen({ hostname, port, reusePort });
-  return {
-    addr: listener.addr,
-    accept: async () => prepared(await listener.accept()),
-    close: () => listener.close(),
-  };
-}
-
-let dualStack: boolean | undefined;
-
-/**
- * Whether a listener on `::` takes IPv4 too, which is the machine's choice (net.ipv6.bindv6only; Windows
- * never does): then its port is taken for IPv4 as well. Asked with a port that nobody else has.
- */
-function takesIpv4(): boolean {
-  if (dualStack !== undefined) return dualStack;
-  using ipv6 = Deno.listen({ hostname: "::", port: 0 });
-  try {
-    Deno.listen({ hostname: "0.0.0.0", port: ipv6.addr.port }).close();
-    dualStack = false;
-  } catch (error) {
-    dualStack = error instanceof Deno.errors.AddrInUse;
-  }
-  return dualStack;
-}
-
-/** Whether an error means that the machine has no IPv6, or no IPv4, at all. */
-function lacksFamily(error: unknown): boolean {
-  const code = errorCode(error);
-  return code === "EAFNOSUPPORT" || code === "EADDRNOTAVAIL" ||
-    (error instanceof Error && /os error (?:97|99)\b/.test(error.message));
+export function listenTcp(address: Address, options: ListenOptions = {}): readonly Listener[] {
+  const { reusePort = false } = options;
+  return listenOnFamilies(address, (one) => {
+    const listener = Deno.listen({ ...one, reusePort });
+    return {
+      addr: listener.addr,
+      accept: async () => prepared(await listener.accept()),
+      close: () => listener.close(),
+    };
+  });
 }
 
 /**

@@ -3,17 +3,21 @@
 
 import type { Protocol } from "../base/address.ts";
 import { ConfigError } from "../base/errors.ts";
-import type { Transport } from "./stream.ts";
+import type { DatagramListener, Transport } from "./stream.ts";
 import { connectTcp, listenTcp } from "./tcp.ts";
 import type { TlsOptions } from "./tls.ts";
+import { connectUdp, listenUdp } from "./udp.ts";
 
 /** A transport for each protocol. */
-export type Transports = Readonly<Record<Protocol, Transport>>;
+export type Transports =
+  & Readonly<Record<Exclude<Protocol, "udp">, Transport>>
+  & { readonly udp: Transport<DatagramListener> };
 
 const TCP: Transport = { listen: listenTcp, connect: connectTcp };
+const UDP: Transport<DatagramListener> = { listen: listenUdp, connect: connectUdp };
 
 /** Those of routes without TLS. */
-export const PLAIN_TRANSPORTS: Transports = { tcp: TCP, tls: unprepared() };
+export const PLAIN_TRANSPORTS: Transports = { tcp: TCP, tls: unprepared(), udp: UDP };
 
 /** Stands for TLS where no route wants it. */
 function unprepared(): Transport {
@@ -44,5 +48,5 @@ export function requireTls(what: string): void {
  */
 export async function loadTransports(tls: TlsOptions): Promise<Transports> {
   const { createTls } = await import("./tls.ts");
-  return { tcp: TCP, tls: createTls(tls) };
+  return { ...PLAIN_TRANSPORTS, tls: createTls(tls) };
 }

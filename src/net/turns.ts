@@ -93,11 +93,13 @@ let parts = 0;
 
 /** One direction's part in the turns, to be held for as long as it may wait for one. */
 export class Turns implements Disposable {
+  readonly #batch: number;
   /** What it has done since its last turn began. */
   #work = 0;
 
-  /** Takes part. */
-  constructor() {
+  /** Takes part; a turn is `batch` messages, more than one for whoever has those of many. */
+  constructor(batch = 1) {
+    this.#batch = batch;
     parts++;
   }
 
@@ -114,7 +116,7 @@ export class Turns implements Disposable {
       watch = watchLooks();
     }
     this.#work += work;
-    if (count >= STREAM_READ && this.#work < STREAM_WORK) return undefined;
+    if (this.#work < (count >= STREAM_READ ? STREAM_WORK : this.#batch)) return undefined;
     const all = this.#work;
     this.#work = 0;
     return directions.join(all);

@@ -25,7 +25,7 @@ function reach(
   // No trial goes on behind the test.
   const settings = { connectTimeoutMs, retryMs, failTimeoutMs: 0 };
   const route = activate(routeTo(target, { settings }), context);
-  return new Reach(() => route, { ...context, onShortage: () => {}, leadsBack: () => false });
+  return new Reach(() => route, { ...context, onShortage: () => false, leadsBack: () => false });
 }
 
 function refusing(): { hostname: string; port: number } {

@@ -126,7 +126,7 @@ Deno.test("Reach names what failed in the order of the route, whatever that of t
   for (let turn = 0; turn < 2; turn++) {
     const reaching = new Reach(() => active, {
       ...context,
-      onShortage: () => {},
+      onShortage: () => false,
       leadsBack: () => false,
     });
     const { message } = await assertRejects(() => within(reaching.connect(), "the dial"), Error);

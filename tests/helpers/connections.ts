@@ -29,7 +29,7 @@ export function serveClient(
   const route = activate(routeTo(target, { settings }), context);
   const connection = new Connection(client, { route, goneMs: undefined }, {
     ...context,
-    onShortage: () => {},
+    onShortage: () => false,
     leadsBack: () => false,
   });
   const { counts } = route;

@@ -1,0 +1,371 @@
+// One client of a UDP route: who it is, and its socket to a target, so that answers find their way. It
+// is to datagrams what `connection.ts` is to streams. Which sessions there are, and who gives way to
+// whom, is its house's business.
+
+import { type Address, formatAddress, isUnspecified, unmapped } from "../base/address.ts";
+import { describeError, describeWithHint, errorCode, hintOf } from "../base/errors.ts";
+import { Backoff, pause } from "../base/time.ts";
+import type { RouteSettings } from "../config/options.ts";
+import { giveSlice, HEADROOM, type Slice, takeSlice } from "../net/arena.ts";
+import type { DatagramListener, Stream } from "../net/stream.ts";
+import { Turns } from "../net/turns.ts";
+import type { ConnectionContext } from "./connection.ts";
+import type { DropReason, Moved, Reason } from "./counts.ts";
+import type { ActiveRoute, EntryPoint } from "./entry_point.ts";
+import { datagramHeaderOf } from "./proxy_protocol.ts";
+import { LoopError, Reach } from "./reach.ts";
+import type { Target } from "./targets.ts";
+
+/** Maximum datagrams of a client that wait for its target to be found, or for the system. */
+const MAX_WAITING = 8;
+/** Maximum datagrams of all clients that wait so, but for the first of each. */
+const MAX_WAITING_OF_ALL = 512;
+/** How often names are looked up again where sessions have no limit of time, in milliseconds. */
+const RENEW_MS = 60_000;
+/** How long that may take where there is no limit, in milliseconds. */
+const MAX_LOOKUP_MS = 10_000;
+
+/** Datagrams of all clients that wait. */
+let waitingOfAll = 0;
+
+/** Where a session's client arrives. */
+export interface SessionPlace {
+  /** Where its datagrams come from, and its answers leave. */
+  readonly listener: DatagramListener;
+  /** Whose listener that is. */
+  readonly entryPoint: EntryPoint;
+  /** Told of each datagram that comes from the client, and of each answer that has passed. */
+  passed(session: Session): void;
+  /** Told of the end. */
+  ended(session: Session): void;
+}
+
+/** A datagram in a slice, behind the headroom. */
+export interface Datagram {
+  /** Where it is. */
+  readonly slice: Slice;
+  /** Of its payload, in bytes. */
+  readonly length: number;
+}
+
+/** A client and its socket to a target. */
+export class Session {
+  /** Bytes that have passed. */
+  readonly moved: Moved & { readonly up: { bytes: number }; readonly down: { bytes: number } } = {
+    up: { bytes: 0 },
+    down: { bytes: 0 },
+  };
+  /** What holds for it. */
+  settings: RouteSettings;
+  /** Where its client arrives. */
+  readonly place: SessionPlace;
+  /** The client's address as text. */
+  readonly name: string;
+  /** Datagrams that its client has sent. */
+  heard = 0;
+  readonly #client: Address;
+  readonly #context: ConnectionContext;
+  readonly #sinceMs = performance.now();
+  #route: ActiveRoute;
+  #upstream: Stream | undefined;
+  #target: Target | undefined;
+  #reach: Reach | undefined;
+  /** What stands before each datagram to the target. */
+  #header: Uint8Array | undefined;
+  readonly #waiting: Datagram[] = [];
+  #isSending = false;
+  #reason: Reason | undefined;
+  /** Datagrams that have passed either way. */
+  #passed = 0;
+  /** How many of these there were when somebody last looked. */
+  #passedSeen = -1;
+  /** Since when there have been so many, as far as is known. */
+  #quietSinceMs = this.#sinceMs;
+  #renewedMs = this.#sinceMs;
+
+  /** Begins with a client that may be served. */
+  constructor(
+    { client, name, place }: {
+      readonly client: Address;
+      readonly name: string;
+      readonly place: SessionPlace;
+    },
+    context: ConnectionContext,
+  ) {
+    this.#client = client;
+    this.name = name;
+    this.place = place;
+    this.#context = context;
+    this.#route = place.entryPoint.route;
+    this.settings = this.#route.settings;
+  }
+
+  /** Whether it has a socket, so that its end gives one back. */
+  get hasSocket(): boolean {
+    return this.#upstream !== undefined;
+  }
+
+  /** Finds the target and passes its answers on, until the session ends. Never rejects. */
+  async serve(): Promise<void> {
+    const { counts, share } = this.place.entryPoint;
+    const { admission, log } = this.#context;
+    admission.accepted(share);
+    counts.opened(this.moved);
+    if (log.debugs) log.debug("connection_opened", this.#fields());
+    await this.#reachTarget();
+    if (this.#upstream !== undefined) await this.#answer(this.#upstream);
+    admission.left(share, this.#upstream !== undefined);
+    this.#target?.left();
+  }
+
+  /** Passes a datagram on, or keeps it until it can be. The slice is given back then. */
+  take(datagram: Datagram): void {
+    this.heard++;
+    this.place.passed(this);
+    if (this.#upstream !== undefined && !this.#isSending) {
+      void this.#send(this.#upstream, datagram);
+    } else if (this.#mayWait()) {
+      waitingOfAll++;
+      this.#waiting.push(datagram);
+    } else {
+      this.#drop("queue_full");
+      giveSlice(datagram.slice);
+    }
+  }
+
+  #mayWait(): boolean {
+    const { length } = this.#waiting;
+    return length === 0 || (length < MAX_WAITING && waitingOfAll < MAX_WAITING_OF_ALL);
+  }
+
+  #nextWaiting(): Datagram | undefined {
+    const next = this.#waiting.shift();
+    if (next !== undefined) waitingOfAll--;
+    return next;
+  }
+
+  /** Ends it at once; the first reason stands. */
+  end(reason: Reason): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    const { log } = this.#context;
+    this.place.ended(this);
+    this.#reach?.cancel();
+    this.#upstream?.[Symbol.dispose]();
+    const lostBy = reason === "connect_failed" || reason === "loop" ? reason : "closed";
+    for (let one = this.#nextWaiting(); one !== undefined; one = this.#nextWaiting()) {
+      this.#drop(lostBy);
+      giveSlice(one.slice);
+    }
+    this.place.entryPoint.counts.ended(this.moved, reason);
+    if (!log.debugs) return;
+    log.debug("connection_closed", {
+      ...this.#fields(),
+      bytes_up: this.moved.up.bytes,
+      bytes_down: this.moved.down.bytes,
+      duration_ms: Math.round(performance.now() - this.#sinceMs),
+      reason,
+    });
+  }
+
+  /** The routes have changed. */
+  follow(): void {
+    const { goneMs, route } = this.place.entryPoint;
+    if ((this.#target ?? { goneMs }).goneMs !== undefined) return this.end("rewire_timeout");
+    if (this.#upstream !== undefined || route === this.#route) return;
+    // It is served by what holds now.
+    this.#route = route;
+    this.settings = route.settings;
+    if (route.settings.allow.has(this.#client.hostname)) this.#reach?.follow();
+    else this.end("not_allowed");
+  }
+
+  /** For how long nothing has passed, in milliseconds: since it was asked the last time, at most. */
+  quietMs(nowMs: number): number {
+    if (this.#passed !== this.#passedSeen) {
+      this.#passedSeen = this.#passed;
+      this.#quietSinceMs = nowMs;
+    }
+    return nowMs - this.#quietSinceMs;
+  }
+
+  /** Ends it if it has been quiet for too long, and looks its target's name up again when that is due. */
+  check(nowMs: number): void {
+    const { udpTimeoutMs } = this.settings;
+    if (this.quietMs(nowMs) >= (udpTimeoutMs || Infinity)) return this.end("idle_timeout");
+    if (nowMs - this.#renewedMs < (udpTimeoutMs || RENEW_MS)) return;
+    this.#renewedMs = nowMs;
+    void this.#renew();
+  }
+
+  /** Opens a socket to a target, if one can be reached. */
+  async #reachTarget(): Promise<void> {
+    this.#reach = new Reach(() => this.#route, this.#context);
+    try {
+      const { upstream, target } = await this.#reach.connect({
+        onFirstFailure: (error) => {
+          this.#noteError(error);
+          this.#complain("connect_retrying", error);
+        },
+        onStray: () => this.#drop("stranger"),
+      });
+      this.#upstream = upstream;
+      this.#target = target;
+      this.#context.admission.reached(this.place.entryPoint.share);
+      if (this.#reason === undefined) this.#begin(upstream);
+      else upstream[Symbol.dispose]();
+    } catch (error) {
+      this.#notReached(error);
+    } finally {
+      this.#reach = undefined;
+    }
+  }
+
+  #begin(upstream: Stream): void {
+    this.place.entryPoint.counts.connected((performance.now() - this.#sinceMs) / 1000);
+    this.#header = datagramHeaderOf(this.settings, {
+      source: this.#client,
+      destination: this.#listenAddress(),
+    });
+    const first = this.#nextWaiting();
+    if (first !== undefined) void this.#send(upstream, first);
+  }
+
+  /** Where the client has sent its datagrams, as far as is known. */
+  #listenAddress(): Address {
+    const { hostname, port } = this.place.listener.addr;
+    // One for both families tells of neither.
+    const isIpv4Client = unmapped(this.#client.hostname) !== this.#client.hostname;
+    return { hostname: isIpv4Client && isUnspecified(hostname) ? "0.0.0.0" : hostname, port };
+  }
+
+  /** Sends a datagram, and those that have come meanwhile: one after the other, in their order. */
+  async #send(upstream: Stream, first: Datagram): Promise<void> {
+    this.#isSending = true;
+    let next: Datagram | undefined = first;
+    while (next !== undefined) {
+      try {
+        await upstream.write(this.#whole(next));
+        this.#passed++;
+        this.place.entryPoint.counts.datagramsUp++;
+        this.moved.up.bytes += next.length;
+      } catch (error) {
+        this.#notSent(error);
+      }
+      giveSlice(next.slice);
+      next = this.#nextWaiting();
+    }
+    this.#isSending = false;
+  }
+
+  /** A datagram with what stands before it. */
+  #whole({ slice, length }: Datagram): Uint8Array {
+    const header = this.#header;
+    if (header === undefined) return slice.payload.subarray(0, length);
+    const start = HEADROOM - header.length;
+    slice.bytes.set(header, start);
+    return slice.bytes.subarray(start, HEADROOM + length);
+  }
+
+  #notSent(error: unknown): void {
+    if (error instanceof LoopError) {
+      this.#drop("loop");
+      return this.#cutLoop(error);
+    }
+    this.#drop(this.#reason === undefined ? lossBy(error) : "closed");
+    if (this.#reason !== undefined || errorCode(error) === "EMSGSIZE") return;
+    this.#noteError(error);
+    this.#complain("connect_failed", error);
+  }
+
+  /** Passes the answers on, each before the next is read: one buffer does for all. */
+  async #answer(upstream: Stream): Promise<void> {
+    const { listener, entryPoint: { counts } } = this.place;
+    const slice = takeSlice();
+    using turns = new Turns();
+    let backoff: Backoff | undefined;
+    while (this.#reason === undefined) {
+      let length: number;
+      try {
+        length = await upstream.read(slice.payload) ?? 0;
+        backoff = undefined;
+      } catch {
+        if (this.#reason !== undefined) break;
+        counts.acceptErrors++;
+        await pause((backoff ??= new Backoff()).next());
+        continue;
+      }
+      try {
+        await listener.send(slice.payload.subarray(0, length), this.#client);
+        this.#passed++;
+        counts.datagramsDown++;
+        this.moved.down.bytes += length;
+        this.place.passed(this);
+      } catch (error) {
+        this.#drop(this.#reason === undefined ? lossBy(error) : "closed");
+      }
+      const turn = turns.wait(length);
+      if (turn !== undefined) await turn;
+    }
+    giveSlice(slice);
+  }
+
+  async #renew(): Promise<void> {
+    const signal = AbortSignal.timeout(this.settings.connectTimeoutMs || MAX_LOOKUP_MS);
+    try {
+      await this.#upstream?.renew?.(signal);
+    } catch (error) {
+      // Where there is no socket for another family, it stays with the one that it has.
+      if (error instanceof LoopError) this.#cutLoop(error);
+    }
+  }
+
+  #notReached(error: unknown): void {
+    if (error instanceof LoopError) return this.#cutLoop(error);
+    if (this.#reason !== undefined) return;
+    this.place.entryPoint.counts.connectFailed(describeWithHint(error));
+    this.#complain("connect_failed", error);
+    this.end("connect_failed");
+  }
+
+  #noteError(error: unknown): void {
+    this.place.entryPoint.counts.lastConnectError = {
+      at: Date.now(),
+      message: describeWithHint(error),
+    };
+  }
+
+  #complain(event: string, error: unknown): void {
+    const words = { error: describeError(error), hint: hintOf(error) };
+    this.#context.log.repeated("warn", event, { ...this.#fields(), ...words });
+  }
+
+  #cutLoop({ target }: LoopError): void {
+    if (this.#reason !== undefined) return;
+    this.#context.log.repeated("error", "loop_detected", {
+      ...this.#fields(),
+      target: target.name,
+      hint: "the target leads back to this ambassador; point the route at the last target",
+    });
+    this.end("loop");
+  }
+
+  #drop(reason: DropReason): void {
+    this.place.entryPoint.counts.dropped[reason]++;
+  }
+
+  #fields(): Record<string, string> {
+    const { hostname, port } = this.#client;
+    return {
+      route: this.#route.name,
+      listen: this.#route.listen,
+      target: this.#target?.name ?? this.#route.targets.text,
+      client: formatAddress({ hostname: unmapped(hostname), port }),
+    };
+  }
+}
+
+/** As what a datagram counts that the system would not send. */
+function lossBy(error: unknown): DropReason {
+  return errorCode(error) === "EMSGSIZE" ? "too_large" : "send_failed";
+}

@@ -1,0 +1,277 @@
+// The house of all sessions: where datagrams arrive and find theirs, how many there may be, who gives
+// way to whom, and when one has been quiet for too long.
+
+import { type Address, formatAddress, unmapped } from "../base/address.ts";
+import { describeError } from "../base/errors.ts";
+import { Backoff, pause } from "../base/time.ts";
+import { giveSlice, takeSlice } from "../net/arena.ts";
+import type { DatagramListener } from "../net/stream.ts";
+import { Turns } from "../net/turns.ts";
+import { Admission } from "./admission.ts";
+import type { ConnectionContext } from "./connection.ts";
+import type { EntryPoint } from "./entry_point.ts";
+import { type Datagram, Session, type SessionPlace } from "./session.ts";
+
+/** How many datagrams of all clients of a listener are taken at once, while turns are taken. */
+const BATCH = 32;
+/** How many sessions end at once for want of descriptors. */
+const GIVEN_UP_AT_ONCE = 8;
+/** How long no more sessions than were left then are held, in milliseconds. */
+const SHORTAGE_MS = 10_000;
+/** Descriptors come free in the next turn of Deno's loop: until then it is no use to give more. */
+const GIVE_UP_EVERY_MS = 5;
+/** How long a session has to be quiet to have finished once the program stops, in milliseconds. */
+const QUIET_MS = 500;
+/** How often that is looked at, in milliseconds. */
+const DRAIN_LOOK_MS = 50;
+/** How often sessions are looked at, in milliseconds; and where their limit is short. */
+const LOOK_EVERY_MS = 1000;
+const LEAST_LOOK_MS = 10;
+/** To open a session is as much work as to move so many bytes. */
+const OPENING_BYTES = 8 * 32 * 1024;
+
+/** Options for {@linkcode Sessions}. */
+export interface SessionsOptions extends Omit<ConnectionContext, "admission"> {
+  /** Maximum sessions of all routes together; 0 is no limit. */
+  readonly maxSessions: number;
+  /** Told when a session has ended and left nothing behind. */
+  readonly onLeft: (entryPoint: EntryPoint) => void;
+}
+
+/** Sessions in the order in which they give way. */
+class Order {
+  /** Those whose client has sent one datagram: the longest quiet first. */
+  readonly #once = new Set<Session>();
+  /** The others. */
+  readonly #more = new Set<Session>();
+
+  /** How many there are. */
+  get size(): number {
+    return this.#once.size + this.#more.size;
+  }
+
+  /** Puts one at the end, since something passes just now. */
+  passed(session: Session): void {
+    if (session.heard === 2) this.#once.delete(session);
+    const order = session.heard > 1 ? this.#more : this.#once;
+    order.delete(session);
+    order.add(session);
+  }
+
+  /** Takes one out. */
+  delete(session: Session): void {
+    this.#once.delete(session);
+    this.#more.delete(session);
+  }
+
+  /** All, the first to give way in front; they may end meanwhile. */
+  *[Symbol.iterator](): Generator<Session> {
+    yield* this.#once;
+    yield* this.#more;
+  }
+
+  /** Lets the first end until there is a place for another; 0 is no limit. */
+  makePlace(max: number): void {
+    if (max === 0) return;
+    for (const session of this) {
+      if (this.size < max) return;
+      session.end("evicted");
+    }
+  }
+}
+
+/** A listener at work. */
+interface Place extends SessionPlace {
+  /** The sessions of its entry point. */
+  readonly order: Order;
+  /** Its sessions, by their clients. */
+  readonly sessions: Map<string, Session>;
+}
+
+/** All sessions. */
+export class Sessions {
+  readonly #options: SessionsOptions;
+  readonly #context: ConnectionContext;
+  readonly #all = new Order();
+  readonly #orders = new Map<EntryPoint, Order>();
+  /** Maximum for now, since descriptors were short. */
+  #ceiling = 0;
+  #shortageMs = -Infinity;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isDraining = false;
+  #begun = 0;
+
+  /** There is none yet. */
+  constructor(options: SessionsOptions) {
+    this.#options = options;
+    // Their descriptors are lent: all that is short of one takes it from them.
+    const admission = new Admission(0, []);
+    this.#context = {
+      log: options.log,
+      leadsBack: options.leadsBack,
+      admission,
+      onShortage: (error) => {
+        if (options.onShortage(error)) return true;
+        admission.noteShortage();
+        return false;
+      },
+    };
+  }
+
+  /** How many there are. */
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** How many there have been. */
+  get begun(): number {
+    return this.#begun;
+  }
+
+  /** Takes the datagrams of a listener until it is closed. Never rejects. */
+  async serve(listener: DatagramListener, entryPoint: EntryPoint): Promise<void> {
+    const order = this.#orders.get(entryPoint) ?? new Order();
+    this.#orders.set(entryPoint, order);
+    const sessions = new Map<string, Session>();
+    const place: Place = {
+      listener,
+      entryPoint,
+      order,
+      sessions,
+      passed: (session) => {
+        this.#all.passed(session);
+        order.passed(session);
+      },
+      ended: (session) => {
+        this.#all.delete(session);
+        order.delete(session);
+        sessions.delete(session.name);
+      },
+    };
+    const { closing, counts } = entryPoint;
+    using turns = new Turns(BATCH);
+    let backoff: Backoff | undefined;
+    while (!closing.aborted) {
+      const slice = takeSlice();
+      try {
+        const { from, length } = await listener.receive(slice.payload);
+        backoff = undefined;
+        const work = this.#pass(from, { slice, length }, place);
+        const turn = turns.wait(work);
+        if (turn !== undefined) await turn;
+      } catch (error) {
+        giveSlice(slice);
+        if (closing.aborted) break;
+        counts.acceptErrors++;
+        this.#options.log.debug("accept_failed", {
+          route: entryPoint.route.name,
+          error: describeError(error),
+        });
+        await pause((backoff ??= new Backoff()).next(), closing);
+      }
+    }
+    this.#orders.delete(entryPoint);
+  }
+
+  /** The routes have changed. */
+  follow(): void {
+    for (const session of this.#all) session.follow();
+  }
+
+  /** Lets a few sessions end for want of descriptors; whether there were any. */
+  giveUp(): boolean {
+    const nowMs = performance.now();
+    if (nowMs - this.#shortageMs < GIVE_UP_EVERY_MS) return true;
+    let givenUp = 0;
+    for (const session of this.#all) {
+      if (!session.hasSocket) continue;
+      session.end("evicted");
+      if (++givenUp === GIVEN_UP_AT_ONCE) break;
+    }
+    if (givenUp === 0) return false;
+    this.#ceiling = Math.max(1, Math.min(this.#ceilingAt(nowMs) || Infinity, this.size));
+    this.#shortageMs = nowMs;
+    return true;
+  }
+
+  /**
+   * Begins no session any more, and waits until those that there are have been quiet for a moment, for
+   * so many milliseconds at most; 0 is for as long as it takes.
+   */
+  async drain(timeoutMs: number): Promise<void> {
+    this.#isDraining = true;
+    clearTimeout(this.#timer);
+    const untilMs = timeoutMs === 0 ? Infinity : performance.now() + timeoutMs;
+    while (this.size > 0 && performance.now() < untilMs) {
+      const nowMs = performance.now();
+      for (const session of this.#all) {
+        if (session.quietMs(nowMs) >= QUIET_MS) session.end("finished");
+      }
+      if (this.size > 0) await pause(Math.min(DRAIN_LOOK_MS, untilMs - nowMs));
+    }
+    for (const session of this.#all) session.end("finished");
+  }
+
+  /** Passes a datagram to its session; how much work that was, as bytes that might have been moved. */
+  #pass(from: Address, { slice, length }: Datagram, place: Place): number {
+    const name = formatAddress(from);
+    const known = place.sessions.get(name);
+    const session = known ?? this.#open(from, name, place);
+    if (session === undefined) giveSlice(slice);
+    else session.take({ slice, length });
+    return session === known ? length : OPENING_BYTES;
+  }
+
+  /** A session for a client that is new here; undefined if there is to be none. */
+  #open(client: Address, name: string, place: Place): Session | undefined {
+    const { entryPoint: { route, counts }, order, sessions } = place;
+    if (this.#isDraining) {
+      counts.dropped.closed++;
+      return undefined;
+    }
+    if (!route.settings.allow.has(client.hostname)) {
+      counts.dropped.not_allowed++;
+      this.#options.log.repeated("warn", "not_allowed", {
+        route: route.name,
+        listen: route.listen,
+        target: route.targets.text,
+        client: formatAddress({ ...client, hostname: unmapped(client.hostname) }),
+      });
+      return undefined;
+    }
+    order.makePlace(route.settings.maxSessions);
+    this.#all.makePlace(this.#options.maxSessions);
+    this.#all.makePlace(this.#ceilingAt(performance.now()));
+    const session = new Session({ client, name, place }, this.#context);
+    sessions.set(name, session);
+    this.#begun++;
+    void this.#serve(session);
+    if (this.#timer === undefined) this.#watch();
+    return session;
+  }
+
+  async #serve(session: Session): Promise<void> {
+    await session.serve();
+    this.#options.onLeft(session.place.entryPoint);
+  }
+
+  #ceilingAt(nowMs: number): number {
+    return nowMs - this.#shortageMs < SHORTAGE_MS ? this.#ceiling : 0;
+  }
+
+  /** Looks at all sessions now and then, as long as there are any. */
+  #watch(): void {
+    let shortestMs = 20 * LOOK_EVERY_MS;
+    const all = [...this.#all, ...[...this.#orders.keys()].map(({ route }) => route)];
+    for (const { settings: { udpTimeoutMs } } of all) {
+      shortestMs = Math.min(shortestMs, udpTimeoutMs || Infinity);
+    }
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      if (this.#isDraining) return;
+      const nowMs = performance.now();
+      for (const session of this.#all) session.check(nowMs);
+      if (this.size > 0) this.#watch();
+    }, Math.max(LEAST_LOOK_MS, shortestMs / 20));
+  }
+}

@@ -1,0 +1,70 @@
+// The memory that datagrams are received into. A datagram arrives whole or is cut off, so each buffer
+// has to be as large as the largest; but the system gives memory only to pages that are written to, so
+// a buffer that is a slice of a large one costs what has come in it. It knows nothing of sockets.
+
+/** Room before a datagram for what is put in front of it, in bytes. */
+export const HEADROOM = 64;
+/** Maximum length of a datagram's payload, over IPv6, in bytes. */
+const MAX_PAYLOAD = 65_527;
+/** Length of a slice in bytes: whole pages, so that none is shared. */
+const SLICE_BYTES = Math.ceil((HEADROOM + MAX_PAYLOAD) / 4096) * 4096;
+/** Slices of one chunk: about 4 MiB. */
+const SLICES_A_CHUNK = 60;
+
+/** Memory that is taken from the system in one piece. */
+interface Chunk {
+  readonly memory: ArrayBuffer;
+  readonly free: Slice[];
+}
+
+/** A buffer for one datagram. */
+export interface Slice {
+  /** All of it. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Where a datagram is received: all behind the headroom. */
+  readonly payload: Uint8Array<ArrayBuffer>;
+  /** What it is a part of. */
+  readonly chunk: Chunk;
+}
+
+/** Those of which something is free, the longest in use first. */
+const chunks = new Set<Chunk>();
+let taken = 0;
+
+/** Slices that are in use. */
+export function slicesTaken(): number {
+  return taken;
+}
+
+/** A slice; its user gives it back. */
+export function takeSlice(): Slice {
+  // The oldest: what was used last is taken again first, and the youngest chunks become free.
+  const [chunk = newChunk()] = chunks;
+  const slice = chunk.free.pop();
+  if (slice === undefined) throw new Error("a chunk without a free slice");
+  if (chunk.free.length === 0) chunks.delete(chunk);
+  taken++;
+  return slice;
+}
+
+/** Takes a slice back. */
+export function giveSlice(slice: Slice): void {
+  const { free } = slice.chunk;
+  free.push(slice);
+  taken--;
+  // Another has room: this one goes back to the system.
+  if (free.length === SLICES_A_CHUNK && chunks.size > 1) chunks.delete(slice.chunk);
+  else chunks.add(slice.chunk);
+}
+
+function newChunk(): Chunk {
+  const memory = new ArrayBuffer(SLICES_A_CHUNK * SLICE_BYTES);
+  const free: Slice[] = [];
+  const chunk = { memory, free };
+  for (let index = 0; index < SLICES_A_CHUNK; index++) {
+    const bytes = new Uint8Array(memory, index * SLICE_BYTES, SLICE_BYTES);
+    free.push({ bytes, payload: bytes.subarray(HEADROOM), chunk });
+  }
+  chunks.add(chunk);
+  return chunk;
+}
