@@ -91,8 +91,8 @@ export function prefixFinder(
 }
 
 /**
- * The one of `names` that was probably meant, or undefined if none is near: of those that hold `name`
- * or one of its words, else of all, the one that is spelled most like it.
+ * The one of `names` that was probably meant, or undefined if none is near: of those that hold `name`,
+ * else of those that have one of its words, else of all, the one that is spelled most like it.
  *
  * @param limit From this number of different characters on, none is near that shares no word.
  */
@@ -104,10 +104,12 @@ export function nearest(
   const start = name.slice(0, MAX_COMPARED);
   const words = start.split(/[-_]/).filter((word) => word.length > 2);
   // A letter or two mean nothing.
-  const related = names.filter((candidate) =>
-    (start.length > 2 && candidate.includes(start)) ||
-    words.some((word) => candidate.includes(word) && candidate.split(/[-_]/).includes(word))
-  );
+  const whole = start.length > 2 ? names.filter((candidate) => candidate.includes(start)) : [];
+  const related = whole.length > 0
+    ? whole
+    : names.filter((candidate) =>
+      words.some((word) => candidate.includes(word) && candidate.split(/[-_]/).includes(word))
+    );
   let best: string | undefined;
   let bestDistance = related.length > 0 ? Infinity : limit;
   for (const candidate of related.length > 0 ? related : names) {

@@ -187,6 +187,7 @@ Deno.test("nearest() prefers a name that holds what was written, or a word of it
     "bind",
     "only",
     "connect-timeout",
+    "max-sessions",
     "max-connections",
     "drain-timeout",
     "log-level",
@@ -194,6 +195,7 @@ Deno.test("nearest() prefers a name that holds what was written, or a word of it
   const cases = {
     "drain": "drain-timeout",
     "max-conn": "max-connections",
+    "max-sess": "max-sessions",
     "connections": "max-connections",
     "level": "log-level",
     "timeout-connect": "connect-timeout",
