@@ -12,6 +12,14 @@ export interface Address {
 /** How bytes travel between two addresses. */
 export type Protocol = "tcp" | "tls" | "udp";
 
+/**
+ * Whose ports a protocol takes: those of TCP, over which TLS is spoken too, or those of UDP. One number
+ * is two ports, and listeners of different kinds never meet.
+ */
+export function portKind(protocol: Protocol): "tcp" | "udp" {
+  return protocol === "udp" ? "udp" : "tcp";
+}
+
 /** An address and how it is spoken to. */
 export interface Endpoint extends Address {
   /** How. */
@@ -124,7 +132,7 @@ export function formatAddress(address: Address): string {
   return `${formatHost(address.hostname)}:${address.port}`;
 }
 
-/** Where a route listens, as it is written: `[::]:6379`, `[::]:6380/tls`. TCP goes without saying. */
+/** Where a route listens, as it is written: `[::]:6379`, `[::]:53/udp`. TCP goes without saying. */
 export function formatListen(listen: Endpoint): string {
   return `${formatAddress(listen)}${listen.protocol === "tcp" ? "" : `/${listen.protocol}`}`;
 }

@@ -39,7 +39,7 @@ export function readArguments(
       problems.push({
         message: `${shown}: ${reasonOf(error)}`,
         hint: "a route is written PORT=HOST:PORT, ADDRESS:PORT=HOST:PORT or [v6]:PORT=HOST:PORT; " +
-          "with TLS, PORT/tls=… or …=tls://HOST:PORT",
+          "with TLS, PORT/tls=… or …=tls://HOST:PORT; for datagrams, 53/udp=HOST:53",
       });
     }
   }

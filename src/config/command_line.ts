@@ -21,6 +21,7 @@ import { type FileVariables, readRoutesLines, type RoutesFile } from "./routes_f
 import { settingsOf } from "./settings.ts";
 import type { Targets } from "./targets.ts";
 import { checkTls, findTlsWarnings, type Given, type TlsUse } from "./tls_rules.ts";
+import { findUdpWarnings } from "./udp_rules.ts";
 import {
   aliasOf,
   type Environment,
@@ -186,9 +187,11 @@ function* reading(asked: Asked, file?: RoutesFile | Problem): Generator<undefine
     warnings.push(...missingAliases([environment, lines?.variables], options));
   }
   yield;
-  const status = listens ? options.status : undefined;
+  const status = listens && options.status
+    ? { protocol: "tcp" as const, ...options.status }
+    : undefined;
   const routes = mergeRoutes(isReplaced ? candidates : variables.candidates, {
-    status: status && { protocol: "tcp", ...status },
+    status,
     problems,
     placeOf: lines?.placeOf,
   });
@@ -220,7 +223,8 @@ function* reading(asked: Asked, file?: RoutesFile | Problem): Generator<undefine
     throw new CommandError(problems, { warnings, routes: understood });
   }
   if (listens) {
-    warnings.push(...findTrusting(routes), ...findTlsWarnings({ routes, options, given }));
+    const use = { routes, options, given };
+    warnings.push(...findTrusting(routes), ...findUdpWarnings(use), ...findTlsWarnings(use));
   }
   const read = file !== undefined && "text" in file ? file : undefined;
   if (read?.mayEverybodyWrite) {
@@ -320,8 +324,9 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
 export function noRoute({ ignored, options }: Pick<Command, "ignored" | "options">): Problem {
   const { only, routes: file } = options;
   const looked = only === undefined
-    ? "<ALIAS>_PORT_<port>_TCP (or _TLS)"
-    : some([...only].map((alias) => `${plain(alias)}_PORT_<port>_TCP`), " or ") + " (or _TLS)";
+    ? "<ALIAS>_PORT_<port>_TCP (or _TLS, _UDP)"
+    : some([...only].map((alias) => `${plain(alias)}_PORT_<port>_TCP`), " or ") +
+      " (or _TLS, _UDP)";
   const left = some(ignored.map(({ variable, reason }) => `${plain(variable)}, ${reason}`), "; ");
   const where = file === undefined ? "" : `, and no line of ${formatPath(file.path)},`;
   const found = ignored.length === 0

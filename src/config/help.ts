@@ -21,10 +21,11 @@ ambassador: forwards the ports that a container's link variables name
 
 A variable REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379 is a route: listen on 6379, forward to
 192.0.2.10:6379. LISTEN=TARGET arguments replace those of the environment:
-  LISTEN   PORT, ADDRESS:PORT or [v6]:PORT; with /tls after it, clients speak TLS
+  LISTEN   PORT, ADDRESS:PORT or [v6]:PORT; with /tls after it, clients speak TLS, with /udp UDP
   TARGET   HOST:PORT, or tls://HOST:PORT to connect by TLS; several are separated by commas
-As a variable, REDIS_PORT_6380_TLS=tcp://redis:6379 listens by TLS, and
-REDIS_PORT_6379_TCP=tls://192.0.2.10:6380 connects by TLS. Settings of one route alone, the options
+As a variable, REDIS_PORT_6380_TLS=tcp://redis:6379 listens by TLS,
+REDIS_PORT_6379_TCP=tls://192.0.2.10:6380 connects by TLS, and
+DNS_PORT_53_UDP=udp://192.0.2.1:53 forwards datagrams. Settings of one route alone, the options
 that are marked with *, follow a question mark: redis:6379?idle-timeout=5m,retry=10s.
 A file of such variables, one NAME=VALUE a line, is read with --routes FILE, and changes what is
 forwarded without a restart.
@@ -34,6 +35,7 @@ Examples:
   ambassador 6379=redis.example.com:6379 127.0.0.1:5432=[2001:db8::7]:5432
   ambassador 6379=tls://big-server:6380 --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem
   ambassador 6380/tls=redis:6379 --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem --tls-allow web
+  ambassador 53=192.0.2.1:53 53/udp=192.0.2.1:53 --allow 10.0.0.0/8
   ambassador check --format json
   ambassador wait --timeout 30s db:5432 && ./migrate
 

@@ -5,7 +5,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import type { Problem } from "../base/errors.ts";
 import { looksLikeKey, nearest, quoteInput } from "../base/text.ts";
 import { isRoute } from "./arguments.ts";
-import { FLAGS_NOT_YET, NOT_YET, OPTIONS_NOT_YET } from "./not_yet.ts";
+import { FLAGS_NOT_YET, NOT_YET } from "./not_yet.ts";
 import { type CommandName, COMMANDS, SPECS } from "./options.ts";
 
 /** The command line, taken apart but not yet understood. */
@@ -25,7 +25,7 @@ export interface Line {
 }
 
 const FLAGS = ["help", "version"] as const;
-const VALUED = [...SPECS.map(({ name }) => name), ...OPTIONS_NOT_YET];
+const VALUED = SPECS.map(({ name }) => name);
 /** What each option means that may stand without a value. */
 const ALONE = new Map(SPECS.map(({ name, kind }) => [name, kind.alone]));
 const KNOWN: readonly string[] = [...VALUED, ...FLAGS, ...FLAGS_NOT_YET];
@@ -52,7 +52,7 @@ export function parseLine(args: readonly string[]): Line {
     if (isRoute(word) || (name === "wait" && word.includes(":"))) routes.push(word);
     else faults.push(unknownWord(word, holdsKey));
   }
-  for (const option of [...OPTIONS_NOT_YET, ...FLAGS_NOT_YET]) {
+  for (const option of FLAGS_NOT_YET) {
     if (textsOf(values, option).some((text) => text !== "false")) {
       faults.push({ message: `--${option}: ${NOT_YET}` });
     }

@@ -73,7 +73,10 @@ export interface OptionSpec<T = unknown> {
   readonly default?: string;
   /** One line for the help. */
   readonly help: string;
-  /** Whether it is a setting of a route too; `both`: the option holds for all routes together. */
+  /**
+   * Whether it is a setting of a route too; `both`: the option is a limit of all routes together, and a
+   * route has none of its own (0) unless it says so.
+   */
   readonly route?: true | "both";
   /** Given several times, the texts add up, joined by commas; of any other option the last counts. */
   readonly list?: true;
@@ -196,12 +199,26 @@ export const OPTIONS = {
     ...ROUTE_LIMIT,
     help: "close after this long without a byte either way",
   },
+  udpTimeoutMs: {
+    name: "udp-timeout",
+    kind: TIME,
+    default: "60s",
+    route: true,
+    help: "end a session after this long without a datagram either way",
+  },
   maxConnections: {
     name: "max-connections",
     kind: COUNT,
     default: "0",
     route: "both",
     help: "at this many, further clients wait in the listen queue",
+  },
+  maxSessions: {
+    name: "max-sessions",
+    kind: COUNT,
+    default: "4096",
+    route: "both",
+    help: "at this many, the longest quiet one gives way to a new one",
   },
   allow: {
     name: "allow",

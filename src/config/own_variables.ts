@@ -3,7 +3,7 @@
 
 import type { Problem } from "../base/errors.ts";
 import { nearest, plain, prefixFinder } from "../base/text.ts";
-import { FLAGS_NOT_YET, NOT_YET, OPTIONS_NOT_YET } from "./not_yet.ts";
+import { FLAGS_NOT_YET, NOT_YET } from "./not_yet.ts";
 import { SPECS, variableOf } from "./options.ts";
 import { aliasOf, type Environment } from "./variables.ts";
 
@@ -22,7 +22,7 @@ const START = "AMBASSADOR_";
 const KNOWN = optionsByEnd(SPECS.map(({ name }) => name));
 const PROTECTING = optionsByEnd(SPECS.filter(({ protects }) => protects).map(({ name }) => name));
 const TLS = optionsByEnd(SPECS.map(({ name }) => name).filter((name) => name.startsWith("tls-")));
-const LATER = optionsByEnd([...OPTIONS_NOT_YET, ...FLAGS_NOT_YET]);
+const LATER = optionsByEnd(FLAGS_NOT_YET);
 
 /** Maximum number of unknown names that the nearest option is looked for: nobody reads more. */
 const MAX_HINTS = 1000;

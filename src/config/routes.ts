@@ -2,13 +2,13 @@
 // routes, and no two of them want one address. It knows nothing of how they were written.
 
 import {
-  type Address,
   type Endpoint,
   formatAddress,
   formatListen,
   formatTargets,
   isIpv4,
   isUnspecified,
+  portKind,
 } from "../base/address.ts";
 import type { Problem } from "../base/errors.ts";
 import type { RouteSettings } from "./options.ts";
@@ -90,8 +90,11 @@ export function mergeRoutes(
       routes.push(routeOf(only, []));
       continue;
     }
-    const wanted = findOverlaps(claimsOf(wanting, { status: rival, placeOf }));
-    if (wanted.length > 0) problems.push(wantedTwice(wanted));
+    const claims = claimsOf(wanting, { status: rival, placeOf });
+    for (const ofOneKind of Map.groupBy(claims, kindOf).values()) {
+      const wanted = findOverlaps(ofOneKind);
+      if (wanted.length > 0) problems.push(wantedTwice(wanted));
+    }
     const same = [...Map.groupBy(wanting, formatRoute).values()];
     const found = same.flatMap(([first, ...others]) =>
       first === undefined ? [] : routeOf(first, others)
@@ -102,6 +105,10 @@ export function mergeRoutes(
     for (const route of found) routes.push(route);
   }
   return routes;
+}
+
+function kindOf({ listen }: Claim): string {
+  return portKind(listen.protocol);
 }
 
 /** What candidates and the status page want. */
@@ -164,7 +171,7 @@ export function formatRoute(route: Omit<Route, "aliases">): string {
   return text;
 }
 
-/** Those of one port that can't listen beside another. */
+/** Those of one port, and of one kind, that can't listen beside another. */
 function findOverlaps(claims: readonly Claim[]): readonly Claim[] {
   const different = [...new Map(claims.map(({ text, listen }) => [text, listen]))];
   const overlapping = different.filter(([text, listen]) =>
@@ -175,9 +182,10 @@ function findOverlaps(claims: readonly Claim[]): readonly Claim[] {
 }
 
 /** Whether one can't listen beside the other. */
-export function overlaps(one: Address, other: Address): boolean {
+export function overlaps(one: Endpoint, other: Endpoint): boolean {
   const [a, b] = [one.hostname, other.hostname];
-  return one.port === other.port && (covers(a, b) || covers(b, a));
+  return one.port === other.port && portKind(one.protocol) === portKind(other.protocol) &&
+    (covers(a, b) || covers(b, a));
 }
 
 /** Whether listening on one host takes the address of the other. `::` is IPv4 too. */
@@ -188,10 +196,11 @@ function covers(wide: string, host: string): boolean {
 }
 
 function wantedTwice(claims: readonly Claim[]): Problem {
-  const port = claims[0]?.listen.port;
+  const listen = claims[0]?.listen;
+  const port = `${listen?.protocol === "udp" ? "UDP " : ""}port ${listen?.port}`;
   const wanted = claims.map(({ source, place, text }) => `${place}${source} (${text})`).join(", ");
   const variables = claims.filter(({ alias }) => alias !== undefined);
-  const message = `port ${port}: one address is wanted more than once: ${wanted}`;
+  const message = `${port}: one address is wanted more than once: ${wanted}`;
   const byTls = new Set(
     variables.filter(({ listen }) => listen.protocol === "tls").map(({ alias }) => alias),
   );

@@ -3,7 +3,6 @@
 
 import { reasonOf } from "../base/errors.ts";
 import { looksLikeKey, nearest, quoteInput, some } from "../base/text.ts";
-import { NOT_YET, OPTIONS_NOT_YET } from "./not_yet.ts";
 import {
   OPTIONS,
   type Options,
@@ -20,10 +19,11 @@ const ROWS = ALL.filter(([, spec]) => spec.route !== undefined) as readonly [
 const ROW_BY_NAME = new Map(ROWS.map((row) => [row[1].name, row]));
 const NAMES = [...ROW_BY_NAME.keys()];
 
-/** What holds where nothing is said. */
-export const DEFAULT_SETTINGS: RouteSettings = settingsFrom(([, spec]) =>
-  spec.default === undefined ? undefined : spec.kind.parse(spec.default)
-);
+/** What holds where nothing is said. What limits all routes together is no limit of one of them. */
+export const DEFAULT_SETTINGS: RouteSettings = settingsFrom(([, spec]) => {
+  const text = spec.route === "both" ? "0" : spec.default;
+  return text === undefined ? undefined : spec.kind.parse(text);
+});
 
 /** The same as text, by name. */
 const DEFAULT_TEXTS = new Map(
@@ -108,6 +108,5 @@ function settingsFrom(value: (row: typeof ROWS[number]) => unknown): RouteSettin
 }
 
 function unknownSetting(name: string, shown: string): string {
-  if (OPTIONS_NOT_YET.includes(name)) return `${name}: ${NOT_YET}`;
   return `${shown}: no such setting; the nearest is ${nearest(name, NAMES, Infinity)}`;
 }

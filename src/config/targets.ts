@@ -2,17 +2,16 @@
 // there. It knows nothing of where the text came from.
 
 import {
-  type Address,
   type Endpoint,
   formatAddress,
   isIp,
   isLoopback,
   isUnspecified,
   parseAddress,
+  portKind,
   type Protocol,
 } from "../base/address.ts";
 import { Networks } from "../base/networks.ts";
-import { NOT_YET, PROTOCOLS_NOT_YET } from "./not_yet.ts";
 import { OPTIONS, type RouteSettings } from "./options.ts";
 import { DEFAULT_SETTINGS, parseSettings } from "./settings.ts";
 
@@ -20,6 +19,7 @@ import { DEFAULT_SETTINGS, parseSettings } from "./settings.ts";
 const TARGET_PROTOCOLS: Readonly<Record<Protocol, readonly Protocol[]>> = {
   tcp: ["tcp", "tls"],
   tls: ["tcp", "tls"],
+  udp: ["udp"],
 };
 
 /** What no target has, with the words for it. */
@@ -30,12 +30,35 @@ const FLAWS: readonly (readonly [RegExp, string])[] = [
   [/^(?:unix(?:-\w+)?:|\.{0,2}\/)/i, "Unix sockets are not offered"],
 ];
 
-/** Settings that need something of their route, and what is said where it has not got it. */
+/**
+ * Settings that need something of their route, and what is said where it has not got it. What UDP lacks
+ * comes first: it is the reason for the rest.
+ */
 const NEEDS: readonly (readonly [
   keyof RouteSettings,
   (route: Targets & { readonly listen: Endpoint | undefined }) => boolean,
   string,
 ])[] = [
+  ["idleTimeoutMs", isNotUdp, "UDP has no connections: udp-timeout ends its sessions"],
+  [
+    "halfCloseTimeoutMs",
+    isNotUdp,
+    "UDP has no half-closed connections: udp-timeout ends its sessions",
+  ],
+  ["maxConnections", isNotUdp, "UDP has no connections: max-sessions limits its sessions"],
+  [
+    "sendProxy",
+    (route) => isNotUdp(route) || route.settings.sendProxy !== "v1",
+    "v1 knows no UDP: send-proxy=v2 does",
+  ],
+  [
+    "acceptProxy",
+    isNotUdp,
+    "the source of a datagram can be forged: whoever says who a client is can't be known",
+  ],
+  ["handshakeTimeoutMs", isNotUdp, "UDP clients begin with neither TLS nor a PROXY header"],
+  ["udpTimeoutMs", isUdp, "the route is not a UDP one: idle-timeout ends its connections"],
+  ["maxSessions", isUdp, "the route is not a UDP one: max-connections limits its connections"],
   ["balance", ({ targets }) => targets.length > 1, "the route has one target"],
   ["failTimeoutMs", ({ targets }) => targets.length > 1, "the route has one target"],
   [
@@ -47,6 +70,15 @@ const NEEDS: readonly (readonly [
   ["tlsName", reachesByTls, "no target of the route is a tls:// one"],
   ["starttls", reachesByTls, "no target of the route is a tls:// one"],
 ];
+
+/** Whether its targets are reached by UDP: all of them are, or none. */
+export function isUdp({ targets }: Pick<Targets, "targets">): boolean {
+  return targets.some(({ protocol }) => protocol === "udp");
+}
+
+function isNotUdp(route: Targets): boolean {
+  return !isUdp(route);
+}
 
 /** Whether any of its targets is reached by TLS. */
 export function reachesByTls({ targets }: Pick<Targets, "targets">): boolean {
@@ -83,17 +115,25 @@ export function parseTargets(
   if (flaw !== undefined) throw new SyntaxError(flaw);
   const question = text.indexOf("?");
   const list = question < 0 ? text : text.slice(0, question);
-  const allowed = TARGET_PROTOCOLS[listen?.protocol ?? "tcp"];
+  // Without a listener the first target says of what kind all are.
+  const allowed = TARGET_PROTOCOLS[listen?.protocol ?? (/^udp:/i.test(list) ? "udp" : "tcp")];
+  const schemes = allowed.map((protocol) => `${protocol}://`);
   let scheme = needsScheme ? undefined : allowed[0];
   const targets = list.split(",").map((piece): Endpoint => {
     const parts = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/(.*)$/s.exec(piece);
     if (parts !== null) {
       scheme = findProtocol(allowed, parts[1] ?? "");
-      const names = allowed.map((protocol) => `${protocol}://`).join(" and ");
-      if (scheme === undefined) throw new SyntaxError(`only ${names} can be forwarded`);
+      if (scheme === undefined) {
+        const names = schemes.join(" and ");
+        throw new SyntaxError(
+          listen === undefined
+            ? `only ${names} may stand here`
+            : `a route that listens by ${listen.protocol.toUpperCase()} leads to ${names} alone`,
+        );
+      }
     }
     if (scheme === undefined) {
-      throw new SyntaxError("the value does not begin with tcp:// or tls://");
+      throw new SyntaxError(`the value does not begin with ${schemes.join(" or ")}`);
     }
     const address = parts?.[2] ?? piece;
     if (/[/#]/.test(address)) throw new SyntaxError("something follows the port");
@@ -134,28 +174,26 @@ function unset(settings: RouteSettings, keys: readonly (keyof RouteSettings)[]):
 }
 
 /**
- * A way to listen, in any case: `tcp` or `tls`.
+ * A way to listen, in any case: `tcp`, `tls` or `udp`.
  *
  * @throws {SyntaxError} if there is none of that name
  */
 export function parseProtocol(text: string): Protocol {
   const known = Object.keys(TARGET_PROTOCOLS) as Protocol[];
   const found = findProtocol(known, text);
-  if (found === undefined) throw new SyntaxError(`the protocol is not ${known.join(" or ")}`);
+  if (found === undefined) throw new SyntaxError("the protocol is not tcp, tls or udp");
   return found;
 }
 
 /** The one of `allowed` that a text names, in any case. */
 function findProtocol(allowed: readonly Protocol[], text: string): Protocol | undefined {
   const name = text.toLowerCase();
-  if (PROTOCOLS_NOT_YET.includes(name)) {
-    throw new SyntaxError(`${text.toUpperCase()} is ${NOT_YET}`);
-  }
   return allowed.find((protocol) => protocol === name);
 }
 
 /** Whether a target is its route's own listener, whose socket is one whether or not it speaks TLS. */
-function isItself(listen: Address, target: Address): boolean {
+function isItself(listen: Endpoint, target: Endpoint): boolean {
+  if (portKind(listen.protocol) !== portKind(target.protocol)) return false;
   if (listen.port !== target.port) return false;
   const local = isLoopback(target.hostname) || isUnspecified(target.hostname);
   // A listener on one address is not reached through another: 192.0.2.1:6379=127.0.0.1:6379 is fine.

@@ -5,7 +5,6 @@
 import { parsePort } from "../base/address.ts";
 import { type Problem, reasonOf } from "../base/errors.ts";
 import { HIDDEN, plain, prefixFinder, quoteInput } from "../base/text.ts";
-import { NOT_YET } from "./not_yet.ts";
 import type { Options, RouteSettings } from "./options.ts";
 import { type Candidate, type Ignored, serviceLinkHint } from "./routes.ts";
 import type { FileVariables } from "./routes_file.ts";
@@ -39,7 +38,8 @@ const SERVICE = /_SERVICE_/i;
 const NO_ROUTE = "not a route: one is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT";
 const HINT =
   "a route is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT, with TLS ALIAS_PORT_6380_TLS=… " +
-  "or …=tls://HOST:PORT; an empty value switches it off";
+  "or …=tls://HOST:PORT, for datagrams ALIAS_PORT_53_UDP=udp://HOST:PORT; " +
+  "an empty value switches it off";
 
 /** A variable X_NAME says that X is a link. */
 const LINK_NAME = /^(.+)_NAME$/is;
@@ -228,11 +228,12 @@ function parseName(variable: string, value: string): Name | undefined {
     if (!TARGET.test(value)) return undefined;
     return { ...name, flaw: "the port in its name is not a number" };
   }
-  const [end] = /_PORT_\d+$/i.exec(variable) ?? /_\d+_(?:TCP|TLS|SSL)$/i.exec(variable) ?? [];
+  const [end] = /_PORT_\d+$/i.exec(variable) ?? /_\d+_(?:TCP|TLS|SSL|UDP)$/i.exec(variable) ?? [];
   if (end === undefined || (!/^_PORT/i.test(end) && !TARGET.test(value))) return undefined;
   const start = variable.slice(0, -end.length).replace(/_PORT$/i, "").toUpperCase();
   const right = end.replace(/SSL$/i, "TLS");
-  const meant = plain(start + (/^_PORT/i.test(end) ? `${end}_TCP` : `_PORT${right}`));
+  const kind = /^udp:/i.test(value) ? "UDP" : "TCP";
+  const meant = plain(start + (/^_PORT/i.test(end) ? `${end}_${kind}` : `_PORT${right}`));
   const flaw = `not a route: did you mean ${meant}?`;
   return { alias: start, port, protocol, isMiss: true, flaw };
 }
@@ -261,7 +262,6 @@ function reasonToIgnore(
     [isServicePort, "the named port of a Kubernetes Service, not a route"],
     [isReplaced, REPLACED],
     // Kubernetes makes these unasked, so that they can't be errors.
-    [protocol === "UDP", `UDP is ${NOT_YET}`, "slip"],
     [protocol === "SCTP", "SCTP is not offered", "slip"],
   ];
   const [, reason, kind] = reasons.find(([holds]) => holds) ?? [];

@@ -12,6 +12,7 @@ import {
   parseAddress,
   parseHost,
   parsePort,
+  portKind,
   unmapped,
 } from "../../src/base/address.ts";
 import { Random } from "../helpers/mod.ts";
@@ -26,14 +27,21 @@ function refusal(parse: (text: string) => unknown, text: string): string {
   }
 }
 
-Deno.test("formatListen() and formatTargets() say what is TLS, and leave no scheme to be guessed", () => {
+Deno.test("formatListen() and formatTargets() say what is not TCP, and leave no scheme to be guessed", () => {
   const plain = { protocol: "tcp", hostname: "a", port: 1 } as const;
   const tls = { protocol: "tls", hostname: "::1", port: 2 } as const;
   assertEquals([formatListen(plain), formatListen(tls)], ["a:1", "[::1]:2/tls"]);
   assertEquals([formatTarget(plain), formatTarget(tls)], ["a:1", "tls://[::1]:2"]);
+  const udp = { protocol: "udp", hostname: "::1", port: 53 } as const;
+  assertEquals([formatListen(udp), formatTarget(udp)], ["[::1]:53/udp", "udp://[::1]:53"]);
+  assertEquals(formatTargets([udp, udp]), "udp://[::1]:53,udp://[::1]:53");
   assertEquals(formatTargets([plain, plain]), "a:1,a:1");
   assertEquals(formatTargets([tls, tls]), "tls://[::1]:2,tls://[::1]:2");
   assertEquals(formatTargets([tls, plain]), "tls://[::1]:2,tcp://a:1");
+});
+
+Deno.test("portKind() is one for TCP and TLS, and another for UDP", () => {
+  assertEquals((["tcp", "tls", "udp"] as const).map(portKind), ["tcp", "tcp", "udp"]);
 });
 
 Deno.test("parsePort() takes 1 to 65535", () => {

@@ -79,7 +79,10 @@ Deno.test("readArguments() says of each bad argument what is wrong with it, all 
 
 Deno.test("readArguments() shows nothing of a target that is neither a tcp:// nor a tls:// one", () => {
   const [problem] = problems(() => parse(["1=http://a:1/hunter2"], { bind: "::" }));
-  assertEquals(problem?.message, "1=(not shown): only tcp:// and tls:// can be forwarded");
+  assertEquals(
+    problem?.message,
+    "1=(not shown): a route that listens by TCP leads to tcp:// and tls:// alone",
+  );
 });
 
 Deno.test("readArguments() shows nothing of what stands before an @", () => {
@@ -103,13 +106,23 @@ Deno.test("readArguments() takes a protocol after the port, as Docker writes it"
     "2 [::1]:2/tls tls://a:2,tls://b:2",
     "3 [::]:3 tls://a:3,tcp://b:3",
   ]);
+  assertEquals(show(parse(["1/udp=a:1", "[::1]:2/UDP=UDP://a:2,b:2", "2/tcp=a:2"])), [
+    "1 [::]:1/udp udp://a:1",
+    "2 [::]:2 a:2",
+    "2 [::1]:2/udp udp://a:2,udp://b:2",
+  ]);
   const cases = {
-    "1/udp=a:1": "UDP is not supported yet",
-    "1/sctp=a:1": "the protocol is not tcp or tls",
-    "1/=a:1": "the protocol is not tcp or tls",
+    "1/sctp=a:1": "the protocol is not tcp, tls or udp",
+    "1/=a:1": "the protocol is not tcp, tls or udp",
     "/tcp=a:1": "the port is not a number",
     "1/tcp/tcp=a:1": "the port is not a number",
-    "1=udp://a:1": "UDP is not supported yet",
+    "1=udp://a:1": "a route that listens by TCP leads to tcp:// and tls:// alone",
+    "1/tls=a:1,udp://b:1": "a route that listens by TLS leads to tcp:// and tls:// alone",
+    "1/udp=tcp://a:1": "a route that listens by UDP leads to udp:// alone",
+    "1/udp=a:1,tls://b:1": "a route that listens by UDP leads to udp:// alone",
+    "1/udp=a:1,udp://A:1": "the target a:1 stands there twice",
+    "1/udp=localhost:1": "the target is the route itself",
+    "127.0.0.1:1/udp=udp://127.0.0.1:1": "the target is the route itself",
     "1=a:1,tcp://a:1": "the target a:1 stands there twice",
     "1=a:1,tls://a:1": "the target a:1 stands there twice",
     "1/tls=localhost:1": "the target is the route itself",

@@ -3,8 +3,8 @@ import { Networks, parseNetworks } from "../../src/base/networks.ts";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ConfigError, type Problem } from "../../src/base/errors.ts";
 import { formatTargets } from "../../src/base/address.ts";
-import { type Command, parseCommand } from "../../src/config/command_line.ts";
-import { FLAGS_NOT_YET, OPTIONS_NOT_YET } from "../../src/config/not_yet.ts";
+import { type Command, CommandError, parseCommand } from "../../src/config/command_line.ts";
+import { FLAGS_NOT_YET } from "../../src/config/not_yet.ts";
 import { COMMANDS, OPTIONS, type OptionSpec, SPECS, variableOf } from "../../src/config/options.ts";
 import { warningOf } from "../../src/config/own_variables.ts";
 import { DEFAULT_SETTINGS, formatSettings } from "../../src/config/settings.ts";
@@ -44,7 +44,9 @@ Deno.test("parseCommand() forwards what the environment says where nothing is as
     failTimeoutMs: 10_000,
     halfCloseTimeoutMs: 0,
     idleTimeoutMs: 0,
+    udpTimeoutMs: 60_000,
     maxConnections: 0,
+    maxSessions: 4096,
     allow: Networks.ALL,
     sendProxy: "off",
     acceptProxy: Networks.NONE,
@@ -135,7 +137,7 @@ Deno.test("parseCommand() lets nothing but --status and --timeout break healthch
     "y",
     "--tls-ca",
     "z",
-    "--udp-timeout=1s",
+    "--probe",
     "--bogus",
     ROUTE,
     "word",
@@ -147,7 +149,7 @@ Deno.test("parseCommand() lets nothing but --status and --timeout break healthch
     '"--bogus": no such option',
     "healthcheck and check: one command at a time",
     '"word": neither a command nor a route',
-    "--udp-timeout: not supported yet",
+    "--probe: not supported yet",
     "healthcheck: takes no routes",
     "AMBASSADOR_BNID: no such option; did you mean AMBASSADOR_BIND?",
   ]);
@@ -166,6 +168,13 @@ Deno.test("parseCommand() takes bare targets for wait alone, and its own port th
     ["cache:6379", { ...DEFAULT_SETTINGS, connectTimeoutMs: 2000 }],
   ]);
   assertEquals(routes.map(({ targets }) => formatTargets(targets)), ["localhost:1"]);
+  const datagrams = parseCommand(["wait", "udp://a:1,b:2?retry=1s", "53/udp=localhost:53"], {});
+  assertEquals(datagrams.bare.map(({ targets }) => formatTargets(targets)), [
+    "udp://a:1,udp://b:2",
+  ]);
+  assertEquals(datagrams.routes.map(({ targets }) => formatTargets(targets)), [
+    "udp://localhost:53",
+  ]);
   const environment = { A_PORT_1_TCP: "tcp://localhost:1", AMBASSADOR_STATUS: "127.0.0.1:1" };
   assertEquals(parseCommand(["wait"], environment).routes.length, 1);
   for (const command of [[], ["check"]]) {
@@ -175,19 +184,15 @@ Deno.test("parseCommand() takes bare targets for wait alone, and its own port th
     assertEquals(messages([...command, "1=localhost:1"]).length, 1);
   }
   assertEquals(messages(["wait", "db", ROUTE]), ['"db": neither a command nor a route']);
-  assertEquals(messages(["wait", "db:0", "udp://db:1", "a:1,a:1"]), [
+  assertEquals(messages(["wait", "db:0", "tls://a:1,udp://db:1", "http://a:1", "a:1,a:1"]), [
     '"db:0": the port is not from 1 to 65535',
-    '"udp://db:1": UDP is not supported yet',
+    '"tls://a:1,udp://db:1": only tcp:// and tls:// may stand here',
+    '"http://a:1": only tcp:// and tls:// may stand here',
     '"a:1,a:1": the target a:1 stands there twice',
   ]);
 });
 
 Deno.test("parseCommand() refuses by name what is not supported yet", () => {
-  for (const name of OPTIONS_NOT_YET) {
-    for (const args of [[`--${name}`, "x"], [`--${name}=x`], [`--${name}`, "-1"]]) {
-      assertEquals(messages([...args, ROUTE]), [`--${name}: not supported yet`]);
-    }
-  }
   for (const name of FLAGS_NOT_YET) {
     assertEquals(messages([`--${name}`, ROUTE]), [`--${name}: not supported yet`]);
     assertEquals(messages([ROUTE], { [variableOf(name)]: "1" }), [
@@ -278,6 +283,12 @@ Deno.test("parseCommand() refuses a status page where a route listens", () => {
   }
   const apart = ["1=a:1", "--bind", "127.0.0.2", "--status", "127.0.0.1:1"];
   assertEquals(parseCommand(apart, {}).routes.length, 1);
+  // It speaks TCP, and takes no port of UDP.
+  assertEquals(parseCommand(["1/udp=a:1", "--status", "[::]:1"], {}).routes.length, 1);
+  const both = ["1=a:1", "1/udp=a:1", "2=x", "--status", "127.0.0.1:1"];
+  const error = assertThrows(() => parseCommand(both, {}), CommandError);
+  assertEquals(error.faults[1]?.message, wanted);
+  assertEquals(error.routes.map(({ listen }) => listen.protocol), ["udp"]);
 });
 
 Deno.test("parseCommand() shows help and version whatever else is there", () => {
@@ -305,7 +316,9 @@ const VALUES: Readonly<Record<string, readonly [string, string, unknown, unknown
   failTimeoutMs: ["5s", "0", 5000, 0],
   halfCloseTimeoutMs: ["1h", "0", 3_600_000, 0],
   idleTimeoutMs: ["1h", "0", 3_600_000, 0],
+  udpTimeoutMs: ["1h", "0", 3_600_000, 0],
   maxConnections: ["1", "999999999", 1, 999_999_999],
+  maxSessions: ["0", "999999999", 0, 999_999_999],
   allow: [
     "10.0.0.0/8",
     "10.0.0.0/8,::1",
@@ -366,6 +379,65 @@ Deno.test("parseCommand() gives a route of an option only what acts on it", () =
   );
 });
 
+Deno.test("parseCommand() gives a UDP route of an option only what acts on it", () => {
+  const args = [
+    ...["--idle-timeout=1s", "--half-close-timeout=1s", "--max-connections=1", "--send-proxy=v2"],
+    ...["--accept-proxy=10.0.0.1", "--handshake-timeout=1s", "--udp-timeout=2s"],
+    ...["--max-sessions=7", "--connect-timeout=3s", "--retry=4s", "--allow=10.0.0.0/8"],
+  ];
+  const { routes, options } = parseCommand([...args, "1=a:1", "1/udp=a:1"], {});
+  const common = (own: string): string => `connect-timeout=3s,retry=4s,${own},send-proxy=v2`;
+  assertEquals(routes.map(({ settings }) => formatSettings(settings)), [
+    common("half-close-timeout=1s,idle-timeout=1s,allow=10.0.0.0/8") +
+    ",accept-proxy=10.0.0.1,handshake-timeout=1s",
+    common("udp-timeout=2s,allow=10.0.0.0/8"),
+  ]);
+  assertEquals(options.maxSessions, 7);
+  const [one, own] = parseCommand(["--send-proxy=v1", "1/udp=a:1", "2/udp=a:1?max-sessions=9"], {})
+    .routes.map(({ settings }) => settings);
+  assertEquals([one?.sendProxy, one?.maxSessions, own?.maxSessions], ["off", 0, 9]);
+});
+
+Deno.test(
+  "parseCommand() warns of an option that looks as if it held for UDP routes too",
+  needs(LINUX),
+  () => {
+    const routes = ["1=a:1", "2/udp=a:2", "3/udp=a:3?send-proxy=v2"];
+    const both = "2 UDP routes (2, 3)";
+    const cases: [option: string, text: string, warning: string][] = [
+      ["send-proxy", "v1", "UDP route 2: v1 knows no UDP, v2 does"],
+      ["accept-proxy", "10.0.0.1", `${both}: the source of a datagram can be forged`],
+      ["max-connections", "9", `${both}: --max-sessions limits UDP`],
+      [
+        "reuse-port",
+        "on",
+        `${both}: the system would spread the datagrams of one client over all processes`,
+      ],
+    ];
+    for (const [option, text, warning] of cases) {
+      const argument = parseCommand([`--${option}=${text}`, ...routes], {});
+      assertEquals(settings(argument), [`--${option}: no effect on ${warning}`]);
+      assertEquals(argument.warnings.map(({ event }) => event), ["warning"]);
+      const variable = variableOf(option);
+      assertEquals(settings(parseCommand(routes, { [variable]: text })), [
+        `${variable}: no effect on ${warning}`,
+      ]);
+      assertEquals(parseCommand([`--${option}=${text}`, "1=a:1"], {}).warnings, []);
+      assertEquals(parseCommand(["wait", `--${option}=${text}`, ...routes], {}).warnings, []);
+    }
+    for (
+      const option of ["send-proxy=v2", "send-proxy=off", "accept-proxy=off", "idle-timeout=1"]
+    ) {
+      assertEquals(parseCommand([`--${option}`, ...routes], {}).warnings, [], option);
+    }
+    const many = Array.from({ length: 9 }, (_, index) => `${index + 1}/udp=a:1`);
+    assertEquals(settings(parseCommand(["--max-connections=1", ...many], {})), [
+      "--max-connections: no effect on 9 UDP routes (1, 2, 3, 4, 5, …): --max-sessions limits UDP",
+    ]);
+    assertEquals(parseCommand(["--reuse-port=off", ...many], {}).warnings, []);
+  },
+);
+
 Deno.test("parseCommand() names the argument or the variable whose value is wrong", () => {
   const cases: [string, string, string][] = [
     ["bind", "redis", "not an IP address"],
@@ -382,6 +454,8 @@ Deno.test("parseCommand() names the argument or the variable whose value is wron
     ["max-connections", "1.5", "not a whole number"],
     ["max-connections", "-1", "not a whole number"],
     ["max-connections", "1e3", "not a whole number"],
+    ["udp-timeout", "5x", "not a duration such as 500ms, 10s, 5m or 1h"],
+    ["max-sessions", "many", "not a whole number"],
     ["status", "8080", "the port is missing"],
     ["status", "redis:8080", "not an IP address"],
     ["status", "127.0.0.1:0", "the port is not from 1 to 65535"],
@@ -574,6 +648,11 @@ Deno.test("parseCommand() knows what Docker and Kubernetes make of a service cal
     AMBASSADOR_PORT_6379_TCP_ADDR: "192.0.2.10",
     AMBASSADOR_PORT_6379_TCP_PORT: "6379",
     AMBASSADOR_PORT_6379_TCP_PROTO: "tcp",
+    AMBASSADOR_PORT_6379_UDP: "udp://192.0.2.10:6379",
+    AMBASSADOR_PORT_6379_UDP_PROTO: "udp",
+    AMBASSADOR_UDP_SERVICE_HOST: "192.0.2.10",
+    AMBASSADOR_UDP_PORT_53_UDP: "udp://192.0.2.10:53",
+    AMBASSADOR_UDP_PORT_53_UDP_ADDR: "192.0.2.10",
     AMBASSADOR_SERVICE_HOST: "192.0.2.10",
     AMBASSADOR_SERVICE_PORT: "6379",
     AMBASSADOR_SERVICE_PORT_REDIS: "6379",
@@ -583,7 +662,12 @@ Deno.test("parseCommand() knows what Docker and Kubernetes make of a service cal
   };
   const command = parseCommand([], environment);
   assertEquals(command.warnings, []);
-  assertEquals(command.routes.map(({ aliases }) => aliases), [["AMBASSADOR_DB"], ["AMBASSADOR"]]);
+  assertEquals(command.routes.map(({ aliases: [alias], listen }) => [alias, listen.protocol]), [
+    ["AMBASSADOR_UDP", "udp"],
+    ["AMBASSADOR_DB", "tcp"],
+    ["AMBASSADOR", "tcp"],
+    ["AMBASSADOR", "udp"],
+  ]);
   const mistaken = parseCommand([], { ...environment, AMBASSADOR_RETRYY: "5s" });
   assertEquals(settings(mistaken), [
     "AMBASSADOR_RETRYY: no such option; did you mean AMBASSADOR_RETRY?",
@@ -605,31 +689,32 @@ Deno.test("parseCommand() says what it looked for where there is no route", () =
   assertEquals(more, []);
   assertEquals(
     problem?.message,
-    "nothing to forward: no variable is named <ALIAS>_PORT_<port>_TCP (or _TLS)",
+    "nothing to forward: no variable is named <ALIAS>_PORT_<port>_TCP (or _TLS, _UDP)",
   );
   assertStringIncludes(problem?.hint ?? "", "REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379");
   assertStringIncludes(problem?.hint ?? "", "Docker 29 and later set no link variables");
   assertEquals(messages(["--only", "redis,db"]), [
-    "nothing to forward: no variable is named REDIS_PORT_<port>_TCP or DB_PORT_<port>_TCP (or _TLS)",
+    "nothing to forward: no variable is named REDIS_PORT_<port>_TCP or DB_PORT_<port>_TCP " +
+    "(or _TLS, _UDP)",
     "--only: no variable has the alias REDIS",
     "--only: no variable has the alias DB",
   ]);
   assertEquals(messages(["wait"], { KUBERNETES_PORT_443_TCP: "tcp://192.0.2.1:443" }), [
-    "nothing to forward: no variable named <ALIAS>_PORT_<port>_TCP (or _TLS) is left (1 ignored: " +
-    "KUBERNETES_PORT_443_TCP, the Kubernetes API is left out unless --only names it)",
+    "nothing to forward: no variable named <ALIAS>_PORT_<port>_TCP (or _TLS, _UDP) is left " +
+    "(1 ignored: KUBERNETES_PORT_443_TCP, the Kubernetes API is left out unless --only names it)",
   ]);
 });
 
 Deno.test("parseCommand() lets check show what is ignored where no route is left", () => {
-  const environment = { A_PORT_1_TCP: "", B_PORT_2_UDP: "udp://b:2" };
+  const environment = { A_PORT_1_TCP: "", B_PORT_2_SCTP: "sctp://b:2" };
   const command = parseCommand(["check"], environment);
   assertEquals(command.routes, []);
-  assertEquals(command.ignored.map(({ variable }) => variable), ["A_PORT_1_TCP", "B_PORT_2_UDP"]);
+  assertEquals(command.ignored.map(({ variable }) => variable), ["A_PORT_1_TCP", "B_PORT_2_SCTP"]);
   const found = messages(["check", "bogus"], environment);
   assertEquals(found, [
     '"bogus": neither a command nor a route',
-    "nothing to forward: no variable named <ALIAS>_PORT_<port>_TCP (or _TLS) is left (2 ignored: " +
-    "A_PORT_1_TCP, switched off by its empty value; B_PORT_2_UDP, UDP is not supported yet)",
+    "nothing to forward: no variable named <ALIAS>_PORT_<port>_TCP (or _TLS, _UDP) is left " +
+    "(2 ignored: A_PORT_1_TCP, switched off by its empty value; B_PORT_2_SCTP, SCTP is not offered)",
   ]);
 });
 
@@ -646,7 +731,7 @@ Deno.test("parseCommand() shows no secret of an option's value, and little of a 
     "(not shown): neither a command nor a route",
   ]);
   assertEquals(messages([`7=${url.replace("u:hunter2@", "")}`]), [
-    "7=(not shown): only tcp:// and tls:// can be forwarded",
+    "7=(not shown): a route that listens by TCP leads to tcp:// and tls:// alone",
   ]);
   for (const argument of [`--redis-url=${url}`, `--${url}`, `-${url}`, "--u:hunter2@h", url]) {
     assert(!JSON.stringify(problems([ROUTE, argument])).includes("hunter2"), argument);

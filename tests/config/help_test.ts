@@ -32,7 +32,7 @@ Deno.test("usage() gives examples that parse", () => {
   const examples = usage().split("\n").slice(usage().split("\n").indexOf("Examples:") + 1)
     .filter((line) => line.startsWith("  ") && line.includes("ambassador"))
     .map((line) => line.replace(/&&.*/, "").trim().split(/\s+/));
-  assertEquals(examples.length, 6);
+  assertEquals(examples.length, 7);
   for (const words of examples) {
     const at = words.indexOf("ambassador");
     const environment = Object.fromEntries(
@@ -44,17 +44,20 @@ Deno.test("usage() gives examples that parse", () => {
   }
 });
 
-Deno.test("usage() says how TLS is switched on, by arguments and by variables", () => {
+Deno.test("usage() says how TLS and UDP are chosen, by arguments and by variables", () => {
   const text = usage();
   for (
-    const [variable = "", value = ""] of text.matchAll(/\w+_PORT_\d+_T\w+=\w+:[\w./:]+/g)
+    const [variable = "", value = ""] of text.matchAll(/\w+_PORT_\d+_[TU]\w+=\w+:[\w./:]+/g)
       .map(([route]) => route.split("="))
   ) {
     const { routes } = parseCommand(["wait"], { [variable]: value });
     assertEquals(routes.length, 1, variable);
   }
   for (
-    const part of ["/tls", "tls://HOST:PORT", "_TLS=tcp://", "_TCP=tls://", "6380/tls=redis:6379"]
+    const part of [
+      ...["/tls", "tls://HOST:PORT", "_TLS=tcp://", "_TCP=tls://", "6380/tls=redis:6379"],
+      ...["/udp", "_UDP=udp://", "53/udp="],
+    ]
   ) {
     assertStringIncludes(text, part);
   }

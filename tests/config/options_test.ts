@@ -15,7 +15,9 @@ Deno.test("OPTIONS has each option and default of the contract", () => {
     ["fail-timeout", "10s"],
     ["half-close-timeout", "0"],
     ["idle-timeout", "0"],
+    ["udp-timeout", "60s"],
     ["max-connections", "0"],
+    ["max-sessions", "4096"],
     ["allow", "all"],
     ["send-proxy", "off"],
     ["accept-proxy", "off"],
@@ -49,6 +51,7 @@ Deno.test("OPTIONS marks what a route may have of its own, and what adds up", ()
     "fail-timeout",
     "half-close-timeout",
     "idle-timeout",
+    "udp-timeout",
     "allow",
     "send-proxy",
     "accept-proxy",
@@ -57,7 +60,10 @@ Deno.test("OPTIONS marks what a route may have of its own, and what adds up", ()
     "tls-name",
     "starttls",
   ]);
-  assertEquals(namesOf(({ route }) => route === "both"), ["max-connections"]);
+  assertEquals(namesOf(({ route }) => route === "both"), [
+    "max-connections",
+    "max-sessions",
+  ]);
   assertEquals(namesOf(({ list }) => list === true), [
     "only",
     "ignore",

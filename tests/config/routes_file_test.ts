@@ -253,10 +253,15 @@ Deno.test("parseCommand() reads a file and the environment as if all stood in on
       "M_ENV_X_PORT_7_TCP=tcp://x:7\nDNS_PORT_53_UDP=udp://d:53\n",
     { environment, args: [...CERTIFICATE, "--tls-ca=/ca"] },
   );
-  assertEquals(show(command), ["A 1 a:1", "B 2 b:2", "D,E 4 d:4", "F 5 tls://f:5"]);
+  assertEquals(show(command), [
+    "A 1 a:1",
+    "B 2 b:2",
+    "D,E 4 d:4",
+    "F 5 tls://f:5",
+    "DNS 53 udp://d:53",
+  ]);
   assertEquals(ignored(command), [
     "C_PORT_3_TCP: switched off by its empty value",
-    "DNS_PORT_53_UDP: UDP is not supported yet",
     "KUBERNETES_PORT_443_TCP: the Kubernetes API is left out unless --only names it",
     "L_ENV_X_PORT_6_TCP: copied from the environment of the link L",
     "M_ENV_X_PORT_7_TCP: copied from the environment of the link M",
@@ -404,7 +409,8 @@ Deno.test("parseCommand() takes a line of a file that misses a route for a slip"
     ["WEB_PORT_443=tcp://a:1", "WEB_PORT_443"],
     ["WEB_PORT_443=", "WEB_PORT_443"],
     ["WEB_PORT_x_TCP=tcp://a:1", "WEB_PORT_x_TCP"],
-    ["WEB_PORT_443_UDP=udp://a:1", "WEB_PORT_443_UDP"],
+    ["WEB_443_UDP=udp://a:1", "WEB_443_UDP"],
+    ["WEB_PORT_x_UDP=udp://a:1", "WEB_PORT_x_UDP"],
     ["WEB_PORT_443_SCTP=sctp://a:1", "WEB_PORT_443_SCTP"],
     ["WEB_SERVICE_PORT_443_TPC=tcp://a:1", "WEB_SERVICE_PORT_443_TPC"],
     ["_PORT_443_TCP=tcp://a:1", "_PORT_443_TCP"],
@@ -451,9 +457,9 @@ Deno.test("parseCommand() names a hundred lines that are no routes, and says how
   const kinds: ((index: number) => string)[] = [
     (index) => `A_${index}=b\n`,
     (index) => `a${index}=b\n`,
-    (index) => `A_PORT_${index + 1}_UDP=udp://b:1\n`,
+    (index) => `A_PORT_${index + 1}_SCTP=sctp://b:1\n`,
     (index) => `A_PORT_${index + 1}=tcp://b:1\n`,
-    (index) => [`A_${index}=b\n`, `a${index}=b\n`, `A_PORT_${index + 1}_UDP=x\n`][index % 3] ?? "",
+    (index) => [`A_${index}=b\n`, `a${index}=b\n`, `A_PORT_${index + 1}_SCTP=x\n`][index % 3] ?? "",
   ];
   const route = "Z_PORT_1_TCP=tcp://z:1\n";
   const off = Array.from({ length: 200 }, (_, index) => `Y_PORT_${index + 1}_TCP=\n`).join("");
@@ -536,7 +542,7 @@ Deno.test("parseCommand() starts without a route where a file may get one, but d
   }
   assertEquals(problems("", { args: ["wait"] }), [{
     message: `nothing to forward: no variable, and no line of ${PATH}, is named ` +
-      "<ALIAS>_PORT_<port>_TCP (or _TLS)",
+      "<ALIAS>_PORT_<port>_TCP (or _TLS, _UDP)",
     hint: "write one into the file, for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379",
   }]);
 });
@@ -738,7 +744,8 @@ Deno.test("again() gives the same as a first reading, whatever was read before",
         "B_PORT_2_TCP=tcp://e:2\n",
         "x=y\n",
         "D_PORT_5=tcp://a:1\n",
-        "D_PORT_6_UDP=udp://a:1\n",
+        "D_PORT_1_UDP=udp://a:1\n",
+        "D_PORT_6_SCTP=sctp://a:1\n",
         "# c\n",
         "A_PORT_1_TCP=tcp://a\n",
         "x\n",
@@ -816,7 +823,8 @@ Deno.test("parseCommand() takes no time for a hostile file of a megabyte", () =>
     "bare names": lines((index) => `A_${index}`),
     "variables": lines((index) => `A_${index}=`),
     "near misses": lines((index) => `A${index}_PORT_1=tcp://a:1`),
-    "protocols": lines((index) => `A${index}_PORT_1_UDP=x`),
+    "protocols": lines((index) => `A${index}_PORT_1_SCTP=x`),
+    "routes of UDP": lines((index) => `A${index}_PORT_${1 + index % 65535}_UDP=udp://a:1`),
     "one line": `A_PORT_1_TCP=${"x".repeat(size)}`,
     "one name of a megabyte": `${"A_".repeat(size / 2)}=x`,
     "one bare name": "A_".repeat(size / 2),

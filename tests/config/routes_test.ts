@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { formatAddress, formatTargets } from "../../src/base/address.ts";
+import { formatAddress, formatListen, formatTargets } from "../../src/base/address.ts";
 import { ConfigError, type Problem } from "../../src/base/errors.ts";
 import { plain } from "../../src/base/text.ts";
-import { type Route, routeName } from "../../src/config/routes.ts";
+import { formatRoute, type Route, routeName } from "../../src/config/routes.ts";
 import { routesOfArguments, routesOfVariables as parse } from "../helpers/config.ts";
 import { routeTo } from "../helpers/routes.ts";
 import "../helpers/mod.ts";
@@ -88,6 +88,55 @@ Deno.test("mergeRoutes() writes several targets with their schemes, and never TL
     "port 1: one address is wanted more than once: A_PORT_1_TLS ([::]:1/tls=a:1), " +
     "B_PORT_1_TCP ([::]:1=a:1)",
   ]);
+});
+
+Deno.test("mergeRoutes() keeps TCP and UDP on one port apart, and orders them by protocol", () => {
+  const { routes } = parse({
+    DNS_PORT_53_UDP: "udp://a:53",
+    DNS_PORT_53_TCP: "tcp://b:53",
+    OTHER_PORT_53_UDP: "UDP://A:53",
+    LATER_PORT_54_TCP: "tcp://c:54",
+    WEB_PORT_52_TLS: "tcp://localhost:53",
+    WEB_PORT_52_UDP: "udp://localhost:53",
+  });
+  assertEquals(routes.map((route) => `${routeName(route)} ${formatRoute(route)}`), [
+    "WEB [::]:52/tls=localhost:53",
+    "WEB [::]:52/udp=udp://localhost:53",
+    "DNS [::]:53=b:53",
+    "DNS,OTHER [::]:53/udp=udp://a:53",
+    "LATER [::]:54=c:54",
+  ]);
+  const apart = ["0.0.0.0:53/udp=a:53", "[::]:53=a:53", "[::1]:53/udp=a:53"];
+  assertEquals(routesOfArguments(apart).map(({ listen }) => formatListen(listen)), [
+    "[::]:53",
+    "0.0.0.0:53/udp",
+    "[::1]:53/udp",
+  ]);
+});
+
+Deno.test("mergeRoutes() names who wants one UDP port, apart from who wants the TCP port", () => {
+  const found = problems(() =>
+    parse({
+      A_PORT_53_UDP: "udp://a:53",
+      B_PORT_53_UDP: "udp://b:53,c:53",
+      A_PORT_53_TCP: "tcp://a:53",
+      B_PORT_53_TLS: "tcp://a:53",
+      C_PORT_54_UDP: "udp://a:53?udp-timeout=1s",
+      D_PORT_54_UDP: "udp://a:53",
+      E_PORT_54_TCP: "tcp://a:53",
+    })
+  );
+  const more = ": one address is wanted more than once: ";
+  assertEquals(found.map(({ message }) => message), [
+    `port 53${more}A_PORT_53_TCP ([::]:53=a:53), B_PORT_53_TLS ([::]:53/tls=a:53)`,
+    `UDP port 53${more}A_PORT_53_UDP ([::]:53/udp=udp://a:53), ` +
+    "B_PORT_53_UDP ([::]:53/udp=udp://b:53,udp://c:53)",
+    `UDP port 54${more}C_PORT_54_UDP ([::]:54/udp=udp://a:53?udp-timeout=1s), ` +
+    "D_PORT_54_UDP ([::]:54/udp=udp://a:53)",
+  ]);
+  const [, udp] = found;
+  assert(udp?.hint?.endsWith(" A_PORT_53_UDP=udp://a:53,udp://b:53,udp://c:53"), udp?.hint);
+  assertEquals(messages(() => routesOfArguments(["53/udp=a:1", "127.0.0.1:53/udp=a:1"])).length, 1);
 });
 
 Deno.test("mergeRoutes() sees the conflict of two spellings of one name", () => {

@@ -50,7 +50,10 @@ Deno.test("DEFAULT_SETTINGS are those of the contract", () => {
     failTimeoutMs: 10_000,
     halfCloseTimeoutMs: 0,
     idleTimeoutMs: 0,
+    udpTimeoutMs: 60_000,
     maxConnections: 0,
+    // Of the option the default is 4096.
+    maxSessions: 0,
     allow: Networks.ALL,
     sendProxy: "off",
     acceptProxy: Networks.NONE,
@@ -61,11 +64,12 @@ Deno.test("DEFAULT_SETTINGS are those of the contract", () => {
   });
 });
 
-Deno.test("settingsOf() takes over the options, but not the connections of all routes together", () => {
-  const args = ["--idle-timeout", "5m", "--max-connections", "7", "1=a:1"];
-  const { options } = parseCommand(args, {});
-  assertEquals(settingsOf(options), { ...DEFAULT_SETTINGS, idleTimeoutMs: 300_000 });
-  assertEquals(options.maxConnections, 7);
+Deno.test("settingsOf() takes over the options, but no limit of all routes together", () => {
+  const args = ["--idle-timeout=5m", "--max-connections=7", "--udp-timeout=1s", "1=a:1"];
+  const { options } = parseCommand([...args, "--max-sessions=9"], {});
+  const changed = { idleTimeoutMs: 300_000, udpTimeoutMs: 1000 };
+  assertEquals(settingsOf(options), { ...DEFAULT_SETTINGS, ...changed });
+  assertEquals([options.maxConnections, options.maxSessions], [7, 9]);
 });
 
 Deno.test("parseSettings() gives what a route says of its own, and of one said twice the last", () => {
@@ -105,7 +109,7 @@ Deno.test("parseSettings() says what is wrong, and quotes nothing but names and 
     "drain-timeout=hunter2,hunter2":
       '"drain-timeout": no such setting; the nearest is fail-timeout',
     "a\nb=hunter2": '"a\\nb": no such setting; the nearest is allow',
-    "udp-timeout=1s,retry=x": "udp-timeout: not supported yet; " +
+    "udp-timeout=x,retry=x": 'udp-timeout "x": not a duration such as 500ms, 10s, 5m or 1h; ' +
       'retry "x": not a duration such as 500ms, 10s, 5m or 1h',
     "allow=10.0.0.0/8,": 'allow "10.0.0.0/8,": an address is missing',
     "allow=10.0.0.0/8,allow=all":

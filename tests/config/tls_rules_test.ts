@@ -322,7 +322,7 @@ Deno.test("parseCommand() shows what is wrong beside a long path, and in an opti
   assertEquals(messages(["--tls-cert", deep, "--retry=x", "6379"]), [
     '"6379": neither a command nor a route',
     '--retry "x": not a duration such as 500ms, 10s, 5m or 1h',
-    "nothing to forward: no variable is named <ALIAS>_PORT_<port>_TCP (or _TLS)",
+    "nothing to forward: no variable is named <ALIAS>_PORT_<port>_TCP (or _TLS, _UDP)",
   ]);
   assertEquals(messages([LISTEN], { ...ALL, AMBASSADOR_TLS_CLIENT: "optional" }), [
     'AMBASSADOR_TLS_CLIENT "optional": not one of required, none',

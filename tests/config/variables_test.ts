@@ -5,7 +5,7 @@ import { plain } from "../../src/base/text.ts";
 import { formatCommand } from "../../src/commands/check.ts";
 import { parseCommand } from "../../src/config/command_line.ts";
 import { type Route, routeName } from "../../src/config/routes.ts";
-import { DEFAULT_SETTINGS } from "../../src/config/settings.ts";
+import { DEFAULT_SETTINGS, formatSettings } from "../../src/config/settings.ts";
 import { aliasOf, type Environment } from "../../src/config/variables.ts";
 import {
   routesOfArguments,
@@ -103,6 +103,7 @@ Deno.test("readVariables() leaves a link's copied environment out", () => {
     REDIS_PORT_6379_TCP: "tcp://192.0.2.10:6379",
     REDIS_ENV_REDIS_PORT_6379_TCP: "tcp://192.0.2.99:6379",
     redis_env_x_PORT_1_TCP: "garbage",
+    REDIS_ENV_DNS_PORT_53_UDP: "udp://192.0.2.99:53",
     MY_ENV_PORT_80_TCP: "tcp://192.0.2.10:80",
     OTHER_ENV_X_PORT_81_TCP: "tcp://192.0.2.10:81",
     _NAME: "",
@@ -115,6 +116,7 @@ Deno.test("readVariables() leaves a link's copied environment out", () => {
     "REDIS [::]:6379 192.0.2.10:6379",
   ]);
   assertEquals(ignored.map(({ variable, reason, asked }) => [variable, reason, asked]), [
+    ["REDIS_ENV_DNS_PORT_53_UDP", "copied from the environment of the link REDIS", false],
     ["REDIS_ENV_REDIS_PORT_6379_TCP", "copied from the environment of the link REDIS", false],
     ["redis_env_x_PORT_1_TCP", "copied from the environment of the link REDIS", false],
   ]);
@@ -150,21 +152,37 @@ Deno.test("readVariables() does not look at the other variables of a link", () =
 Deno.test("readVariables() tells the named port of a Service from a Service named so", () => {
   const { routes, ignored } = parse({
     REDIS_SERVICE_PORT_6379_TCP: "6379",
+    DNS_SERVICE_PORT_53_UDP: "53",
     MY_SERVICE_PORT_80_TCP: "tcp://192.0.2.10:80",
   });
   assertEquals(show(routes), ["MY_SERVICE [::]:80 192.0.2.10:80"]);
-  assertEquals(ignored.map(({ variable }) => variable), ["REDIS_SERVICE_PORT_6379_TCP"]);
+  assertEquals(ignored.map(({ variable }) => variable), [
+    "DNS_SERVICE_PORT_53_UDP",
+    "REDIS_SERVICE_PORT_6379_TCP",
+  ]);
 });
 
-Deno.test("readVariables() ignores UDP and SCTP beside TCP, with a notice", () => {
+Deno.test("readVariables() makes two routes of TCP and UDP on one port, and ignores SCTP", () => {
   const { routes, ignored } = parse({
     DNS_PORT_53_UDP: "udp://192.0.2.10:53",
     DNS_PORT_53_TCP: "tcp://192.0.2.10:53",
+    DNS_PORT_53_UDP_ADDR: "192.0.2.10",
+    DNS_PORT_53_UDP_PROTO: "udp",
     SS7_PORT_99999_SCTP: "whatever",
   });
-  assertEquals(show(routes), ["DNS [::]:53 192.0.2.10:53"]);
+  assertEquals(routes.map(({ aliases, listen, targets }) => ({ aliases, listen, targets })), [
+    {
+      aliases: ["DNS"],
+      listen: { protocol: "tcp", hostname: "::", port: 53 },
+      targets: [{ protocol: "tcp", hostname: "192.0.2.10", port: 53 }],
+    },
+    {
+      aliases: ["DNS"],
+      listen: { protocol: "udp", hostname: "::", port: 53 },
+      targets: [{ protocol: "udp", hostname: "192.0.2.10", port: 53 }],
+    },
+  ]);
   assertEquals(ignored, [
-    { variable: "DNS_PORT_53_UDP", reason: "UDP is not supported yet", asked: false },
     { variable: "SS7_PORT_99999_SCTP", reason: "SCTP is not offered", asked: false },
   ]);
 });
@@ -188,7 +206,7 @@ Deno.test("readVariables() says so where the port in a route's name is not a num
   assertEquals(routes, []);
   assertEquals(ignored, [
     { variable: "ASKED_PORT_x_TCP", reason: "left out by --ignore", asked: true },
-    { variable: "A_PORT_x_UDP", reason: "UDP is not supported yet", asked: false },
+    { variable: "A_PORT_x_UDP", reason, asked: false },
     {
       variable: "KUBERNETES_PORT_https_TCP",
       reason: "the Kubernetes API is left out unless --only names it",
@@ -259,7 +277,7 @@ Deno.test("readVariables() says of each bad value what is wrong with it", () => 
     "tcp://a:1?handshake-timeout=1s":
       "handshake-timeout: its clients begin with neither TLS nor a PROXY header (accept-proxy)",
     "tcp://a:1,": "the port is missing",
-    "tcp://a:1,udp://b:1": "UDP is not supported yet",
+    "tcp://a:1,udp://b:1": "a route that listens by TCP leads to tcp:// and tls:// alone",
   };
   for (const [value, why] of Object.entries(cases)) {
     const [message = "", ...more] = messages({ A_PORT_6379_TCP: value });
@@ -280,6 +298,53 @@ Deno.test("readVariables() says of each bad port in a name what is wrong with it
     assertEquals(messages({ [name]: "tcp://a:1" }), [`${name}="tcp://a:1": ${why}`]);
   }
   assertEquals(parse({ A_PORT_65535_TCP: "tcp://a:65535" }).routes.length, 1);
+});
+
+Deno.test("readVariables() refuses a setting that can't act on a UDP route, or on any other", () => {
+  const ofUdp = {
+    "idle-timeout=1s": "idle-timeout: UDP has no connections: udp-timeout ends its sessions",
+    "half-close-timeout=1s":
+      "half-close-timeout: UDP has no half-closed connections: udp-timeout ends its sessions",
+    "max-connections=1":
+      "max-connections: UDP has no connections: max-sessions limits its sessions",
+    "send-proxy=v1": "send-proxy: v1 knows no UDP: send-proxy=v2 does",
+    "accept-proxy=10.0.0.0/8": "accept-proxy: the source of a datagram can be forged: " +
+      "whoever says who a client is can't be known",
+    "handshake-timeout=1s":
+      "handshake-timeout: UDP clients begin with neither TLS nor a PROXY header",
+    "tls-allow=web": "tls-allow: the route does not listen by TLS",
+    "tls-name=a": "tls-name: no target of the route is a tls:// one",
+    "starttls=postgres": "starttls: no target of the route is a tls:// one",
+    "balance=leastconn": "balance: the route has one target",
+    "fail-timeout=1s": "fail-timeout: the route has one target",
+  };
+  for (const [setting, why] of Object.entries(ofUdp)) {
+    const value = `udp://a:53?allow=10.0.0.0/8,${setting}`;
+    assertEquals(messages({ A_PORT_53_UDP: value }), [
+      `A_PORT_53_UDP="udp://a:53?…": ${why}`,
+    ]);
+  }
+  const ofOthers = {
+    "udp-timeout=1s": "udp-timeout: the route is not a UDP one: idle-timeout ends its connections",
+    "max-sessions=1":
+      "max-sessions: the route is not a UDP one: max-connections limits its connections",
+  };
+  for (const [setting, why] of Object.entries(ofOthers)) {
+    for (const [protocol, scheme] of [["TCP", "tcp"], ["TLS", "tcp"], ["TCP", "tls"]]) {
+      const name = `A_PORT_1_${protocol}`;
+      const value = `${scheme}://a:1?`;
+      assertEquals(messages({ [name]: value + setting }), [`${name}="${value}…": ${why}`]);
+    }
+  }
+});
+
+Deno.test("readVariables() takes the settings that act on a UDP route", () => {
+  const text = "connect-timeout=1s,retry=2s,balance=leastconn,fail-timeout=3s,udp-timeout=4s," +
+    "max-sessions=5,allow=10.0.0.0/8,send-proxy=v2";
+  const { routes } = parse({ A_PORT_53_UDP: `udp://a:53,b:53?${text}` });
+  assertEquals(routes.map(({ settings }) => formatSettings(settings)), [text]);
+  const { routes: [off] } = parse({ A_PORT_53_UDP: "udp://a:53?send-proxy=off,udp-timeout=0" });
+  assertEquals([off?.settings.sendProxy, off?.settings.udpTimeoutMs], ["off", 0]);
 });
 
 Deno.test("readVariables() never shows a value that may hold a secret", () => {
@@ -336,6 +401,8 @@ Deno.test("readVariables() refuses a target that is the route itself", () => {
     const [message = ""] = messages({ A_PORT_6379_TCP: `tcp://${host}:6379` });
     assert(message.endsWith("the target is the route itself"), message);
     assertEquals(parse({ A_PORT_6379_TCP: `tcp://${host}:6380` }).routes.length, 1);
+    const [datagrams = ""] = messages({ A_PORT_6379_UDP: `udp://${host}:6379` });
+    assert(datagrams.endsWith("the target is the route itself"), datagrams);
   }
 });
 
@@ -382,15 +449,23 @@ Deno.test("readVariables() orders routes by port and what is ignored by name", (
     Z_PORT_10_TCP: "tcp://a:1",
     A_PORT_9_TCP: "tcp://a:1",
     M_PORT_100_TCP: "tcp://a:1",
-    Y_PORT_1_UDP: "x",
-    B_PORT_2_UDP: "x",
-    a_PORT_2_UDP: "x",
+    M_PORT_9_UDP: "udp://a:1",
+    M_PORT_99_UDP: "udp://a:1",
+    Y_PORT_1_SCTP: "x",
+    B_PORT_2_SCTP: "x",
+    a_PORT_2_SCTP: "x",
   });
-  assertEquals(routes.map(({ listen }) => listen.port), [9, 10, 100]);
+  assertEquals(routes.map(({ listen: { port, protocol } }) => `${port}/${protocol}`), [
+    "9/tcp",
+    "9/udp",
+    "10/tcp",
+    "99/udp",
+    "100/tcp",
+  ]);
   assertEquals(ignored.map(({ variable }) => variable), [
-    "B_PORT_2_UDP",
-    "Y_PORT_1_UDP",
-    "a_PORT_2_UDP",
+    "B_PORT_2_SCTP",
+    "Y_PORT_1_SCTP",
+    "a_PORT_2_SCTP",
   ]);
 });
 
@@ -417,7 +492,7 @@ Deno.test("readVariables() gives the same whatever the order of the environment"
         ? `${alias}_NAME`
         : `${alias}_PORT_${random.below(12)}_${random.pick(["TCP", "tcp", "UDP"])}`;
       const host = random.pick(["a", "a", "a", "A", "b", "[::1]", "localhost", "u@h", ""]);
-      return [name, random.pick(["tcp://", "TCP://", "tcp://", ""]) + host + ":7"] as const;
+      return [name, random.pick(["tcp://", "TCP://", "udp://", ""]) + host + ":7"] as const;
     });
     const expected = outcome(Object.fromEntries(entries));
     const unique = Object.entries(Object.fromEntries(entries));
@@ -438,16 +513,16 @@ Deno.test("readVariables() reads back every route that is printed as a variable"
     const environment = Object.fromEntries(
       Array.from({ length: 1 + random.below(20) }, (_, index) => {
         const name = `${random.pick(["R", "my-svc", "é", "A_ENV_B"])}${index}_PORT_`;
+        const listens = random.pick(["TCP", "TLS", "UDP"]);
+        const schemes = listens === "UDP" ? ["udp"] : ["tcp", "tls"];
         const targets = Array.from(
           { length: 1 + random.below(3) },
           (_, at) =>
-            `${random.pick(["tcp", "tls"])}://${random.pick(hosts)()}:${
-              1 + 3 * at + random.below(3)
-            }`,
+            `${random.pick(schemes)}://${random.pick(hosts)()}:${1 + 3 * at + random.below(3)}`,
         );
         // One port for each variable: a chance conflict is another test.
         const port = 1 + index * 3000 + random.below(3000);
-        return [`${name}${port}_${random.pick(["TCP", "TLS"])}`, targets.join(",")];
+        return [`${name}${port}_${listens}`, targets.join(",")];
       }),
     );
     const { routes } = parse(environment);
@@ -545,7 +620,7 @@ Deno.test("readVariables() says what a value is that is shown to nobody", () => 
     "/run/x.sock": "Unix sockets are not offered",
     "./x.sock": "Unix sockets are not offered",
     "192.0.2.1:6379": "the value does not begin with tcp:// or tls://",
-    "http://a:1": "only tcp:// and tls:// can be forwarded",
+    "http://a:1": "a route that listens by TCP leads to tcp:// and tls:// alone",
   };
   for (const [value, why] of Object.entries(cases)) {
     assertEquals(messages({ A_PORT_1_TCP: value }), [`A_PORT_1_TCP=(not shown): ${why}`]);
@@ -557,6 +632,7 @@ Deno.test("readVariables() listens as the name says, and connects as the value s
     A_PORT_1_TLS: "tcp://a:1",
     B_PORT_2_tls: "tls://b:2",
     C_PORT_3_TCP: "TLS://c:3,d:3,tcp://e:3,f:3",
+    D_PORT_3_udp: "UDP://c:3,d:3",
   });
   assertEquals(
     routes.map(({ listen, targets }) => `${formatListen(listen)} ${formatTargets(targets)}`),
@@ -564,11 +640,22 @@ Deno.test("readVariables() listens as the name says, and connects as the value s
       "[::]:1/tls a:1",
       "[::]:2/tls tls://b:2",
       "[::]:3 tls://c:3,tls://d:3,tcp://e:3,tcp://f:3",
+      "[::]:3/udp udp://c:3,udp://d:3",
     ],
   );
-  assertEquals(messages({ D_PORT_4_TCP: "udp://d:4", E_PORT_5_TLS: "udp://e:5" }), [
-    'D_PORT_4_TCP="udp://d:4": UDP is not supported yet',
-    'E_PORT_5_TLS="udp://e:5": UDP is not supported yet',
+  const wrong = {
+    D_PORT_4_TCP: "udp://d:4",
+    E_PORT_5_TLS: "udp://e:5",
+    F_PORT_6_UDP: "tcp://f:6",
+    G_PORT_7_UDP: "udp://g:7,TLS://h:7",
+    H_PORT_8_UDP: "h:8",
+  };
+  assertEquals(messages(wrong), [
+    'D_PORT_4_TCP="udp://d:4": a route that listens by TCP leads to tcp:// and tls:// alone',
+    'E_PORT_5_TLS="udp://e:5": a route that listens by TLS leads to tcp:// and tls:// alone',
+    'F_PORT_6_UDP="tcp://f:6": a route that listens by UDP leads to udp:// alone',
+    'G_PORT_7_UDP="udp://g:7,TLS://h:7": a route that listens by UDP leads to udp:// alone',
+    "H_PORT_8_UDP=(not shown): the value does not begin with udp://",
   ]);
   const { ignored } = parse({ A_PORT_1_TLS: "", B_PORT_2_TLS: "x" }, { ignore: new Set(["B"]) });
   assertEquals(ignored.map(({ asked }) => asked), [true, true]);
@@ -593,6 +680,8 @@ Deno.test("readVariables() names what is nearly a route", () => {
     "E\nF_PORT_1": "x",
     R_PORT_6380_SSL: "tcp://a:1",
     WEB_443_ssl: "tls://a:1",
+    DNS_53_UDP: "udp://a:1",
+    DNS_PORT_53: "UDP://a:1",
     // Of these nobody can tell, or they are known to be something else:
     OTHER_5432_TCP: "yes",
     EMPTY_PORT_1: "",
@@ -602,11 +691,13 @@ Deno.test("readVariables() names what is nearly a route", () => {
     LINK_ENV_X_PORT_8080: "8080",
     X_SERVICE_PORT_8080: "8080",
     REDIS_PORT: "tcp://a:1",
-    DNS_53_UDP: "udp://a:1",
+    SYSLOG_514_UDP: "yes",
   });
   assertEquals(routes, []);
   assertEquals(ignored.map(({ reason, asked }) => [reason, asked]), [
     ["not a route: did you mean DB_PORT_5432_TCP?", false],
+    ["not a route: did you mean DNS_PORT_53_UDP?", false],
+    ["not a route: did you mean DNS_PORT_53_UDP?", false],
     ['not a route: did you mean "E\\nF_PORT_1_TCP"?', false],
     ["not a route: did you mean REDIS_PORT_6379_TCP?", false],
     ["not a route: did you mean R_PORT_6380_TLS?", false],
