@@ -9,6 +9,8 @@ import { escapeInvisible, plain } from "../base/text.ts";
 import { type Command, noRoute } from "../config/command_line.ts";
 import type { CheckFormat } from "../config/options.ts";
 import { changedSettings, formatSettings } from "../config/settings.ts";
+import { isUdp } from "../config/targets.ts";
+import { namesOf } from "../config/udp_rules.ts";
 import { type CommandContext, print } from "./command.ts";
 import { formatSocat, socatNotes } from "./socat.ts";
 import { prepareTransports } from "./transports.ts";
@@ -39,7 +41,8 @@ export async function check(command: Command, { environment }: CommandContext): 
 export type Printed = Pick<Command, "routes" | "ignored" | "options">;
 
 /**
- * What `check` prints, without the last line's end, and lines on what the format can't carry over.
+ * What `check` prints, without the last line's end, and lines on what that does not show, or can't carry
+ * over.
  *
  * @param options With `colour`, the table has some: only a terminal shows them.
  */
@@ -48,12 +51,23 @@ export function formatCommand(
   format: CheckFormat,
   { colour = false }: { readonly colour?: boolean } = {},
 ): { readonly text: string; readonly notes: readonly string[] } {
-  if (format === "json") return { text: formatJson(command), notes: [] };
-  if (format === "table") return { text: formatTable(command, colour), notes: [] };
+  const notes = udpNotes(command);
+  if (format === "json") return { text: formatJson(command), notes };
+  if (format === "table") return { text: formatTable(command, colour), notes };
   return {
     text: command.routes.map((route) => formatSocat(route, command.options)).join("\n"),
     notes: socatNotes(command),
   };
+}
+
+/** What nobody expects who knows several targets from TCP. */
+function udpNotes({ routes }: Printed): readonly string[] {
+  const several = routes.filter((route) => isUdp(route) && route.targets.length > 1);
+  if (several.length === 0) return [];
+  return [
+    `${namesOf(several)}: UDP shows no refusals: a target is down only while its name can't be ` +
+    "looked up",
+  ];
 }
 
 /** Styles of the table, as terminals number them (ECMA-48, SGR). */

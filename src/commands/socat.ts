@@ -3,6 +3,7 @@
 
 import {
   type Address,
+  type Endpoint,
   formatAddress,
   formatHost,
   isIpv4,
@@ -15,17 +16,22 @@ import { OPTIONS, type Options, type OptionSpec, type RouteSettings } from "../c
 import type { PemSource } from "../config/pem.ts";
 import { type Route, routeName } from "../config/routes.ts";
 import { changedSettings } from "../config/settings.ts";
+import { isUdp } from "../config/targets.ts";
 
 /** How long socat keeps a connection that is half closed, in seconds: three years, as if for ever. */
 const SOCAT_HALF_CLOSE_SECONDS = 100_000_000;
 
-/** What both ends of every line have. */
+/** What both ends of every line have that is not UDP. */
 const BOTH = "nodelay,keepalive";
+
+/** The largest datagram: what is longer than a block, 8 KiB unless said, socat cuts off. */
+const SOCAT_DATAGRAM_BYTES = 65_507;
 
 /** The command line, ready for a shell. */
 export function formatSocat(route: Route, options: Options): string {
   const { targets: [target], settings } = route;
   if (target === undefined) return "";
+  if (isUdp(route)) return formatUdpSocat(route, target);
   const { connectTimeoutMs, retryMs, halfCloseTimeoutMs, idleTimeoutMs } = settings;
   const hasLimit = "connect-timeout" in changedSettings(settings);
   const to = [
@@ -44,21 +50,42 @@ export function formatSocat(route: Route, options: Options): string {
   return `socat -t ${halfClose}${idle} ${words.join(" ")}`;
 }
 
+function formatUdpSocat({ listen, settings }: Route, target: Endpoint): string {
+  const { udpTimeoutMs } = settings;
+  const words = [
+    [`${socatProtocol(listen)}-LISTEN:${listen.port}`, ...socatPlace(listen), "fork,reuseaddr"]
+      .concat(rangeOption(listen, settings)),
+    [`${socatProtocol(target)}:${formatAddress(target)}`],
+  ];
+  const idle = udpTimeoutMs > 0 ? ` -T ${udpTimeoutMs / 1000}` : "";
+  const shown = words.map((parts) => shellWord(parts.join(",")));
+  return `socat -b ${SOCAT_DATAGRAM_BYTES}${idle} ${shown.join(" ")}`;
+}
+
 function formatListener({ listen, settings }: Route, options: Options): readonly string[] {
   const isTls = listen.protocol === "tls";
-  const range = socatRange(listen, settings);
   return [
     isTls
       ? `OPENSSL-LISTEN:${listen.port}${socatFamily(listen)}`
       : `${socatProtocol(listen)}-LISTEN:${listen.port}`,
-    ...(listen.hostname === "::" ? ["ipv6only=0"] : []),
-    ...(isUnspecified(listen.hostname) ? [] : [`bind=${formatHost(listen.hostname)}`]),
+    ...socatPlace(listen),
     `fork,reuseaddr,${BOTH}`,
-    ...(range === undefined ? [] : [`range=${range}`]),
+    ...rangeOption(listen, settings),
     ...(options.reusePort ? ["reuseport"] : []),
     ...(settings.maxConnections > 0 ? [`max-children=${settings.maxConnections}`] : []),
     ...(isTls ? listenByTls(options) : []),
   ];
+}
+
+/** The address on which a line listens, where that is not each one that its protocol means. */
+function socatPlace({ hostname }: Address): readonly string[] {
+  if (hostname === "::") return ["ipv6only=0"];
+  return isUnspecified(hostname) ? [] : [`bind=${formatHost(hostname)}`];
+}
+
+function rangeOption(listen: Address, settings: RouteSettings): readonly string[] {
+  const range = socatRange(listen, settings);
+  return range === undefined ? [] : [`range=${range}`];
 }
 
 function listenByTls({ tlsCert, tlsKey, tlsCa, tlsClientCa, tlsClient }: Options): string[] {
@@ -94,10 +121,23 @@ function shellWord(word: string): string {
 }
 
 /** Options that hold for all routes together, where each socat is a program of its own. */
-const NOT_IN_SOCAT = ["maxConnections", "drainTimeoutMs", "drainDelayMs", "status"] as const;
+const NOT_IN_SOCAT = [
+  ...["maxConnections", "maxSessions"] as const,
+  ...["drainTimeoutMs", "drainDelayMs", "status"] as const,
+];
 
 /** The same of settings of a route; socat knows neither a second target nor a PROXY header. */
 const NOT_IN_ONE_SOCAT = ["send-proxy", "accept-proxy", "handshake-timeout", "starttls"] as const;
+/** The same of those of UDP routes. */
+const NOT_IN_UDP_SOCAT = [
+  ...["connect-timeout", "retry", "max-sessions"] as const,
+  ...NOT_IN_ONE_SOCAT,
+];
+
+function nothingLike(option: string): string {
+  const more = option === "max-sessions" ? ": its max-children turns new clients away" : "";
+  return `socat has nothing like it${more}`;
+}
 
 /** What the lines of these routes can't say, a line each. */
 export function socatNotes(
@@ -106,7 +146,7 @@ export function socatNotes(
   const ofAll = NOT_IN_SOCAT.flatMap((key) => {
     const { name, kind, default: standard }: OptionSpec = OPTIONS[key];
     const text = kind.format(options[key]);
-    return text === standard ? [] : [`--${name} ${text}: socat has nothing like it`];
+    return text === standard ? [] : [`--${name} ${text}: ${nothingLike(name)}`];
   });
   const { tlsCert, tlsKey, tlsCa, tlsClientCa } = options;
   const inVariables = [tlsCert, tlsKey, tlsCa, tlsClientCa].flatMap((source) =>
@@ -121,8 +161,9 @@ function notesOf(route: Route, { tlsCa }: Options): readonly string[] {
   const { listen, targets, settings } = route;
   const name = `route ${routeName(route, plain)}`;
   const changed = changedSettings(settings);
-  const notes = NOT_IN_ONE_SOCAT.filter((one) => one in changed).map((one) =>
-    `${name}: ${one} ${changed[one]}: socat has nothing like it`
+  const lacking = isUdp(route) ? NOT_IN_UDP_SOCAT : NOT_IN_ONE_SOCAT;
+  const notes = lacking.filter((one) => one in changed).map((one) =>
+    `${name}: ${one} ${changed[one]}: ${nothingLike(one)}`
   );
   if ("tls-allow" in changed) {
     notes.unshift(
@@ -139,6 +180,7 @@ function notesOf(route: Route, { tlsCa }: Options): readonly string[] {
   if (targets[0]?.protocol === "tls" && tlsCa === undefined) {
     notes.push(`${name}: socat trusts the roots of the system where no cafile is named`);
   }
+  if (isUdp(route)) notes.push(`${name}: socat passes no empty datagrams on`);
   if (targets.length > 1) notes.push(`${name}: socat knows one target: the line has the first`);
   return notes;
 }
@@ -157,9 +199,10 @@ function socatRange(
   return isListenIpv6 ? `[::ffff:${address}]/${bits + 96}` : `${address}/${bits}`;
 }
 
-function socatProtocol({ hostname }: Address): string {
-  if (isIpv4(hostname)) return "TCP4";
-  return isIpv6(hostname) ? "TCP6" : "TCP";
+function socatProtocol({ protocol, hostname }: Endpoint): string {
+  const name = protocol === "udp" ? "UDP" : "TCP";
+  if (isIpv4(hostname)) return `${name}4`;
+  return isIpv6(hostname) ? `${name}6` : name;
 }
 
 /** What says the same where the protocol's name doesn't. */

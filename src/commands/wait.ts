@@ -3,12 +3,12 @@
 
 import { formatTargets } from "../base/address.ts";
 import { formatDuration } from "../base/duration.ts";
-import { describeWithHint } from "../base/errors.ts";
+import { ConfigError, describeWithHint } from "../base/errors.ts";
 import { complain, writeToStderr } from "../base/stdio.ts";
 import { plain, some } from "../base/text.ts";
 import { Backoff, pause, TimeLimit } from "../base/time.ts";
 import type { Command } from "../config/command_line.ts";
-import type { Targets } from "../config/targets.ts";
+import { isUdp, type Targets } from "../config/targets.ts";
 import { REPLACED } from "../config/variables.ts";
 import { localHeaderOf } from "../forward/proxy_protocol.ts";
 import { PLAIN_TRANSPORTS, type Transports } from "../net/transports.ts";
@@ -28,10 +28,10 @@ export async function wait(command: Command): Promise<number> {
   const columns = isTerminal ? terminalColumns() : undefined;
   const onTry = showProgress({ columns, write: writeToStderr });
   // Nobody listens here.
-  const all = [
+  const all = withoutUdp([
     ...command.routes.map(({ targets, settings }) => ({ targets, settings })),
     ...command.bare,
-  ];
+  ]);
   const { transports, credentials } = await prepareTransports(all, command.options);
   for (const message of credentials?.current.warnings ?? []) complain({ message });
   const upstreams = await waitForUpstreams(all, { timeoutMs, transports, onTry });
@@ -112,6 +112,24 @@ async function tryOnce(
   } finally {
     accepted.abort();
   }
+}
+
+/**
+ * Those that can be waited for; says which can't.
+ *
+ * @throws {ConfigError} if none can
+ */
+function withoutUdp(all: readonly Targets[]): readonly Targets[] {
+  const udp = all.filter(isUdp);
+  if (udp.length === 0) return all;
+  const names = some([...new Set(udp.map(({ targets }) => formatTargets(targets)))], ", ");
+  const reason = `UDP does not show whether a target is there: ${names}`;
+  if (udp.length === all.length) {
+    const hint = "wait for a TCP port of the same service, 53=HOST:53 beside 53/udp=HOST:53";
+    throw new ConfigError([{ message: `nothing to wait for: ${reason}`, hint }]);
+  }
+  complain({ message: `left out: ${reason}` });
+  return all.filter((one) => !isUdp(one));
 }
 
 /** One line, however many there are: in a pod with service links they are all its neighbours. */

@@ -20,6 +20,7 @@ const ENVIRONMENT = {
   DB_PORT_80_TCP: "tcp://[2001:db8::7]:5432",
   KUBERNETES_PORT_443_TCP: "tcp://192.0.2.1:443",
   DNS_PORT_53_UDP: "udp://192.0.2.1:53",
+  SS7_PORT_2905_SCTP: "sctp://192.0.2.1:2905",
 };
 
 function read(args: readonly string[], environment: Environment = {}): Printed {
@@ -32,15 +33,16 @@ function format(printed: Printed, format: "table" | "json" | "socat"): string {
 
 Deno.test("formatCommand() prints a table of routes and of what is ignored and why", () => {
   assertEquals(format(read([], ENVIRONMENT), "table").split("\n"), [
-    "ROUTE          LISTEN     TARGET",
-    "DB             [::]:80    [2001:db8::7]:5432",
-    "REDIS,REDIS_1  [::]:6379  192.168.1.52:6379",
+    "ROUTE          LISTEN       TARGET",
+    "DNS            [::]:53/udp  udp://192.0.2.1:53",
+    "DB             [::]:80      [2001:db8::7]:5432",
+    "REDIS,REDIS_1  [::]:6379    192.168.1.52:6379",
     "",
     "IGNORED                  REASON",
-    "DNS_PORT_53_UDP          UDP is not supported yet",
     "KUBERNETES_PORT_443_TCP  the Kubernetes API is left out unless --only names it",
+    "SS7_PORT_2905_SCTP       SCTP is not offered",
     "",
-    "2 routes, 2 variables ignored",
+    "3 routes, 2 variables ignored",
   ]);
   assertEquals(format(read(["1=a:1"]), "table").split("\n"), [
     "ROUTE  LISTEN  TARGET",
@@ -57,6 +59,12 @@ Deno.test("formatCommand() prints the JSON of the contract", () => {
     JSON.stringify({
       routes: [
         {
+          aliases: ["DNS"],
+          listen: { protocol: "udp", hostname: "::", port: 53 },
+          targets: [{ protocol: "udp", hostname: "192.0.2.1", port: 53 }],
+          settings: {},
+        },
+        {
           aliases: ["DB"],
           listen: { protocol: "tcp", hostname: "::", port: 80 },
           targets: [{ protocol: "tcp", hostname: "2001:db8::7", port: 5432 }],
@@ -70,11 +78,11 @@ Deno.test("formatCommand() prints the JSON of the contract", () => {
         },
       ],
       ignored: [
-        { variable: "DNS_PORT_53_UDP", reason: "UDP is not supported yet" },
         {
           variable: "KUBERNETES_PORT_443_TCP",
           reason: "the Kubernetes API is left out unless --only names it",
         },
+        { variable: "SS7_PORT_2905_SCTP", reason: "SCTP is not offered" },
       ],
     }),
   );
@@ -322,19 +330,106 @@ Deno.test({
   assertEquals(await readText(client), "PONG");
 });
 
+Deno.test("formatCommand() says that UDP shows no refusals where a route has several targets", () => {
+  const note = (names: string): string =>
+    `${names}: UDP shows no refusals: a target is down only while its name can't be looked up`;
+  for (const form of ["table", "json"] as const) {
+    const notesOf = (...args: string[]): unknown => formatCommand(read(args), form).notes;
+    assertEquals(notesOf("1/udp=a:1", "2=a:1,b:1"), []);
+    assertEquals(notesOf("1/udp=a:1,b:1", "2/udp=a:1"), [note("UDP route 1")]);
+    assertEquals(notesOf("1/udp=a:1,b:1", "2/udp=a:1,c:1"), [note("2 UDP routes (1, 2)")]);
+  }
+});
+
+Deno.test("formatCommand() prints the UDP addresses of socat, for whole datagrams, with a timeout", () => {
+  const start = "socat -b 65507 -T";
+  const args = [
+    ...["1/udp=dns:1", "0.0.0.0:2/udp=192.0.2.1:2?udp-timeout=1500ms"],
+    ...["127.0.0.1:3/udp=[2001:db8::7]:3", "[::1]:4/udp=a:4?udp-timeout=0"],
+  ];
+  const options = ["--reuse-port", "--idle-timeout=1s"].slice(Deno.build.os === "linux" ? 0 : 1);
+  const printed = read([...args, ...options]);
+  assertEquals(format(printed, "socat").split("\n"), [
+    `${start} 60 UDP6-LISTEN:1,ipv6only=0,fork,reuseaddr UDP:dns:1`,
+    `${start} 1.5 UDP4-LISTEN:2,fork,reuseaddr UDP4:192.0.2.1:2`,
+    `${start} 60 UDP4-LISTEN:3,bind=127.0.0.1,fork,reuseaddr 'UDP6:[2001:db8::7]:3'`,
+    "socat -b 65507 'UDP6-LISTEN:4,bind=[::1],fork,reuseaddr' UDP:a:4",
+  ]);
+  assertStringIncludes(
+    format(read(["1/udp=a:1?allow=10.0.0.0/8"]), "socat"),
+    "UDP6-LISTEN:1,ipv6only=0,fork,reuseaddr,range=[::ffff:10.0.0.0]/104'",
+  );
+});
+
+Deno.test("formatCommand() names what of UDP socat can't say", () => {
+  const settings = "connect-timeout=1s,retry=2s,max-sessions=9,send-proxy=v2,balance=leastconn";
+  const printed = read([`1/udp=a:1,b:1?allow=10.0.0.1,::1,${settings}`, "--max-sessions=99"]);
+  const nothing = "socat has nothing like it";
+  assertEquals(formatCommand(printed, "socat").notes, [
+    `--max-sessions 99: ${nothing}: its max-children turns new clients away`,
+    "route 1: allow 10.0.0.1,::1: socat knows one network, of the kind that it listens on: " +
+    "the line serves everybody",
+    `route 1: connect-timeout 1s: ${nothing}`,
+    `route 1: retry 2s: ${nothing}`,
+    `route 1: max-sessions 9: ${nothing}: its max-children turns new clients away`,
+    `route 1: send-proxy v2: ${nothing}`,
+    "route 1: socat passes no empty datagrams on",
+    "route 1: socat knows one target: the line has the first",
+  ]);
+});
+
+function open(): Deno.DatagramConn {
+  return Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+}
+
+function portOf({ addr }: Deno.DatagramConn): number {
+  return "port" in addr ? addr.port : 0;
+}
+
+Deno.test({
+  name: "ambassador check --format socat prints a line that carries datagrams both ways, whole",
+  ...needs("socat", UNIX),
+}, async () => {
+  await using opened = new AsyncDisposableStack();
+  const [target, one, other, place] = [open(), open(), open(), open()];
+  for (const socket of [target, one, other]) opened.defer(() => socket.close());
+  const ambassador = place.addr;
+  // Its port is free from here on.
+  place.close();
+  const route = `${portOf(place)}/udp=127.0.0.1:${portOf(target)}?udp-timeout=1s`;
+  const line = format(read([route, "--bind=127.0.0.1"]), "socat");
+  const program = startProgram(["-c", line.replace("socat", "exec socat -d -d")], {
+    command: ["sh"],
+  });
+  opened.use(program);
+  await program.line(/listening on/);
+  for (const client of [one, other]) {
+    for (const size of [1, 3000, 9000, 65_507]) {
+      const bytes = crypto.getRandomValues(new Uint8Array(size));
+      await client.send(bytes, ambassador);
+      const [asked, from] = await within(target.receive(), `${size} bytes at the target`);
+      assertEquals(asked, bytes);
+      await target.send(asked.toReversed(), from);
+      const [answer] = await within(client.receive(), `${size} bytes at the client`);
+      assertEquals(answer, bytes.toReversed());
+    }
+  }
+});
+
 Deno.test("formatCommand() prints nothing but plain characters, whatever the names", () => {
   const hostile = 'A\n"x"\x1b[2J\x9b\u2028\u202e,=';
   const routes = read([], {
     [`${hostile}_PORT_1_TCP`]: "tcp://a:1",
-    [`${hostile}_PORT_2_UDP`]: "x",
+    [`${hostile}_PORT_2_SCTP`]: "x",
+    [`${hostile}_PORT_2_UDP`]: "udp://a:1,b:1",
     [`${hostile}_ENV_B_PORT_3_TCP`]: "x",
     [`${hostile}_NAME`]: "x",
   });
   for (const format of ["table", "json", "socat"] as const) {
-    const { text } = formatCommand(routes, format);
-    assert(/^[ -~\n]*$/.test(text), text);
+    const { text, notes } = formatCommand(routes, format);
+    for (const one of [text, ...notes]) assert(/^[ -~\n]*$/.test(one), one);
   }
-  assertEquals(format(routes, "table").split("\n").length, 8);
+  assertEquals(format(routes, "table").split("\n").length, 9);
   const { aliases } = JSON.parse(format(routes, "json")).routes[0];
   assertEquals(aliases, [hostile.toUpperCase()]);
 });

@@ -233,6 +233,46 @@ Deno.test("ambassador wait takes bare targets, and names the routes that they re
   );
 });
 
+Deno.test("ambassador wait names UDP targets and leaves them out", async () => {
+  await using up = startEcho();
+  const target = `127.0.0.1:${up.address.port}`;
+  const env = {
+    DNS_PORT_53_TCP: `tcp://${target}`,
+    DNS_PORT_53_UDP: "udp://192.0.2.1:53",
+    OTHER_PORT_54_UDP: "udp://192.0.2.1:53",
+    TWO_PORT_55_UDP: "udp://a:55,b:55",
+  };
+  const { code, stderr } = await runProgram(["wait"], { env });
+  assertEquals(code, 0);
+  assertEquals(stderr.trimEnd().split("\n"), [
+    "ambassador: left out: UDP does not show whether a target is there: udp://192.0.2.1:53, " +
+    "udp://a:55,udp://b:55",
+    `ambassador: ${target} accepts connections`,
+  ]);
+  const bare = await runProgram(["wait", "udp://192.0.2.1:53", target, "53/udp=localhost:53"]);
+  assertEquals(bare.code, 0);
+  assertMatch(bare.stderr, /left out: .*: udp:\/\/localhost:53, udp:\/\/192\.0\.2\.1:53\n/);
+});
+
+Deno.test("ambassador wait ends with 2 where there are no targets but UDP ones", async () => {
+  for (
+    const [args, target] of [
+      [["udp://192.0.2.1:53"], "udp://192.0.2.1:53"],
+      [["53/udp=dns:53", "54/udp=dns:53"], "udp://dns:53"],
+    ] as const
+  ) {
+    const { code, stdout, stderr } = await runProgram(["wait", ...args]);
+    assertEquals([code, stdout], [2, ""]);
+    const [message, hint, ...more] = stderr.trimEnd().split("\n");
+    assertEquals(
+      message,
+      `ambassador: nothing to wait for: UDP does not show whether a target is there: ${target}`,
+    );
+    assertMatch(hint ?? "", /hint: wait for a TCP port of the same service/);
+    assertEquals(more, []);
+  }
+});
+
 Deno.test("ambassador wait finds nothing wrong with a target on this machine's own port", async () => {
   await using up = startEcho();
   const { port } = up.address;
