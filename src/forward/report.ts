@@ -9,7 +9,7 @@ import type { CertificateInUse } from "../net/credentials.ts";
 export interface TargetReport {
   /** `HOST:PORT`. */
   readonly name: string;
-  /** Whether it could be reached when it was last tried. */
+  /** Whether it could be reached when it was last tried; over UDP, whether its name was found. */
   readonly isUp: boolean;
   /** Connections that it has. */
   readonly open: number;
@@ -29,6 +29,11 @@ export interface RouteReport {
   readonly counts: Counts;
   /** Whether it is gone from the routes, and some of its connections are still open. */
   readonly isLeaving: boolean;
+}
+
+/** Whether the route passes datagrams on. */
+export function isDatagrams({ route }: RouteReport): boolean {
+  return route.listen.protocol === "udp";
 }
 
 /** When and from where the present routes came. */

@@ -2,8 +2,8 @@
 // https://prometheus.io/docs/instrumenting/exposition_formats/
 
 import { formatListen } from "../base/address.ts";
-import { CONNECT_SECONDS, type Counts, REASONS } from "../forward/counts.ts";
-import type { Report, RouteReport } from "../forward/report.ts";
+import { CONNECT_SECONDS, type Counts, DROP_REASONS, REASONS } from "../forward/counts.ts";
+import { isDatagrams, type Report, type RouteReport } from "../forward/report.ts";
 import { type Route, routeName } from "../config/routes.ts";
 
 /** The media type of {@linkcode formatMetrics}. */
@@ -21,17 +21,17 @@ type Metric<Source> = readonly [
 const ROUTE_METRICS: readonly Metric<RouteReport>[] = [
   [
     "ambassador_connections_open gauge",
-    "Connections that are open now.",
+    "Connections that are open now, sessions of UDP included.",
     ({ counts: c }) => [[c.open]],
   ],
   [
     "ambassador_connections_total counter",
-    "Clients accepted.",
+    "Clients accepted, sessions of UDP included.",
     ({ counts: c }) => [[c.connections]],
   ],
   [
     "ambassador_connections_closed_total counter",
-    "Connections closed, by who or what ended them.",
+    "Connections and sessions of UDP closed, by who or what ended them.",
     ({ counts: c }) => REASONS.map((reason) => [c.closed[reason], `reason="${reason}"`]),
   ],
   [
@@ -56,13 +56,26 @@ const ROUTE_METRICS: readonly Metric<RouteReport>[] = [
   ],
   [
     "ambassador_target_up gauge",
-    "Whether the target could be reached when it was last tried.",
+    "Whether the target could be reached when it was last tried; of UDP, whether its name was found.",
     ({ targets }) => targets.map(({ name, isUp }) => [isUp ? 1 : 0, label("target", name)]),
   ],
   [
     "ambassador_target_connections_total counter",
-    "Connections that the target has had.",
+    "Connections that the target has had, sessions of UDP included.",
     ({ targets }) => targets.map(({ name, connections }) => [connections, label("target", name)]),
+  ],
+];
+
+const DATAGRAM_METRICS: readonly Metric<RouteReport>[] = [
+  [
+    "ambassador_datagrams_total counter",
+    "Datagrams passed on: up is client to upstream, down is upstream to client.",
+    ({ counts: c }) => [[c.datagramsUp, 'direction="up"'], [c.datagramsDown, 'direction="down"']],
+  ],
+  [
+    "ambassador_datagrams_dropped_total counter",
+    "Datagrams lost inside, by the reason.",
+    ({ counts: c }) => DROP_REASONS.map((reason) => [c.dropped[reason], `reason="${reason}"`]),
   ],
 ];
 
@@ -98,6 +111,8 @@ const BUCKET_LABELS = [...CONNECT_SECONDS, "+Inf"].map((bound) => `le="${bound}"
 export function* formatMetrics(report: Report): Generator<string> {
   const routes = report.routes.map((one) => [one, labelsOf(one.route)] as const);
   for (const metric of ROUTE_METRICS) yield* format(metric, routes);
+  const ofDatagrams = routes.filter(([one]) => isDatagrams(one));
+  for (const metric of DATAGRAM_METRICS) yield* format(metric, ofDatagrams);
   for (const metric of PROGRAM_METRICS) yield* format(metric, [[report, ""]]);
 }
 

@@ -1,8 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import * as net from "node:net";
-import { CONNECT_SECONDS, REASONS, RouteCounts } from "../../src/forward/counts.ts";
+import { CONNECT_SECONDS, DROP_REASONS, REASONS, RouteCounts } from "../../src/forward/counts.ts";
 import { formatMetrics } from "../../src/status/metrics.ts";
 import { newTraffic } from "../../src/net/relay.ts";
+import type { Protocol } from "../../src/base/address.ts";
 import type { Report } from "../../src/forward/report.ts";
 import {
   freePort,
@@ -23,10 +24,14 @@ import { checkMetrics } from "../helpers/promtool.ts";
 import { FIXED_WIRING } from "../helpers/reports.ts";
 import { routeTo } from "../helpers/routes.ts";
 
-function reportOf(counts: RouteCounts, aliases: readonly string[] = ["REDIS"]): Report {
-  const route = routeTo({ hostname: "192.0.2.10", port: 6379 }, {
+function reportOf(
+  counts: RouteCounts,
+  aliases: readonly string[] = ["REDIS"],
+  protocol: Protocol = "tcp",
+): Report {
+  const route = routeTo({ protocol, hostname: "192.0.2.10", port: 6379 }, {
     aliases,
-    listen: { hostname: "::", port: 6379 },
+    listen: { protocol, hostname: "::", port: 6379 },
   });
   return {
     version: "1.2.3",
@@ -144,6 +149,45 @@ Deno.test("formatMetrics() counts each dial in its bucket and in all after it", 
   assertEquals(valueOf(text, `${name}_sum`), 0.0001 + 0.005 + 0.3 + 60);
 });
 
+/** What a UDP route has done that has lost so many datagrams for each reason: 1, 2, and so on. */
+function lossyCounts(): RouteCounts {
+  const counts = new RouteCounts();
+  counts.opened({ up: { bytes: 5 }, down: { bytes: 7 } });
+  [counts.datagramsUp, counts.datagramsDown] = [2, 3];
+  DROP_REASONS.forEach((reason, index) => counts.dropped[reason] = index + 1);
+  return counts;
+}
+
+Deno.test("formatMetrics() counts the datagrams of a UDP route, and those lost by every reason", () => {
+  const counts = lossyCounts();
+  const samples = samplesOf([...formatMetrics(reportOf(counts, ["DNS"], "udp"))].join(""));
+  const labels = 'route="DNS",listen="[::]:6379/udp"';
+  assertEquals(samples.get(`ambassador_connections_open{${labels}}`), 1);
+  assertEquals(samples.get(`ambassador_bytes_total{${labels},direction="up"}`), 5);
+  assertEquals(samples.get(`ambassador_bytes_total{${labels},direction="down"}`), 7);
+  assertEquals(samples.get(`ambassador_datagrams_total{${labels},direction="up"}`), 2);
+  assertEquals(samples.get(`ambassador_datagrams_total{${labels},direction="down"}`), 3);
+  DROP_REASONS.forEach((reason, index) => {
+    const name = `ambassador_datagrams_dropped_total{${labels},reason="${reason}"}`;
+    assertEquals(samples.get(name), index + 1, reason);
+  });
+});
+
+Deno.test("formatMetrics() has nothing of datagrams for other routes, also beside one of UDP", () => {
+  const [tcp, tls] = (["tcp", "tls"] as const).map((protocol) =>
+    reportOf(new RouteCounts(), ["PLAIN"], protocol)
+  );
+  const udp = reportOf(lossyCounts(), ["DNS"], "udp");
+  assert(tcp && tls);
+  const both = { ...tcp, routes: [...tcp.routes, ...udp.routes] };
+  for (const [report, count] of [[tcp, 0], [tls, 0], [both, 2 + DROP_REASONS.length]] as const) {
+    const names = [...samplesOf([...formatMetrics(report)].join("")).keys()];
+    const found = names.filter((name) => name.startsWith("ambassador_datagrams_"));
+    assertEquals(found.length, count);
+    assertEquals(found.filter((name) => name.includes("PLAIN")), []);
+  }
+});
+
 const HOSTILE = 'A\\"} 1\nevil_metric{x="\\\\\n\r{},#\u2028é\u0000';
 
 /** The value of a label of the first sample that has it, as Prometheus reads it. */
@@ -173,10 +217,15 @@ Deno.test("formatMetrics() lets no alias and no address end its label", () => {
 Deno.test("formatMetrics() passes promtool without a remark", needs("promtool"), async () => {
   const counts = new RouteCounts();
   counts.connected(0.2);
-  const reports = [reportOf(counts), reportOf(counts, [HOSTILE]), {
-    ...reportOf(counts),
-    routes: [],
-  }];
+  const [plain, hostile] = [reportOf(counts), reportOf(counts, [HOSTILE])];
+  const udp = reportOf(lossyCounts(), ["REDIS"], "udp");
+  const reports = [
+    plain,
+    hostile,
+    udp,
+    { ...plain, routes: [...plain.routes, ...udp.routes] },
+    { ...plain, routes: [] },
+  ];
   for (const report of reports) {
     const text = [...formatMetrics(report)].join("");
     assertEquals(await checkMetrics(text), { code: 0, remarks: "" });

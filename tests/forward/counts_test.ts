@@ -1,0 +1,34 @@
+import { assertEquals } from "@std/assert";
+import { DROP_REASONS, REASONS, RouteCounts } from "../../src/forward/counts.ts";
+import "../helpers/mod.ts";
+
+Deno.test("RouteCounts.report() begins with a zero for every reason", () => {
+  const { closed, dropped, datagramsUp, datagramsDown } = new RouteCounts().report();
+  for (const [numbers, reasons] of [[closed, REASONS], [dropped, DROP_REASONS]] as const) {
+    assertEquals(Object.keys(numbers), [...reasons]);
+    assertEquals(new Set(Object.values(numbers)), new Set([0]));
+  }
+  assertEquals([datagramsUp, datagramsDown], [0, 0]);
+});
+
+Deno.test("RouteCounts.report() has the bytes of what is open and of what has ended", () => {
+  const counts = new RouteCounts();
+  const ended = { up: { bytes: 5 }, down: { bytes: 6 } };
+  counts.opened(ended);
+  counts.opened({ up: { bytes: 70 }, down: { bytes: 71 } });
+  counts.ended(ended, "evicted");
+  const { open, connections, closed, bytesUp, bytesDown } = counts.report();
+  assertEquals([open, connections, closed.evicted, bytesUp, bytesDown], [1, 2, 1, 75, 77]);
+});
+
+Deno.test("RouteCounts.report() is of one moment, whatever is counted after it", () => {
+  const counts = new RouteCounts();
+  counts.dropped.stranger = 3;
+  const report = counts.report();
+  const copy = structuredClone(report);
+  counts.datagramsUp++;
+  counts.datagramsDown++;
+  counts.dropped.stranger++;
+  assertEquals(report, copy);
+  assertEquals(counts.report().dropped.stranger, 4);
+});
