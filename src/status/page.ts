@@ -2,9 +2,15 @@
 // a report in, HTML out. Everything that came from outside is escaped in `markup`, and nowhere else.
 
 import { formatListen } from "../base/address.ts";
-import type { Counts } from "../forward/counts.ts";
+import { type Counts, DROP_REASONS } from "../forward/counts.ts";
 import { SCRIPT, STYLE } from "./page_assets.ts";
-import type { Report, RouteReport, TargetReport, WiringReport } from "../forward/report.ts";
+import {
+  isDatagrams,
+  type Report,
+  type RouteReport,
+  type TargetReport,
+  type WiringReport,
+} from "../forward/report.ts";
 import type { Ignored } from "../config/routes.ts";
 
 const LEAVING =
@@ -48,9 +54,13 @@ export function* formatPage(report: Report, now: number): Generator<string> {
 </header>`;
   yield origin(report, now);
   yield* flawBox(wiring, now);
-  yield summary(report) + "<h2>Routes</h2>\n";
-  if (routes.length > 0) yield* routesTable(routes, now);
-  else yield noRoute(wiring);
+  const datagrams = routes.filter(isDatagrams);
+  const streams = datagrams.length === 0 ? routes : routes.filter((one) => !isDatagrams(one));
+  yield summary(report, { streams, datagrams });
+  if (routes.length === 0) yield "<h2>Routes</h2>\n" + noRoute(wiring);
+  if (streams.length > 0) yield* routesTable(STREAM_TABLE, streams, now);
+  if (datagrams.length > 0) yield* routesTable(DATAGRAM_TABLE, datagrams, now);
+  if (routes.some(({ isLeaving }) => isLeaving)) yield markup`<p class="faint">${LEAVING}</p>\n`;
   if (ignored.length > 0) yield* ignoredTable(ignored);
   const time = formatTime(now);
   yield markup`<footer>Up is client to upstream, down is upstream to client. As of ${time}. For
@@ -85,36 +95,87 @@ function* flawBox({ file, flaw }: WiringReport, now: number): Generator<string> 
   yield "</p>\n</section>";
 }
 
-function summary({ routes, wiring: { file, rewires } }: Report): string {
-  const [up, down] = [sum(routes, "bytesUp"), sum(routes, "bytesDown")];
-  const failed = sum(routes, "connectErrors");
-  const bad = failed > 0 ? "bad" : "";
-  return markup`
-<dl>
-<div><dt>Open connections</dt><dd>${formatNumber(sum(routes, "open"))}</dd></div>
-<div><dt>Connections so far</dt><dd>${formatNumber(sum(routes, "connections"))}</dd></div>
-<div><dt>Bytes up</dt><dd title="${formatNumber(up)}">${formatBytes(up)}</dd></div>
-<div><dt>Bytes down</dt><dd title="${formatNumber(down)}">${formatBytes(down)}</dd></div>
-<div><dt>Connect errors</dt><dd class="${bad}">${formatNumber(failed)}</dd></div>
-` + (file === undefined ? "" : rewireCounts(rewires)) + "</dl>\n";
+/** Routes by what they pass on. */
+interface Sorted {
+  readonly streams: readonly RouteReport[];
+  readonly datagrams: readonly RouteReport[];
 }
 
-function rewireCounts({ ok, failed }: WiringReport["rewires"]): string {
-  const bad = failed > 0 ? "bad" : "";
-  return markup`<div><dt>Rewired</dt><dd>${formatNumber(ok)}</dd></div>
-<div><dt>Failed to rewire</dt><dd class="${bad}">${formatNumber(failed)}</dd></div>
+function summary({ routes, wiring }: Report, { streams, datagrams }: Sorted): string {
+  const { file, rewires } = wiring;
+  const ofAll = (streams.length > 0 || datagrams.length === 0 ? connectionTiles(streams) : "") +
+    bytesTile("Bytes up", sum(routes, "bytesUp")) +
+    bytesTile("Bytes down", sum(routes, "bytesDown")) +
+    badTile("Connect errors", sum(routes, "connectErrors")) +
+    (file === undefined ? "" : tile("Rewired", rewires.ok)) +
+    (file === undefined ? "" : badTile("Failed to rewire", rewires.failed));
+  const rows = datagrams.length > 0 ? [ofAll, sessionTiles(datagrams)] : [ofAll];
+  if (streams.length === 0) rows.reverse();
+  return rows.map((row) => `\n<dl>\n${row}</dl>\n`).join("");
+}
+
+function connectionTiles(routes: readonly RouteReport[]): string {
+  return tile("Open connections", sum(routes, "open")) +
+    tile("Connections so far", sum(routes, "connections"));
+}
+
+function sessionTiles(routes: readonly RouteReport[]): string {
+  return tile("Open sessions", sum(routes, "open")) +
+    tile("Sessions so far", sum(routes, "connections")) +
+    tile("Datagrams up", sum(routes, "datagramsUp")) +
+    tile("Datagrams down", sum(routes, "datagramsDown")) +
+    tile("Datagrams dropped", routes.reduce((all, { counts }) => all + droppedOf(counts), 0));
+}
+
+function tile(name: string, number: number): string {
+  return markup`<div><dt>${name}</dt><dd>${formatNumber(number)}</dd></div>\n`;
+}
+
+/** A number that should be 0. */
+function badTile(name: string, number: number): string {
+  return markup`<div><dt>${name}</dt><dd class="${badIf(number)}">${formatNumber(number)}</dd></div>
 `;
 }
 
-function* routesTable(routes: readonly RouteReport[], now: number): Generator<string> {
-  yield `<table>
-<thead><tr><th>Route</th><th>Listen</th><th>Target</th><th class="number">Open</th>
-<th class="number">Total</th><th class="number">Up</th><th class="number">Down</th>
-<th class="number">Failed</th><th>Last error</th></tr></thead>
-<tbody>`;
-  for (const route of routes) yield routeRow(route, now);
-  yield "</tbody>\n</table>\n";
-  if (routes.some(({ isLeaving }) => isLeaving)) yield markup`<p class="faint">${LEAVING}</p>\n`;
+function bytesTile(name: string, bytes: number): string {
+  const exact = formatNumber(bytes);
+  return markup`<div><dt>${name}</dt><dd title="${exact}">${formatBytes(bytes)}</dd></div>\n`;
+}
+
+function badIf(number: number): string {
+  return number > 0 ? "bad" : "";
+}
+
+/** A table of routes: what stands above it, the names of its columns of numbers, and their cells. */
+interface RoutesTable {
+  readonly title: string;
+  readonly columns: readonly string[];
+  readonly cells: (counts: Counts) => string;
+}
+
+const STREAM_TABLE: RoutesTable = {
+  title: "Routes",
+  columns: ["Open", "Total", "Up", "Down", "Failed"],
+  cells: streamCells,
+};
+const DATAGRAM_TABLE: RoutesTable = {
+  title: "UDP routes",
+  columns: ["Sessions", "Datagrams up", "Datagrams down", "Dropped", "Failed"],
+  cells: datagramCells,
+};
+
+function* routesTable(
+  table: RoutesTable,
+  routes: readonly RouteReport[],
+  now: number,
+): Generator<string> {
+  const columns = table.columns.map((name) => markup`<th class="number">${name}</th>\n`);
+  yield markup`<h2>${table.title}</h2>
+<div class="wide"><table>
+<thead><tr><th>Route</th><th>Listen</th><th>Target</th>` + columns.join("") +
+    "<th>Last error</th></tr></thead>\n<tbody>";
+  for (const route of routes) yield routeRow(route, table, now);
+  yield "</tbody>\n</table></div>\n";
 }
 
 function noRoute({ file }: WiringReport): string {
@@ -123,10 +184,8 @@ function noRoute({ file }: WiringReport): string {
 gives a route.</p>\n`;
 }
 
-function routeRow({ route, targets, counts, isLeaving }: RouteReport, now: number): string {
-  const { aliases, listen } = route;
-  const { open, connections, bytesUp: up, bytesDown: down, connectErrors: failed } = counts;
-  const bad = failed > 0 ? "bad" : "";
+function routeRow(report: RouteReport, { cells }: RoutesTable, now: number): string {
+  const { route: { aliases, listen }, counts, isLeaving } = report;
   const mark = isLeaving ? markup` <span class="mark" title="${LEAVING}">leaving</span>` : "";
   // The class is there also where it is empty: the script takes over values, and takes nothing away.
   return markup`
@@ -134,23 +193,54 @@ function routeRow({ route, targets, counts, isLeaving }: RouteReport, now: numbe
 <td class="name" data-label="Route"><bdi>${aliases.join(", ") || listen.port}</bdi>` + mark +
     markup`</td>
 <td class="address" data-label="Listen">${formatListen(listen)}</td>
-` + targetsCell(targets) + markup`
+` + targetsCell(report) + cells(counts) + errorCell(counts, now);
+}
+
+function streamCells(counts: Counts): string {
+  const { open, connections, bytesUp: up, bytesDown: down, connectErrors: failed } = counts;
+  return markup`
 <td class="number" data-label="Open">${formatNumber(open)}</td>
 <td class="number" data-label="Total">${formatNumber(connections)}</td>
 <td class="number" data-label="Up" title="${formatNumber(up)}">${formatBytes(up)}</td>
 <td class="number" data-label="Down" title="${formatNumber(down)}">${formatBytes(down)}</td>
-<td class="number ${bad}" data-label="Failed">${formatNumber(failed)}</td>
-` + errorCell(counts, now);
+<td class="number ${badIf(failed)}" data-label="Failed">${formatNumber(failed)}</td>
+`;
 }
 
-function targetsCell(targets: readonly TargetReport[]): string {
-  const rows = targets.map(({ name, isUp, isLeaving, open, connections }) => {
-    const [state, mark] = isLeaving ? ["leaving", ""] : isUp ? ["up", ""] : ["down", "bad"];
+function datagramCells(counts: Counts): string {
+  const { open, connections, bytesUp: up, bytesDown: down, connectErrors: failed } = counts;
+  const { datagramsUp, datagramsDown, dropped } = counts;
+  const reasons = DROP_REASONS.filter((reason) => dropped[reason] > 0)
+    .map((reason) => markup`<span class="when">${reason} ${formatNumber(dropped[reason])}</span>`);
+  // What is beneath a number is one element with it: on a phone each element of a cell is a column.
+  return markup`
+<td class="number" data-label="Sessions"><span>${formatNumber(open)}
+<span class="when">${formatNumber(connections)} so far</span></span></td>
+<td class="number" data-label="Datagrams up"><span>${formatNumber(datagramsUp)}
+<span class="when" title="${formatNumber(up)}">${formatBytes(up)}</span></span></td>
+<td class="number" data-label="Datagrams down"><span>${formatNumber(datagramsDown)}
+<span class="when" title="${formatNumber(down)}">${formatBytes(down)}</span></span></td>
+<td class="number" data-label="Dropped"><span>${formatNumber(droppedOf(counts))}
+` + reasons.join("\n") + markup`</span></td>
+<td class="number ${badIf(failed)}" data-label="Failed">${formatNumber(failed)}</td>
+`;
+}
+
+function targetsCell(report: RouteReport): string {
+  const rows = report.targets.map((target) => {
+    const { name, open, connections } = target;
     return markup`
-<span class="address">${name}</span> <span class="when"><span class="${mark}">${state}</span>,
-${formatNumber(open)} open, ${formatNumber(connections)} so far</span>`;
+<span class="address">${name}</span> <span class="when">` + targetState(target, report) +
+      markup`${formatNumber(open)} open, ${formatNumber(connections)} so far</span>`;
   });
   return `<td data-label="Target"><span>${rows.join("")}</span></td>`;
+}
+
+/** How a target fares, if that is known: over UDP nobody refuses, and only a failed lookup tells. */
+function targetState({ isUp, isLeaving }: TargetReport, route: RouteReport): string {
+  if (isLeaving) return `<span class="">leaving</span>,\n`;
+  if (!isUp) return `<span class="bad">down</span>,\n`;
+  return isDatagrams(route) ? "" : `<span class="">up</span>,\n`;
 }
 
 function errorCell({ lastConnectError, lastHandshakeError }: Counts, now: number): string {
@@ -160,7 +250,7 @@ function errorCell({ lastConnectError, lastHandshakeError }: Counts, now: number
     markup`<span class="bad">${message}</span>
 <span class="when">${formatTime(at)}, ${formatSpan(now - at)} ago</span>`
   );
-  return `<td data-label="Last error"><span>${rows.join("\n")}</span></td></tr>`;
+  return `<td class="error" data-label="Last error"><span>${rows.join("\n")}</span></td></tr>`;
 }
 
 function* ignoredTable(ignored: readonly Ignored[]): Generator<string> {
@@ -173,10 +263,18 @@ function* ignoredTable(ignored: readonly Ignored[]): Generator<string> {
   yield "</tbody>\n</table>\n";
 }
 
-type Summed = "open" | "connections" | "bytesUp" | "bytesDown" | "connectErrors";
+/** The counts that are a number. */
+type Summed = {
+  [Key in keyof Counts]: Counts[Key] extends number ? Key : never;
+}[keyof Counts];
 
 function sum(routes: readonly RouteReport[], count: Summed): number {
   return routes.reduce((all, { counts }) => all + counts[count], 0);
+}
+
+/** Datagrams that were lost, whatever the reason. */
+function droppedOf({ dropped }: Counts): number {
+  return DROP_REASONS.reduce((all, reason) => all + dropped[reason], 0);
 }
 
 /** `1,234,567`. By hand: with Intl the page takes eight times as long to make. */

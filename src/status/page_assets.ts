@@ -27,17 +27,21 @@ h2 { margin: 1.8rem 0 .6rem; font-size: 1.05rem; }
 .ready { color: var(--good); background: var(--good-back); }
 .draining { color: var(--warn); background: var(--warn-back); }
 .bad { color: var(--bad); }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .7rem; margin: 1.2rem 0 0; }
+dl { display: flex; flex-wrap: wrap; gap: .7rem; margin: 1.2rem 0 0; }
+dl + dl { margin-top: .7rem; }
 dl div, table { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; }
-dl div { padding: .6rem .9rem; }
+dl div { flex: 1 1 8.5rem; padding: .6rem .9rem; }
 dt { font-size: .82rem; }
 dd { margin: 0; font-size: 1.25rem; font-weight: 600; white-space: nowrap; }
 table { width: 100%; border-spacing: 0; }
 th, td { padding: .5rem .9rem; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
 th { font-size: .82rem; font-weight: 500; color: var(--faint); overflow-wrap: normal; }
 tbody td { border-top: 1px solid var(--line); }
-.number { text-align: right; white-space: nowrap; }
-.name { font-weight: 600; }
+.wide { overflow-x: auto; }
+.number { text-align: right; }
+td.number { white-space: nowrap; }
+.name { min-width: 6rem; font-weight: 600; }
+.error { min-width: 8rem; }
 .when { display: block; font-size: .82rem; color: var(--faint); }
 .address { font-family: ui-monospace, monospace; font-size: .87rem; overflow-wrap: break-word; }
 .origin { margin: .3rem 0 0; overflow-wrap: anywhere; }
@@ -52,6 +56,9 @@ tbody td { border-top: 1px solid var(--line); }
 #stale { margin: 1rem 0 0; padding: .5rem .9rem; border-radius: .5rem; color: var(--warn); background: var(--warn-back); }
 footer { margin-top: 1.5rem; font-size: .87rem; }
 a { color: inherit; }
+@media (max-width: 80rem) {
+  th, td { padding: .5rem; }
+}
 @media (max-width: 60rem) {
   body { padding: 1rem; }
   thead { display: none; }
@@ -59,6 +66,7 @@ a { color: inherit; }
   tr { padding: .5rem 0; }
   tr + tr { border-top: 1px solid var(--line); }
   tbody td { display: flex; justify-content: space-between; gap: 1rem; padding: .15rem .9rem; border: 0; text-align: right; white-space: normal; overflow-wrap: anywhere; }
+  .address { overflow-wrap: anywhere; }
   td.name { justify-content: start; padding-bottom: .3rem; text-align: left; font-size: 1.05rem; }
   td.name::before { display: none; }
   td::before { content: attr(data-label); flex: none; font-weight: 400; font-family: system-ui, sans-serif; font-size: .87rem; color: var(--faint); }

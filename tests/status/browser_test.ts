@@ -13,7 +13,7 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { needs, programPath } from "../helpers/needs.ts";
-import { FIXED_WIRING } from "../helpers/reports.ts";
+import { BUSY_DATAGRAMS, datagramRoute, FIXED_WIRING } from "../helpers/reports.ts";
 import { routeTo } from "../helpers/routes.ts";
 
 const HOSTILE = "</td><script>document.write('run')</script><img src onerror>";
@@ -214,4 +214,49 @@ Deno.test({
     const height = await page.evaluate<number>("document.querySelector('.flaw').offsetHeight");
     assert(height < 900, `${height} pixels at a width of ${width}`);
   }
+});
+
+Deno.test({
+  name:
+    "in a browser, the status page shows the datagrams of a UDP route as they come and are lost",
+  ...needs("chromium"),
+}, async () => {
+  let routes = [datagramRoute()];
+  await using page = await openBrowser(programPath("chromium"));
+  using _server = await openWired(page, () => ({ ...reportOf({ TCP: false }), routes }));
+  assertEquals(await cell(page, "Dropped"), "0");
+  await page.evaluate("window.row = document.querySelector('tbody tr'); 1");
+  routes = [datagramRoute(BUSY_DATAGRAMS)];
+  await until(async () => await cell(page, "Dropped") !== "0", "the page shows what is lost");
+  assertEquals(
+    (await cell(page, "Dropped")).split(/\n+/),
+    ["1,024", "not_allowed 1,000", "queue_full 1", "stranger 23"],
+  );
+  assertEquals(await cell(page, "Sessions"), "4,096\n1,234,567 so far");
+  assertEquals(await cell(page, "Datagrams up"), "12,345,678\n1.50 KiB");
+  assertEquals(await cell(page, "Datagrams down"), "12,345,000\n1.00 MiB");
+  assertEquals(await page.evaluate("row === document.querySelector('tbody tr')"), true);
+  assertEquals(page.complaints, []);
+});
+
+Deno.test({
+  name: "in a browser, long addresses and large numbers of datagrams do not make the page wide",
+  ...needs("chromium"),
+}, async () => {
+  const busy = datagramRoute({ ...BUSY_DATAGRAMS, datagramsUp: Number.MAX_SAFE_INTEGER });
+  const name = `udp://${"long.".repeat(40)}invalid:53`;
+  const targets = busy.targets.map((target) => ({ ...target, name }));
+  const routes = [...reportOf({ TCP: false }).routes, busy].map((one) => ({ ...one, targets }));
+  await using page = await openBrowser(programPath("chromium"));
+  for (const width of [360, 1000, 1280]) {
+    const size = { width, height: 640, deviceScaleFactor: 1, mobile: width < 500 };
+    await page.call("Emulation.setDeviceMetricsOverride", size);
+    using _server = await openWired(page, () => ({ ...reportOf({}), routes }));
+    assertEquals(await page.evaluate("document.documentElement.scrollWidth"), width);
+    // Nothing is cut off or written over something else: what is too wide can be scrolled to.
+    const tooWide = await page.evaluate(`[...document.querySelectorAll("dl div, td")]
+      .filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.innerText)`);
+    assertEquals(tooWide, []);
+  }
+  assertEquals(page.complaints, []);
 });

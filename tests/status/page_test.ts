@@ -4,7 +4,7 @@ import { formatBytes, formatPage, formatSpan, pagePolicy } from "../../src/statu
 import { newTraffic } from "../../src/net/relay.ts";
 import type { Report, WiringReport } from "../../src/forward/report.ts";
 import "../helpers/mod.ts";
-import { FIXED_WIRING } from "../helpers/reports.ts";
+import { BUSY_DATAGRAMS, datagramRoute, FIXED_WIRING } from "../helpers/reports.ts";
 import { routeTo } from "../helpers/routes.ts";
 
 const NOW = Date.UTC(2026, 10, 22, 18, 20, 0);
@@ -76,6 +76,42 @@ Deno.test("formatPage() shows the routes, their numbers and last error, and what
   assertStringIncludes(text, "As of 2026-11-22 18:20:00 UTC");
   // The bytes themselves are there for who points at them.
   assertStringIncludes(pageOf(report()), 'title="2,000,000"');
+});
+
+Deno.test("formatPage() shows sessions and datagrams of a UDP route, and what was lost why", () => {
+  const text = textOf(pageOf({ ...report(), routes: [datagramRoute(BUSY_DATAGRAMS)] }));
+  assertStringIncludes(
+    text,
+    "Open sessions 4,096 Sessions so far 1,234,567 Datagrams up 12,345,678 " +
+      "Datagrams down 12,345,000 Datagrams dropped 1,024 " +
+      "Bytes up 1.50 KiB Bytes down 1.00 MiB Connect errors 7 UDP routes Route",
+  );
+  assertStringIncludes(
+    text,
+    "DNS [::]:53/udp udp://192.0.2.53:53 2 open, 30 so far " +
+      "udp://dns.invalid:53 down , 0 open, 0 so far 4,096 1,234,567 so far " +
+      "12,345,678 1.50 KiB 12,345,000 1.00 MiB 1,024 not_allowed 1,000 queue_full 1 stranger 23 7 Ignored",
+  );
+  assertEquals(/connection/i.exec(text), null);
+});
+
+Deno.test("formatPage() shows UDP routes after the others, and counts their sessions apart", () => {
+  const shown = report();
+  const routes = [datagramRoute(BUSY_DATAGRAMS), ...shown.routes, datagramRoute()];
+  const page = pageOf({ ...shown, routes });
+  const text = textOf(page);
+  assertStringIncludes(text, "Open connections 1 Connections so far 12,345 Bytes up 3.00 KiB ");
+  assertStringIncludes(text, "Open sessions 4,096 Sessions so far 1,234,567 Datagrams up");
+  assertMatch(text, / Routes Route .* REDIS .* UDP routes Route .* DNS .* DNS .* Ignored /);
+  assertStringIncludes(page, "<title>Ambassador: ready, 4,097 open</title>");
+});
+
+Deno.test("formatPage() speaks of no sessions and no datagrams where no route is UDP", () => {
+  for (const routes of [report().routes, []]) {
+    const text = textOf(pageOf({ ...report(), ignored: [], routes }));
+    assertEquals(/session|datagram|UDP|dropped/i.exec(text), null);
+    assertStringIncludes(text, "Open connections");
+  }
 });
 
 Deno.test("formatPage() says when it drains", () => {
