@@ -12,8 +12,8 @@ const SLICE_BYTES = Math.ceil((HEADROOM + MAX_PAYLOAD) / 4096) * 4096;
 const SLICES_A_CHUNK = 60;
 
 /** Memory that is taken from the system in one piece. */
-interface Chunk {
-  readonly memory: ArrayBuffer;
+export interface Chunk {
+  /** Those of its slices that nobody uses. */
   readonly free: Slice[];
 }
 
@@ -29,12 +29,6 @@ export interface Slice {
 
 /** Those of which something is free, the longest in use first. */
 const chunks = new Set<Chunk>();
-let taken = 0;
-
-/** Slices that are in use. */
-export function slicesTaken(): number {
-  return taken;
-}
 
 /** A slice; its user gives it back. */
 export function takeSlice(): Slice {
@@ -43,7 +37,6 @@ export function takeSlice(): Slice {
   const slice = chunk.free.pop();
   if (slice === undefined) throw new Error("a chunk without a free slice");
   if (chunk.free.length === 0) chunks.delete(chunk);
-  taken++;
   return slice;
 }
 
@@ -51,7 +44,6 @@ export function takeSlice(): Slice {
 export function giveSlice(slice: Slice): void {
   const { free } = slice.chunk;
   free.push(slice);
-  taken--;
   // Another has room: this one goes back to the system.
   if (free.length === SLICES_A_CHUNK && chunks.size > 1) chunks.delete(slice.chunk);
   else chunks.add(slice.chunk);
@@ -60,7 +52,7 @@ export function giveSlice(slice: Slice): void {
 function newChunk(): Chunk {
   const memory = new ArrayBuffer(SLICES_A_CHUNK * SLICE_BYTES);
   const free: Slice[] = [];
-  const chunk = { memory, free };
+  const chunk = { free };
   for (let index = 0; index < SLICES_A_CHUNK; index++) {
     const bytes = new Uint8Array(memory, index * SLICE_BYTES, SLICE_BYTES);
     free.push({ bytes, payload: bytes.subarray(HEADROOM), chunk });
