@@ -552,7 +552,7 @@ Deno.test("serve() writes no line that a variable's name or value made up", asyn
   const program = startProgram(["--bind", "127.0.0.1", "--log-level", "debug"], {
     env: {
       [`X\n2026-01-01T00:00:00.000Z ERROR forged route Y_PORT_${port}_TCP`]: target,
-      "Z\r\nforged_PORT_9_UDP": "tcp://a\nforged:1",
+      "Z\r\nforged_PORT_9_SCTP": "tcp://a\nforged:1",
       "AMBASSADOR_\u001b[31m\nforged": "1",
     },
   });

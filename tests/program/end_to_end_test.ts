@@ -132,7 +132,7 @@ Deno.test({
 Deno.test("ambassador logs JSON with the same fields", async () => {
   const port = freePort();
   await using program = startProgram(["--log-format", "json", "--bind", "127.0.0.1"], {
-    env: { [`DB_PORT_${port}_TCP`]: "tcp://127.0.0.1:9", X_PORT_53_UDP: "udp://192.0.2.1:53" },
+    env: { [`DB_PORT_${port}_TCP`]: "tcp://127.0.0.1:9", X_PORT_53_SCTP: "sctp://192.0.2.1:53" },
   });
   await program.line(/"ready"/);
   program.kill("SIGINT");
@@ -142,7 +142,7 @@ Deno.test("ambassador logs JSON with the same fields", async () => {
   assertEquals(names, ["ignored", "listening", "ready", "draining", "stopped"]);
   assertEquals(Object.keys(events[1]), ["time", "level", "event", "route", "listen", "target"]);
   assertEquals(events[1].route, "DB");
-  assertEquals(events[0].variable, "X_PORT_53_UDP");
+  assertEquals(events[0].variable, "X_PORT_53_SCTP");
 });
 
 Deno.test("ambassador calls a route by the alias that check prints, harmless whatever it holds", async () => {

@@ -30,7 +30,7 @@ async function startScene(): Promise<
     {
       env: {
         [`${HOSTILE}_PORT_${port}_TCP`]: `tcp://127.0.0.1:${upstream.address.port}`,
-        [`${HOSTILE}_PORT_1_UDP`]: "udp://192.0.2.1:1",
+        [`${HOSTILE}_PORT_1_SCTP`]: "sctp://192.0.2.1:1",
       },
     },
   ));
@@ -111,7 +111,7 @@ Deno.test("in a browser, a hostile alias is shown and not run", needs("chromium"
   using _client = await Deno.connect({ hostname: "127.0.0.1", port: scene.port });
   await until(async () => await cell(page, "Open") === "1", "the page is refreshed");
   assertEquals(await cell(page, "Route"), HOSTILE.toUpperCase());
-  assertEquals(await cell(page, "Variable"), `${HOSTILE}_PORT_1_UDP`);
+  assertEquals(await cell(page, "Variable"), `${HOSTILE}_PORT_1_SCTP`);
   assertEquals(await page.evaluate("document.images.length"), 0);
   assertEquals(await page.evaluate("document.scripts.length"), 1);
   assertMatch(await page.evaluate("document.title"), /^Ambassador: ready/);
