@@ -74,6 +74,7 @@ export class Session {
   #header: Uint8Array | undefined;
   readonly #waiting: Datagram[] = [];
   #isSending = false;
+  #hadTurn = false;
   #reason: Reason | undefined;
   /** Datagrams that have passed either way. */
   #passed = 0;
@@ -116,6 +117,15 @@ export class Session {
     if (this.#upstream !== undefined) await this.#answer(this.#upstream);
     admission.left(share, this.#upstream !== undefined);
     this.#target?.left();
+  }
+
+  /**
+   * Whether what comes now would be lost, and may be only because Deno has not looked at its sockets
+   * meanwhile: the first datagram that a new socket sends waits for that. True once in a session.
+   */
+  wantsTurn(): boolean {
+    if (this.#hadTurn || this.#mayWait()) return false;
+    return this.#hadTurn = true;
   }
 
   /** Passes a datagram on, or keeps it until it can be. The slice is given back then. */

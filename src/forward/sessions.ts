@@ -80,6 +80,13 @@ class Order {
   }
 }
 
+/** Who has sent a datagram. */
+interface Sender {
+  readonly from: Address;
+  /** The address as text. */
+  readonly name: string;
+}
+
 /** A listener at work. */
 interface Place extends SessionPlace {
   /** The sessions of its entry point. */
@@ -156,7 +163,9 @@ export class Sessions {
       try {
         const { from, length } = await listener.receive(slice.payload);
         backoff = undefined;
-        const work = this.#pass(from, { slice, length }, place);
+        const name = formatAddress(from);
+        if (sessions.get(name)?.wantsTurn()) await pause(0);
+        const work = this.#pass({ from, name }, { slice, length }, place);
         const turn = turns.wait(work);
         if (turn !== undefined) await turn;
       } catch (error) {
@@ -213,8 +222,7 @@ export class Sessions {
   }
 
   /** Passes a datagram to its session; how much work that was, as bytes that might have been moved. */
-  #pass(from: Address, { slice, length }: Datagram, place: Place): number {
-    const name = formatAddress(from);
+  #pass({ from, name }: Sender, { slice, length }: Datagram, place: Place): number {
     const known = place.sessions.get(name);
     const session = known ?? this.#open(from, name, place);
     if (session === undefined) giveSlice(slice);
