@@ -108,14 +108,17 @@ export async function serve(
     onShortage: (): boolean => page?.shed() ?? false,
   });
   const rewiring = follow?.(forwarder);
-  using page = status === undefined ? undefined : new StatusServer(status, (): Report => ({
+  const report = (): Report => ({
     version,
     startedAt: performance.timeOrigin,
     ignored: rewiring?.command.ignored ?? ignored,
     certificate: certificate?.(),
     wiring: rewiring?.report() ?? UNCHANGING,
     ...forwarder.report(),
-  }));
+  });
+  using page = status === undefined
+    ? undefined
+    : new StatusServer(status, report, () => forwarder.giveUpSessions());
   for (const route of forwarder.routes) logListening(log, route);
   log.info("ready", { routes: routes.length, status: page && formatAddress(page.address) });
   onReady?.(forwarder.routes, page?.address);

@@ -138,6 +138,11 @@ export class Forwarder implements Disposable {
     return { ready: !this.#isStopping, routes };
   }
 
+  /** Lets a few sessions (UDP) end, since somebody is short of descriptors. */
+  giveUpSessions(): void {
+    this.#sessions.giveUp();
+  }
+
   /** Accepts clients until the signal aborts, and waits for their connections to end. */
   async run(signal: AbortSignal): Promise<Forwarded> {
     using _limits = watchLimits(this.#connections, {

@@ -4,7 +4,7 @@
 
 import { type Address, formatAddress, isUnspecified, unmapped } from "../base/address.ts";
 import { describeError, describeWithHint, errorCode, hintOf } from "../base/errors.ts";
-import { Backoff, pause } from "../base/time.ts";
+import { Backoff, pause, TimeLimit } from "../base/time.ts";
 import type { RouteSettings } from "../config/options.ts";
 import { giveSlice, HEADROOM, type Slice, takeSlice } from "../net/arena.ts";
 import type { DatagramListener, Stream } from "../net/stream.ts";
@@ -17,16 +17,13 @@ import { LoopError, Reach } from "./reach.ts";
 import type { Target } from "./targets.ts";
 
 /** Maximum datagrams of a client that wait for its target to be found, or for the system. */
-const MAX_WAITING = 8;
-/** Maximum datagrams of all clients that wait so, but for the first of each. */
-const MAX_WAITING_OF_ALL = 512;
+const MAX_WAITING = 16;
+/** Maximum memory for all that wait so at one listener, in bytes. */
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 /** How often names are looked up again where sessions have no limit of time, in milliseconds. */
 const RENEW_MS = 60_000;
 /** How long that may take where there is no limit, in milliseconds. */
 const MAX_LOOKUP_MS = 10_000;
-
-/** Datagrams of all clients that wait. */
-let waitingOfAll = 0;
 
 /** Where a session's client arrives. */
 export interface SessionPlace {
@@ -34,6 +31,8 @@ export interface SessionPlace {
   readonly listener: DatagramListener;
   /** Whose listener that is. */
   readonly entryPoint: EntryPoint;
+  /** Memory of the datagrams of all its sessions that wait, in bytes. */
+  waitingBytes: number;
   /** Told of each datagram that comes from the client, and of each answer that has passed. */
   passed(session: Session): void;
   /** Told of the end. */
@@ -51,10 +50,7 @@ export interface Datagram {
 /** A client and its socket to a target. */
 export class Session {
   /** Bytes that have passed. */
-  readonly moved: Moved & { readonly up: { bytes: number }; readonly down: { bytes: number } } = {
-    up: { bytes: 0 },
-    down: { bytes: 0 },
-  };
+  readonly moved = { up: { bytes: 0 }, down: { bytes: 0 } } satisfies Moved;
   /** What holds for it. */
   settings: RouteSettings;
   /** Where its client arrives. */
@@ -83,6 +79,7 @@ export class Session {
   /** Since when there have been so many, as far as is known. */
   #quietSinceMs = this.#sinceMs;
   #renewedMs = this.#sinceMs;
+  #isRenewing = false;
 
   /** Begins with a client that may be served. */
   constructor(
@@ -104,6 +101,11 @@ export class Session {
   /** Whether it has a socket, so that its end gives one back. */
   get hasSocket(): boolean {
     return this.#upstream !== undefined;
+  }
+
+  /** The port that it sends from to its target; undefined as long as it has none. */
+  get port(): number | undefined {
+    return this.#upstream?.localAddr.port;
   }
 
   /** Finds the target and passes its answers on, until the session ends. Never rejects. */
@@ -135,8 +137,8 @@ export class Session {
     if (this.#upstream !== undefined && !this.#isSending) {
       void this.#send(this.#upstream, datagram);
     } else if (this.#mayWait()) {
-      waitingOfAll++;
       this.#waiting.push(datagram);
+      this.place.waitingBytes += memoryOf(datagram);
     } else {
       this.#drop("queue_full");
       giveSlice(datagram.slice);
@@ -144,13 +146,12 @@ export class Session {
   }
 
   #mayWait(): boolean {
-    const { length } = this.#waiting;
-    return length === 0 || (length < MAX_WAITING && waitingOfAll < MAX_WAITING_OF_ALL);
+    return this.#waiting.length < MAX_WAITING && this.place.waitingBytes < MAX_WAITING_BYTES;
   }
 
   #nextWaiting(): Datagram | undefined {
     const next = this.#waiting.shift();
-    if (next !== undefined) waitingOfAll--;
+    if (next !== undefined) this.place.waitingBytes -= memoryOf(next);
     return next;
   }
 
@@ -186,8 +187,19 @@ export class Session {
     // It is served by what holds now.
     this.#route = route;
     this.settings = route.settings;
-    if (route.settings.allow.has(this.#client.hostname)) this.#reach?.follow();
-    else this.end("not_allowed");
+    if (route.settings.allow.has(this.#client.hostname)) return this.#reach?.follow();
+    this.#context.log.repeated("warn", "not_allowed", this.#fields());
+    this.end("not_allowed");
+  }
+
+  /** Ends it, since its datagrams come back to this ambassador. */
+  cutLoop(): void {
+    if (this.#reason !== undefined) return;
+    this.#context.log.repeated("error", "loop_detected", {
+      ...this.#fields(),
+      hint: "the target leads back to this ambassador; point the route at the last target",
+    });
+    this.end("loop");
   }
 
   /** For how long nothing has passed, in milliseconds: since it was asked the last time, at most. */
@@ -203,7 +215,7 @@ export class Session {
   check(nowMs: number): void {
     const { udpTimeoutMs } = this.settings;
     if (this.quietMs(nowMs) >= (udpTimeoutMs || Infinity)) return this.end("idle_timeout");
-    if (nowMs - this.#renewedMs < (udpTimeoutMs || RENEW_MS)) return;
+    if (this.#isRenewing || nowMs - this.#renewedMs < (udpTimeoutMs || RENEW_MS)) return;
     this.#renewedMs = nowMs;
     void this.#renew();
   }
@@ -222,6 +234,8 @@ export class Session {
       this.#upstream = upstream;
       this.#target = target;
       this.#context.admission.reached(this.place.entryPoint.share);
+      // Its route may have changed in between.
+      if (target.goneMs !== undefined) this.end("rewire_timeout");
       if (this.#reason === undefined) this.#begin(upstream);
       else upstream[Symbol.dispose]();
     } catch (error) {
@@ -280,7 +294,7 @@ export class Session {
   #notSent(error: unknown): void {
     if (error instanceof LoopError) {
       this.#drop("loop");
-      return this.#cutLoop(error);
+      return this.cutLoop();
     }
     this.#drop(this.#reason === undefined ? lossBy(error) : "closed");
     if (this.#reason !== undefined || errorCode(error) === "EMSGSIZE") return;
@@ -310,7 +324,7 @@ export class Session {
         this.#passed++;
         counts.datagramsDown++;
         this.moved.down.bytes += length;
-        this.place.passed(this);
+        if (this.#reason === undefined) this.place.passed(this);
       } catch (error) {
         this.#drop(this.#reason === undefined ? lossBy(error) : "closed");
       }
@@ -321,17 +335,19 @@ export class Session {
   }
 
   async #renew(): Promise<void> {
-    const signal = AbortSignal.timeout(this.settings.connectTimeoutMs || MAX_LOOKUP_MS);
+    this.#isRenewing = true;
+    using limit = new TimeLimit(this.settings.connectTimeoutMs || MAX_LOOKUP_MS);
     try {
-      await this.#upstream?.renew?.(signal);
+      await this.#upstream?.renew?.(limit.signal);
     } catch (error) {
       // Where there is no socket for another family, it stays with the one that it has.
-      if (error instanceof LoopError) this.#cutLoop(error);
+      if (error instanceof LoopError) this.cutLoop();
     }
+    this.#isRenewing = false;
   }
 
   #notReached(error: unknown): void {
-    if (error instanceof LoopError) return this.#cutLoop(error);
+    if (error instanceof LoopError) return this.cutLoop();
     if (this.#reason !== undefined) return;
     this.place.entryPoint.counts.connectFailed(describeWithHint(error));
     this.#complain("connect_failed", error);
@@ -350,16 +366,6 @@ export class Session {
     this.#context.log.repeated("warn", event, { ...this.#fields(), ...words });
   }
 
-  #cutLoop({ target }: LoopError): void {
-    if (this.#reason !== undefined) return;
-    this.#context.log.repeated("error", "loop_detected", {
-      ...this.#fields(),
-      target: target.name,
-      hint: "the target leads back to this ambassador; point the route at the last target",
-    });
-    this.end("loop");
-  }
-
   #drop(reason: DropReason): void {
     this.place.entryPoint.counts.dropped[reason]++;
   }
@@ -373,6 +379,11 @@ export class Session {
       client: formatAddress({ hostname: unmapped(hostname), port }),
     };
   }
+}
+
+/** What a datagram that waits keeps in use: whole pages, in bytes. */
+function memoryOf({ length }: Datagram): number {
+  return Math.ceil((HEADROOM + length) / 4096) * 4096;
 }
 
 /** As what a datagram counts that the system would not send. */

@@ -7,6 +7,7 @@ import { Backoff, pause } from "../base/time.ts";
 import { giveSlice, takeSlice } from "../net/arena.ts";
 import type { DatagramListener } from "../net/stream.ts";
 import { Turns } from "../net/turns.ts";
+import { isOwnAddress, isPortInUse } from "../net/udp.ts";
 import { Admission } from "./admission.ts";
 import type { ConnectionContext } from "./connection.ts";
 import type { EntryPoint } from "./entry_point.ts";
@@ -100,11 +101,13 @@ export class Sessions {
   readonly #options: SessionsOptions;
   readonly #context: ConnectionContext;
   readonly #all = new Order();
-  readonly #orders = new Map<EntryPoint, Order>();
+  readonly #orders = new WeakMap<EntryPoint, Order>();
   /** Maximum for now, since descriptors were short. */
   #ceiling = 0;
   #shortageMs = -Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** How long until all are looked at, from when that was set; Infinity if they are not. */
+  #lookMs = Infinity;
   #isDraining = false;
   #begun = 0;
 
@@ -145,6 +148,7 @@ export class Sessions {
       entryPoint,
       order,
       sessions,
+      waitingBytes: 0,
       passed: (session) => {
         this.#all.passed(session);
         order.passed(session);
@@ -155,31 +159,30 @@ export class Sessions {
         sessions.delete(session.name);
       },
     };
-    const { closing, counts } = entryPoint;
+    const { closing, counts, route: { name: route, listen } } = entryPoint;
     using turns = new Turns(BATCH);
     let backoff: Backoff | undefined;
     while (!closing.aborted) {
       const slice = takeSlice();
+      let from: Address;
+      let length: number;
       try {
-        const { from, length } = await listener.receive(slice.payload);
+        ({ from, length } = await listener.receive(slice.payload));
         backoff = undefined;
-        const name = formatAddress(from);
-        if (sessions.get(name)?.wantsTurn()) await pause(0);
-        const work = this.#pass({ from, name }, { slice, length }, place);
-        const turn = turns.wait(work);
-        if (turn !== undefined) await turn;
       } catch (error) {
         giveSlice(slice);
-        if (closing.aborted) break;
+        if (closing.aborted) return;
         counts.acceptErrors++;
-        this.#options.log.debug("accept_failed", {
-          route: entryPoint.route.name,
-          error: describeError(error),
-        });
+        const line = { route, listen, error: describeError(error) };
+        this.#options.log.repeated("warn", "accept_failed", line);
         await pause((backoff ??= new Backoff()).next(), closing);
+        continue;
       }
+      const name = formatAddress(from);
+      if (sessions.get(name)?.wantsTurn()) await pause(0);
+      const turn = turns.wait(this.#pass({ from, name }, { slice, length }, place));
+      if (turn !== undefined) await turn;
     }
-    this.#orders.delete(entryPoint);
   }
 
   /** The routes have changed. */
@@ -247,6 +250,11 @@ export class Sessions {
       });
       return undefined;
     }
+    if (this.#isOurs(client)) {
+      counts.dropped.loop++;
+      for (const one of this.#all) if (one.port === client.port) one.cutLoop();
+      return undefined;
+    }
     order.makePlace(route.settings.maxSessions);
     this.#all.makePlace(this.#options.maxSessions);
     this.#all.makePlace(this.#ceilingAt(performance.now()));
@@ -254,7 +262,7 @@ export class Sessions {
     sessions.set(name, session);
     this.#begun++;
     void this.#serve(session);
-    if (this.#timer === undefined) this.#watch();
+    this.#lookWithin(lookMs(session));
     return session;
   }
 
@@ -263,23 +271,44 @@ export class Sessions {
     this.#options.onLeft(session.place.entryPoint);
   }
 
+  /**
+   * Whether a client is this ambassador itself. Mostly the session that leads back is known by its
+   * target; but the machine may have sent its datagrams elsewhere (NAT), or somebody has forged one.
+   */
+  #isOurs(client: Address): boolean {
+    const address = { ...client, hostname: unmapped(client.hostname) };
+    try {
+      return this.#options.leadsBack({ localAddr: address, remoteAddr: address }) ||
+        (isPortInUse(client.port) && isOwnAddress(address.hostname));
+    } catch {
+      // No descriptor to find out with: the next round may have one.
+      return false;
+    }
+  }
+
   #ceilingAt(nowMs: number): number {
     return nowMs - this.#shortageMs < SHORTAGE_MS ? this.#ceiling : 0;
   }
 
-  /** Looks at all sessions now and then, as long as there are any. */
-  #watch(): void {
-    let shortestMs = 20 * LOOK_EVERY_MS;
-    const all = [...this.#all, ...[...this.#orders.keys()].map(({ route }) => route)];
-    for (const { settings: { udpTimeoutMs } } of all) {
-      shortestMs = Math.min(shortestMs, udpTimeoutMs || Infinity);
-    }
+  /** Looks at all sessions within so many milliseconds, and so on as long as there are any. */
+  #lookWithin(ms: number): void {
+    if (ms >= this.#lookMs || this.#isDraining) return;
+    clearTimeout(this.#timer);
+    this.#lookMs = ms;
     this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      if (this.#isDraining) return;
       const nowMs = performance.now();
-      for (const session of this.#all) session.check(nowMs);
-      if (this.size > 0) this.#watch();
-    }, Math.max(LEAST_LOOK_MS, shortestMs / 20));
+      this.#lookMs = Infinity;
+      let nextMs = Infinity;
+      for (const session of this.#all) {
+        session.check(nowMs);
+        nextMs = Math.min(nextMs, lookMs(session));
+      }
+      this.#lookWithin(nextMs);
+    }, ms);
   }
+}
+
+/** How often a session is to be looked at, in milliseconds: its limit is kept to a tenth. */
+function lookMs({ settings: { udpTimeoutMs } }: Session): number {
+  return Math.max(LEAST_LOOK_MS, Math.min(LOOK_EVERY_MS, (udpTimeoutMs || Infinity) / 20));
 }

@@ -42,16 +42,36 @@ function addressOf(socket: Deno.DatagramConn): Address {
   return socket.addr as Deno.NetAddr;
 }
 
-/** Whether an address is one of this machine's: only those can be bound. */
+/** Addresses that no machine has (RFC 1112, RFC 6666). */
+const NOBODYS_IPV4 = "240.0.0.1";
+const NOBODYS_IPV6 = "100::1";
+
+/**
+ * Whether an address is one of this machine's: only those can be bound. Where any can be
+ * (net.ipv4.ip_nonlocal_bind) only loopback is known.
+ */
 export function isOwnAddress(hostname: string): boolean {
   if (isLoopback(hostname)) return true;
+  return canBind(hostname) && !canBind(isIpv4(hostname) ? NOBODYS_IPV4 : NOBODYS_IPV6);
+}
+
+function canBind(hostname: string): boolean {
   try {
     bind(hostname, 0).close();
     return true;
   } catch (error) {
-    if (error instanceof Deno.errors.AddrNotAvailable) return false;
+    // Of a link-local address without a zone it is EINVAL.
+    if (error instanceof Deno.errors.AddrNotAvailable || error instanceof TypeError) return false;
     throw error;
   }
+}
+
+/** How many sockets to targets have each port. */
+const portsInUse = new Map<number, number>();
+
+/** Whether a socket to a target has this port. */
+export function isPortInUse(port: number): boolean {
+  return portsInUse.has(port);
 }
 
 /**
@@ -171,7 +191,7 @@ class UdpStream implements Stream {
   [Symbol.dispose](): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#socket.close();
+    closeSocket(this.#socket);
   }
 
   #move(addresses: readonly string[]): void {
@@ -179,7 +199,7 @@ class UdpStream implements Stream {
     if (isIpv4(hostname) !== isIpv4(this.#to.hostname)) {
       const former = this.#socket;
       this.#socket = bindFor(hostname);
-      former.close();
+      closeSocket(former);
     }
     this.#addresses = addresses;
     this.#to = { transport: "udp", hostname, port: this.#target.port };
@@ -198,7 +218,18 @@ class UdpStream implements Stream {
 
 /** A socket of an address's family, on a port of the system's choice. */
 function bindFor(hostname: string): Deno.DatagramConn {
-  return bind(isIpv4(hostname) ? "0.0.0.0" : "::", 0);
+  const socket = bind(isIpv4(hostname) ? "0.0.0.0" : "::", 0);
+  const { port } = addressOf(socket);
+  portsInUse.set(port, (portsInUse.get(port) ?? 0) + 1);
+  return socket;
+}
+
+function closeSocket(socket: Deno.DatagramConn): void {
+  const { port } = addressOf(socket);
+  const others = (portsInUse.get(port) ?? 0) - 1;
+  if (others > 0) portsInUse.set(port, others);
+  else portsInUse.delete(port);
+  socket.close();
 }
 
 /** Whether two texts are the same address; Deno drops the zone of those that it receives from. */

@@ -23,6 +23,7 @@ export class StatusServer implements Disposable {
   /** Where it really listens. */
   readonly address: Address;
   readonly #report: () => Report;
+  readonly #onShortage: () => void;
   readonly #listeners: readonly Listener[];
   readonly #clients = new Set<Stream>();
   readonly #stop = new AbortController();
@@ -31,10 +32,12 @@ export class StatusServer implements Disposable {
   /**
    * Listens and answers; asks for the report at each request that shows it.
    *
+   * @param onShortage Told when there is no descriptor for a client.
    * @throws {BindError} if the address can't be bound
    */
-  constructor(address: Address, report: () => Report) {
+  constructor(address: Address, report: () => Report, onShortage: () => void = () => {}) {
     this.#report = report;
+    this.#onShortage = onShortage;
     try {
       this.#listeners = listenTcp(address);
     } catch (cause) {
@@ -70,8 +73,11 @@ export class StatusServer implements Disposable {
         void this.#serve(await listener.accept());
         backoff = new Backoff();
       } catch (error) {
-        // There is no descriptor. A client that has already gone says nothing about the next one.
-        if (!isPeerGone(error)) await pause(backoff.next(), signal);
+        // A client that has already gone says nothing about the next one.
+        if (isPeerGone(error)) continue;
+        // There is no descriptor.
+        this.#onShortage();
+        await pause(backoff.next(), signal);
       }
     }
   }
