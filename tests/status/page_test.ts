@@ -20,7 +20,7 @@ function report({ aliases = ["REDIS"], ready = true } = {}): Report {
     aliases,
     listen: { hostname: "::", port: 6379 },
   });
-  const variable = "X<b>_PORT_1_UDP";
+  const variable = "X<b>_PORT_1_SCTP";
   return {
     version: "1.2.3",
     startedAt: NOW - 100_000_000,
@@ -36,7 +36,7 @@ function report({ aliases = ["REDIS"], ready = true } = {}): Report {
       counts: { ...counts.report(), connectErrors: 7 },
       isLeaving: false,
     }],
-    ignored: [{ variable, reason: "UDP & SCTP", asked: false }],
+    ignored: [{ variable, reason: "SCTP & others", asked: false }],
   };
 }
 
@@ -72,7 +72,7 @@ Deno.test("formatPage() shows the routes, their numbers and last error, and what
       "192.0.2.11:6380 down , 0 open, 45 so far 1 12,345 1.50 KiB 1.91 MiB 7 " +
       "connection &lt;refused&gt; 2026-11-22 18:18:59 UTC, 1 min 1 s ago",
   );
-  assertStringIncludes(text, "X&lt;b&gt;_PORT_1_UDP UDP &amp; SCTP");
+  assertStringIncludes(text, "X&lt;b&gt;_PORT_1_SCTP SCTP &amp; others");
   assertStringIncludes(text, "As of 2026-11-22 18:20:00 UTC");
   // The bytes themselves are there for who points at them.
   assertStringIncludes(pageOf(report()), 'title="2,000,000"');

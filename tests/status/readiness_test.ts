@@ -1,4 +1,5 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import type { Protocol } from "../../src/base/address.ts";
 import { RouteCounts } from "../../src/forward/counts.ts";
 import type { RouteReport } from "../../src/forward/report.ts";
 import { formatReadiness } from "../../src/status/readiness.ts";
@@ -7,7 +8,7 @@ import { FIXED_WIRING } from "../helpers/reports.ts";
 import { routeTo } from "../helpers/routes.ts";
 
 /** What is said of a route with these counts that listens by this protocol. */
-function readinessOf(counts: RouteCounts, protocol: "tcp" | "tls"): Record<string, unknown> {
+function readinessOf(counts: RouteCounts, protocol: Protocol): Record<string, unknown> {
   const plain = routeTo({ hostname: "192.0.2.10", port: 6379 });
   const route = { ...plain, listen: { ...plain.listen, protocol } };
   const text = [...formatReadiness({
@@ -54,4 +55,16 @@ Deno.test("formatReadiness() lists the routes that there are, and none that is l
   assertEquals(said(leaving), { status: "ready", routes: [] });
   assertEquals(said(), { status: "ready", routes: [] });
   assertEquals(said(leaving, present, leaving), said(present));
+});
+
+Deno.test("formatReadiness() calls a UDP route's sessions open connections, as for the others", () => {
+  const [route, plain] = (["udp", "tcp"] as const).map((protocol) => {
+    const counts = new RouteCounts();
+    counts.opened({ up: { bytes: 1 }, down: { bytes: 2 } });
+    counts.connectFailed("name not found");
+    return readinessOf(counts, protocol);
+  });
+  assert(route && plain);
+  assertEquals(route["open_connections"], 1);
+  assertEquals(Object.keys(route), Object.keys(plain));
 });
