@@ -52,14 +52,15 @@ export function formatSocat(route: Route, options: Options): string {
 
 function formatUdpSocat({ listen, settings }: Route, target: Endpoint): string {
   const { udpTimeoutMs } = settings;
-  const words = [
-    [`${socatProtocol(listen)}-LISTEN:${listen.port}`, ...socatPlace(listen), "fork,reuseaddr"]
-      .concat(rangeOption(listen, settings)),
-    [`${socatProtocol(target)}:${formatAddress(target)}`],
-  ];
+  const from = [
+    `${socatProtocol(listen)}-LISTEN:${listen.port}`,
+    ...socatPlace(listen),
+    "fork,reuseaddr",
+    ...rangeOption(listen, settings),
+  ].join(",");
+  const to = `${socatProtocol(target)}:${formatAddress(target)}`;
   const idle = udpTimeoutMs > 0 ? ` -T ${udpTimeoutMs / 1000}` : "";
-  const shown = words.map((parts) => shellWord(parts.join(",")));
-  return `socat -b ${SOCAT_DATAGRAM_BYTES}${idle} ${shown.join(" ")}`;
+  return `socat -b ${SOCAT_DATAGRAM_BYTES}${idle} ${shellWord(from)} ${shellWord(to)}`;
 }
 
 function formatListener({ listen, settings }: Route, options: Options): readonly string[] {
