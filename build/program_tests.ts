@@ -3,7 +3,7 @@
 
 /** What the tests start the program with, from `tests/helpers`. */
 const STARTS =
-  /\b(?:startProgram|runProgram|startRoute|startTraced|programCommand|networkOf|\w+ByTls|startPair|startTls\w+|startWired)\(/;
+  /\b(?:startProgram|runProgram|startRoute|startTraced|programCommand|networkOf|\w+ByTls|startPair|startTls\w+|startUdpRoute|startWired)\(/;
 
 /** The paths in the repository, in their order. */
 export function programTests(root: URL): string[] {

@@ -1,0 +1,178 @@
+// Datagrams through the real program: whole, unchanged, in their order, whoever sends them and however
+// many do.
+
+import { assertEquals } from "@std/assert";
+import {
+  askUdp,
+  MAX_DATAGRAM,
+  startUdpEcho,
+  startUdpPeer,
+  type UdpAddress,
+  type UdpPeer,
+} from "../helpers/datagrams.ts";
+import { Random } from "../helpers/mod.ts";
+import { type Ability, IPV6, LINUX, needs } from "../helpers/needs.ts";
+import { commandWithLimit, descriptorLimit, repeat } from "../helpers/process.ts";
+import {
+  startUdpRoute,
+  type StartUdpRouteOptions,
+  type UdpCounts,
+} from "../helpers/udp_program.ts";
+
+/** None, what fits a frame and what does not, a large frame, the most. */
+const SIZES = [0, 1, 1472, 1473, 9000, MAX_DATAGRAM];
+
+for (const hostname of ["127.0.0.1", "::1"]) {
+  Deno.test({
+    name: `a UDP route leaves datagrams of ${SIZES.join(", ")} bytes as they are, at ${hostname}`,
+    ...needs(...(hostname === "::1" ? [IPV6] : [])),
+  }, async () => {
+    const random = new Random();
+    await using target = startUdpPeer({ hostname });
+    await using route = await startUdpRoute([target.address], { hostname });
+    await using client = startUdpPeer({ hostname });
+    for (const size of SIZES) {
+      const [question, answer] = [random.bytes(size), random.bytes(size)];
+      await client.send(question, route.address);
+      const { data, from } = await target.next();
+      assertEquals(data, question, `up, ${size} bytes, seed ${random.seed}`);
+      await target.send(answer, from);
+      const received = await client.next();
+      assertEquals(received.data, answer, `down, ${size} bytes, seed ${random.seed}`);
+      assertEquals(received.from.port, route.address.port);
+    }
+    const bytes = SIZES.reduce((sum, size) => sum + size, 0);
+    const moved = { datagrams: SIZES.length, bytes };
+    const { up, down, lost, opened } = await route.counts();
+    assertEquals({ up, down, lost, opened }, { up: moved, down: moved, lost: 0, opened: 1 });
+  });
+}
+
+/** How many datagrams may be on their way, so that no buffer of the system has to drop one. */
+const IN_FLIGHT = 8;
+
+/** Sends numbered datagrams and checks the answers: all of them, in their order. */
+async function countAloud(client: UdpPeer, to: UdpAddress, times: number): Promise<void> {
+  let sent = 0;
+  for (let answered = 0; answered < times; answered++) {
+    for (; sent < Math.min(times, answered + IN_FLIGHT); sent++) await client.send(`${sent}`, to);
+    assertEquals((await client.next()).text, `${answered}`);
+  }
+}
+
+Deno.test("a UDP route keeps the order of each client, with eight of them at once", async () => {
+  await using target = startUdpEcho();
+  await using route = await startUdpRoute([target.address]);
+  await using stack = new AsyncDisposableStack();
+  const clients = Array.from({ length: 8 }, () => stack.use(startUdpPeer()));
+  await Promise.all(clients.map((client) => countAloud(client, route.address, 500)));
+  const { up, down, lost, opened } = await route.counts();
+  assertEquals([up.datagrams, down.datagrams, lost, opened], [4000, 4000, 0, 8]);
+});
+
+Deno.test("a UDP route brings a target's unasked datagrams to its client, and each to its own", async () => {
+  await using target = startUdpPeer();
+  await using route = await startUdpRoute([target.address]);
+  await using one = startUdpPeer();
+  await using other = startUdpPeer();
+  const sessions: Deno.NetAddr[] = [];
+  for (const client of [one, other]) {
+    await client.send("hello", route.address);
+    sessions.push((await target.next()).from);
+  }
+  for (let i = 0; i < 20; i++) {
+    for (const [index, session] of sessions.entries()) await target.send(`${index} ${i}`, session);
+  }
+  for (const [index, client] of [one, other].entries()) {
+    for (let i = 0; i < 20; i++) assertEquals((await client.next()).text, `${index} ${i}`);
+  }
+});
+
+Deno.test("a session takes datagrams from its target alone", async () => {
+  await using target = startUdpPeer();
+  await using stranger = startUdpPeer();
+  await using route = await startUdpRoute([target.address]);
+  await using client = startUdpPeer();
+  await client.send("question", route.address);
+  const { from } = await target.next();
+  await stranger.send("forged", from);
+  await target.send("answer", from);
+  assertEquals((await client.next()).text, "answer");
+  const { dropped, down } = await route.counted(
+    ({ lost }) => lost > 0,
+    "the forged one is counted",
+  );
+  assertEquals([dropped, down.datagrams], [{ stranger: 1 }, 1]);
+});
+
+/** Asks once from an address and a port that no other client has had. */
+async function askOnce(to: UdpAddress, index: number): Promise<void> {
+  const hostname = `127.1.${index >> 8}.${index & 255}`;
+  assertEquals(await askUdp(to, `question ${index}`, { hostname }), `question ${index}`);
+}
+
+/** What has become of a crowd, and of a client who was there before. */
+interface Crowd {
+  /** Through how many sockets of the ambassador the client has come who was there before and after. */
+  readonly socketsOfRegular: number;
+  /** What the route has counted. */
+  readonly counts: UdpCounts;
+}
+
+/** Lets clients ask once, many at the same time, between two questions of one who stays. */
+async function crowd(
+  clients: number,
+  options: StartUdpRouteOptions & { readonly atOnce: number },
+): Promise<Crowd> {
+  const sockets = new Set<number>();
+  await using target = startUdpPeer({
+    answer: ({ data, text, from }) => {
+      if (text === "regular") sockets.add(from.port);
+      return data;
+    },
+  });
+  await using route = await startUdpRoute([target.address], options);
+  await using regular = startUdpPeer();
+  async function stay(): Promise<void> {
+    await regular.send("regular", route.address);
+    assertEquals((await regular.next()).text, "regular");
+  }
+  await repeat(2, 1, stay);
+  await repeat(clients, options.atOnce, (index) => askOnce(route.address, index + 1));
+  await stay();
+  const counts = await route.counts();
+  assertEquals(await route.stop(), 0);
+  return { socketsOfRegular: sockets.size, counts };
+}
+
+/** A machine on which a program may have a socket for each of 4,096 sessions. */
+const MANY_DESCRIPTORS: Ability = {
+  name: "a limit of 5,000 descriptors",
+  get isHere(): boolean {
+    return descriptorLimit() >= 5000;
+  },
+};
+
+Deno.test({
+  name:
+    "10,000 clients are served through 4,096 places, and one that comes again keeps its session",
+  ...needs(LINUX, MANY_DESCRIPTORS),
+}, async () => {
+  const { socketsOfRegular, counts } = await crowd(10_000, { atOnce: 32 });
+  // It had been quiet for longer than all others, but those had come only once.
+  assertEquals(socketsOfRegular, 1);
+  const { opened, open, closed, up, down, lost } = counts;
+  assertEquals([opened, up.datagrams, down.datagrams, lost], [10_001, 10_003, 10_003, 0]);
+  assertEquals([open, closed], [4096, { evicted: 10_001 - 4096 }]);
+});
+
+Deno.test({
+  name: "clients are served where descriptors are few, and one that comes again keeps its session",
+  ...needs(LINUX, "bash"),
+}, async () => {
+  const command = commandWithLimit(100);
+  const { socketsOfRegular, counts } = await crowd(500, { atOnce: 8, command });
+  assertEquals(socketsOfRegular, 1);
+  const { opened, up, down, lost } = counts;
+  assertEquals([opened, up.datagrams, down.datagrams, lost], [501, 503, 503, 0]);
+});
