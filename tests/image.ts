@@ -7,7 +7,8 @@ import { findEngine, run } from "../build/engine.ts";
 import { IMAGE_TARGETS, imageCommand, readOrigin } from "../build/image.ts";
 import { pathOf } from "../build/sources.ts";
 import { createCa, type Issued } from "./helpers/certificates.ts";
-import { Containers, makeRedisImage } from "./helpers/containers.ts";
+import { Containers, makeDnsmasqImage, makeRedisImage } from "./helpers/containers.ts";
+import { dig, DNS_ANSWER } from "./helpers/dns.ts";
 import { Random, readExactly, until, within, writeAll } from "./helpers/mod.ts";
 import { type Needs, needs, NO_TLS, PROGRAM_TLS } from "./helpers/needs.ts";
 
@@ -427,9 +428,13 @@ testBoth("ends within a second of `stop`, with status 0", async (image) => {
   assert(tookMs < 1000, `it took ${tookMs} ms`);
 });
 
-/** Where this machine reaches port 6379 of a container that publishes it. */
-async function publishedPort(containers: Containers, container: string): Promise<number> {
-  const published = await containers.command("port", container, "6379/tcp");
+/** Where this machine reaches port 6379, or another one, of a container that publishes it. */
+async function publishedPort(
+  containers: Containers,
+  container: string,
+  inside = "6379/tcp",
+): Promise<number> {
+  const published = await containers.command("port", container, inside);
   return Number(published.slice(published.lastIndexOf(":") + 1));
 }
 
@@ -503,6 +508,40 @@ testBoth("listens below 1024 without being root", async (image) => {
   await ready(containers, ambassador);
   assertEquals(await redis(containers, consumer, "ambassador:80", "PING"), "PONG");
 });
+
+testBoth(
+  "forwards DNS by UDP and TCP from published ports, through two of it, to a real dnsmasq",
+  async (image) => {
+    await using containers = new Containers(engine);
+    const network = await containers.network();
+    const dnsmasq = await makeDnsmasqImage(containers);
+    await containers.start(dnsmasq, { networks: [network], names: ["dns"] });
+    const port53 = "--sysctl=net.ipv4.ip_unprivileged_port_start=0";
+    const far = await containers.start(image, {
+      networks: [network],
+      names: ["far"],
+      env: { DNS_PORT_53_TCP: "tcp://dns:5353", DNS_PORT_53_UDP: "udp://dns:5353" },
+      flags: [...LOCKED, port53],
+    });
+    const near = await containers.start(image, {
+      networks: [network],
+      args: ["53=far:53", "53/udp=far:53"],
+      flags: [...LOCKED, port53, "--publish=127.0.0.1::53/udp", "--publish=127.0.0.1::53/tcp"],
+    });
+    await ready(containers, far);
+    await ready(containers, near);
+    const names = Array.from({ length: 100 }, (_, index) => `name${index}.example.com`);
+    for (const [inside, words] of [["53/udp", []], ["53/tcp", ["+tcp"]]] as const) {
+      const port = await publishedPort(containers, near, inside);
+      const answers = await dig({ hostname: "127.0.0.1", port }, names, words);
+      assertEquals(answers, names.map(() => DNS_ANSWER), inside);
+    }
+    // Every question was a session, and all of them are merely open.
+    await containers.command("stop", near);
+    assertEquals(await containers.inspect(near, "{{.State.ExitCode}}"), "0");
+  },
+  needs("dnsmasq", "dig"),
+);
 
 testBoth("answers its own health check", async (image) => {
   await using containers = new Containers(engine);

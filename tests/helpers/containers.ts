@@ -3,6 +3,7 @@
 
 import { copyLibraries } from "../../build/libraries.ts";
 import { type Engine, type Ran, run } from "../../build/engine.ts";
+import { DNSMASQ_ARGS } from "./dns.ts";
 import { until } from "./mod.ts";
 import { programPath } from "./needs.ts";
 
@@ -129,22 +130,34 @@ export class Containers implements AsyncDisposable {
   }
 }
 
-/** An image of this machine's own Redis, server and client, and the libraries that they load. */
-export async function makeRedisImage(containers: Containers): Promise<string> {
+/** An image of this machine's own Redis, server and client. */
+export function makeRedisImage(containers: Containers): Promise<string> {
+  const server = ["/redis-server", "--save", "", "--protected-mode", "no"];
+  return makeProgramImage(containers, ["redis-server", "redis-cli"], server);
+}
+
+/** An image of this machine's own dnsmasq, which listens on port 5353, as `DNSMASQ_ARGS` says. */
+export function makeDnsmasqImage(containers: Containers): Promise<string> {
+  const server = ["/dnsmasq", ...DNSMASQ_ARGS, "--port=5353"];
+  return makeProgramImage(containers, ["dnsmasq"], server);
+}
+
+/** An image of installed programs and the libraries that they load, with what it runs. */
+async function makeProgramImage(
+  containers: Containers,
+  programs: readonly string[],
+  entrypoint: readonly string[],
+): Promise<string> {
   const folder = await Deno.makeTempDir();
   try {
-    for (const program of ["redis-server", "redis-cli"]) {
+    for (const program of programs) {
       const path = programPath(program);
       copyLibraries(path, "", `${folder}/root`);
       await Deno.copyFile(path, `${folder}/root/${program}`);
     }
-    const file = [
-      "FROM scratch",
-      "COPY root/ /",
-      "USER 65532",
-      `ENTRYPOINT ["/redis-server", "--save", "", "--protected-mode", "no"]`,
-    ];
-    await Deno.writeTextFile(`${folder}/Dockerfile`, file.join("\n"));
+    const file = ["FROM scratch", "COPY root/ /", "USER 65532"];
+    const run = `ENTRYPOINT ${JSON.stringify(entrypoint)}`;
+    await Deno.writeTextFile(`${folder}/Dockerfile`, [...file, run].join("\n"));
     return await containers.image(folder);
   } finally {
     await Deno.remove(folder, { recursive: true });

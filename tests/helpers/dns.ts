@@ -22,6 +22,8 @@ export const DNSMASQ_ARGS: readonly string[] = [
   "--no-resolv",
   "--bind-interfaces",
   "--pid-file=",
+  // It stays who it is, also where nobody has a name.
+  "--user=",
   "--edns-packet-max=4096",
   `--address=/example.com/${DNS_ANSWER}`,
   // One that is larger than an Ethernet frame, so that it comes in pieces.
