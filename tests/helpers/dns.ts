@@ -1,12 +1,13 @@
-// A real name server, dnsmasq, and a real client of it, dig. What uses them needs("dnsmasq", "dig").
+// Real name servers, dnsmasq and dnsdist, and a real client of them, dig. What uses them needs them by
+// these names.
 
 import { freeUdpPort, type UdpAddress } from "./datagrams.ts";
 import { until } from "./mod.ts";
 import { programPath } from "./needs.ts";
 import { feed, run } from "./run.ts";
 
-/** dnsmasq at work: it answers for `example.com`, and knows nobody whom it could ask. */
-export interface Dnsmasq extends AsyncDisposable {
+/** A name server at work. */
+export interface DnsServer extends AsyncDisposable {
   /** Where it is, for UDP and for TCP. */
   readonly address: UdpAddress;
 }
@@ -30,10 +31,13 @@ export const DNSMASQ_ARGS: readonly string[] = [
   `--txt-record=large.example.com,${Array(12).fill("x".repeat(250)).join(",")}`,
 ];
 
-/** Starts dnsmasq at an address of loopback. */
+/**
+ * Starts dnsmasq at an address of loopback. It answers for `example.com`, and knows nobody whom it
+ * could ask.
+ */
 export async function startDnsmasq(
   { hostname = "127.0.0.1" }: { readonly hostname?: string } = {},
-): Promise<Dnsmasq> {
+): Promise<DnsServer> {
   const port = freeUdpPort(hostname);
   const own = [`--port=${port}`, `--listen-address=${hostname}`];
   await using started = new AsyncDisposableStack();
@@ -42,6 +46,36 @@ export async function startDnsmasq(
   await until(() => /\bstarted\b/.test(server.stderr), "dnsmasq has started");
   const running = started.move();
   return { address: { hostname, port }, [Symbol.asyncDispose]: () => running.disposeAsync() };
+}
+
+/**
+ * Starts dnsdist at 127.0.0.1. It answers those questions before which a PROXY header stands, and
+ * whatever they ask for, with the address that is announced there.
+ */
+export async function startDnsdist(): Promise<DnsServer> {
+  const address = { hostname: "127.0.0.1", port: freeUdpPort() };
+  await using started = new AsyncDisposableStack();
+  const file = await Deno.makeTempFile({ suffix: ".conf" });
+  started.defer(() => Deno.remove(file));
+  const config = [
+    `setLocal("${address.hostname}:${address.port}")`,
+    'setProxyProtocolACL({"127.0.0.0/8"})',
+    'setACL({"0.0.0.0/0"})',
+    // Else it would ask somebody for the faults of its version.
+    'setSecurityPollSuffix("")',
+    "function tell(dq) return DNSAction.Spoof, dq.remoteaddr:toString() end",
+    "addAction(AllRule(), LuaAction(tell))",
+  ];
+  await Deno.writeTextFile(file, config.join("\n"));
+  const args = ["--supervised", "--disable-syslog", "--config", file];
+  const server = started.use(feed(programPath("dnsdist"), args));
+  // It says so once it has bound.
+  await until(
+    () => /No downstream servers/.test(server.text + server.stderr),
+    "dnsdist has started",
+  );
+  const running = started.move();
+  return { address, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
 /**

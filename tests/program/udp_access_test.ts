@@ -11,6 +11,7 @@ import {
   type UdpAddress,
   type UdpPeer,
 } from "../helpers/datagrams.ts";
+import { dig, startDnsdist } from "../helpers/dns.ts";
 import { freePort, runProgram, startEcho } from "../helpers/mod.ts";
 import { IPV6, LINUX, needs } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
@@ -100,6 +101,18 @@ for (const hostname of ["127.0.0.1", "::1"]) {
     assertEquals(target.waiting.length, 0);
   });
 }
+
+Deno.test({
+  name: "--send-proxy v2 tells dnsdist who has asked each of 100 questions",
+  ...needs(LINUX, "dnsdist", "dig"),
+}, async () => {
+  await using server = await startDnsdist();
+  await using route = await startUdpRoute([server.address], { args: ["--send-proxy", "v2"] });
+  const names = Array.from({ length: 100 }, (_, index) => `name${index}.example.com`);
+  for (const client of ["127.0.0.5", "127.0.0.6"]) {
+    assertEquals(await dig(route.address, names, ["-b", client]), names.map(() => client));
+  }
+});
 
 function where({ hostname, port }: UdpAddress): UdpAddress {
   return { hostname, port };
