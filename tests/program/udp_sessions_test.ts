@@ -12,7 +12,7 @@ import {
   type UdpAddress,
   type UdpPeer,
 } from "../helpers/datagrams.ts";
-import { isRefused, startEcho, until, within } from "../helpers/mod.ts";
+import { isRefused, Random, startEcho, until, within } from "../helpers/mod.ts";
 import { needs, UNIX } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
 import { lineOf, sleep, startWired } from "../helpers/rewiring.ts";
@@ -55,6 +55,21 @@ Deno.test("--udp-timeout lets a session go on in which datagrams go only one way
   assertEquals(target.sources, 2);
   const { opened, lost } = await route.counts();
   assertEquals([opened, lost], [2, 0]);
+});
+
+Deno.test("a UDP route passes on what comes just as the session of its client ends", async () => {
+  await using target = startUdpPeer();
+  await using route = await startUdpRoute([target.address], { args: ["--udp-timeout", "10ms"] });
+  await using client = startUdpPeer();
+  const random = new Random();
+  for (let i = 0; i < 60; i++) {
+    await client.send(`${i}`, route.address);
+    assertEquals((await target.next()).text, `${i}`, `seed ${random.seed}`);
+    await sleep(random.below(25));
+  }
+  const { opened, up, lost } = await route.counts();
+  assert(opened > 5 && opened === target.sources, `${opened} sessions, ${target.sources} sockets`);
+  assertEquals([up.datagrams, lost], [60, 0], `seed ${random.seed}`);
 });
 
 Deno.test({
