@@ -101,7 +101,7 @@ export async function countsOf(statusUrl: string): Promise<UdpCounts> {
   const text = await response.text();
   function sum(name: string, label = ""): number {
     const lines = text.split("\n").filter((line) =>
-      line.startsWith(`ambassador_${name}{`) && line.includes(label)
+      line.startsWith(`ambassador_${name}{`) && line.includes('/udp"') && line.includes(label)
     );
     return lines.reduce((all, line) => all + Number(line.slice(line.lastIndexOf(" "))), 0);
   }

@@ -66,6 +66,9 @@ for (const sources of ["few", "new"]) {
     assertEquals(target.sources, 1);
     const { opened, up } = await route.counts();
     assert(up.datagrams > 1000, `${up.datagrams} datagrams`);
-    assert(sources === "few" ? opened === 5 : opened > 1000, `${opened} sessions`);
+    assert(
+      sources === "few" ? opened === 5 : opened > 1000,
+      `${opened} sessions`,
+    );
   });
 }
