@@ -20,6 +20,8 @@ import type { Target } from "./targets.ts";
 const MAX_WAITING = 16;
 /** Maximum memory for all that wait so at one listener, in bytes. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+/** How many turns of Deno's loop a session is given before one is lost: 2.7 takes more than one. */
+const MAX_TURNS = 4;
 /** How often names are looked up again where sessions have no limit of time, in milliseconds. */
 const RENEW_MS = 60_000;
 /** How long that may take where there is no limit, in milliseconds. */
@@ -70,7 +72,7 @@ export class Session {
   #header: Uint8Array | undefined;
   readonly #waiting: Datagram[] = [];
   #isSending = false;
-  #hadTurn = false;
+  #turns = 0;
   #reason: Reason | undefined;
   /** Datagrams that have passed either way. */
   #passed = 0;
@@ -123,11 +125,15 @@ export class Session {
 
   /**
    * Whether what comes now would be lost, and may be only because Deno has not looked at its sockets
-   * meanwhile: the first datagram that a new socket sends waits for that. True once in a session.
+   * meanwhile: the first datagram that a new socket sends waits for that. True a few times in a
+   * session.
    */
   wantsTurn(): boolean {
-    if (this.#hadTurn || this.#mayWait()) return false;
-    return this.#hadTurn = true;
+    // A name may take long: that must not be at the cost of others.
+    const max = this.#upstream === undefined ? 1 : MAX_TURNS;
+    if (this.#turns >= max || this.#mayWait()) return false;
+    this.#turns++;
+    return true;
   }
 
   /** Passes a datagram on, or keeps it until it can be. The slice is given back then. */

@@ -179,7 +179,7 @@ export class Sessions {
         continue;
       }
       const name = formatAddress(from);
-      if (sessions.get(name)?.wantsTurn()) await pause(0);
+      while (sessions.get(name)?.wantsTurn()) await pause(0);
       const turn = turns.wait(this.#pass({ from, name }, { slice, length }, place));
       if (turn !== undefined) await turn;
     }
