@@ -1,7 +1,7 @@
 // Datagrams through the real program: whole, unchanged, in their order, whoever sends them and however
 // many do.
 
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import {
   askUdp,
   MAX_DATAGRAM,
@@ -10,9 +10,9 @@ import {
   type UdpAddress,
   type UdpPeer,
 } from "../helpers/datagrams.ts";
-import { Random } from "../helpers/mod.ts";
+import { freePort, Random, readExactly, startEcho, writeAll } from "../helpers/mod.ts";
 import { type Ability, IPV6, LINUX, needs } from "../helpers/needs.ts";
-import { commandWithLimit, descriptorLimit, repeat } from "../helpers/process.ts";
+import { commandWithLimit, descriptorLimit, memoryOf, repeat } from "../helpers/process.ts";
 import {
   startUdpRoute,
   type StartUdpRouteOptions,
@@ -48,27 +48,55 @@ for (const hostname of ["127.0.0.1", "::1"]) {
   });
 }
 
-/** How many datagrams may be on their way, so that no buffer of the system has to drop one. */
-const IN_FLIGHT = 8;
+/** A datagram with its number in front. */
+function numbered(number: number, size: number, random: Random): Uint8Array<ArrayBuffer> {
+  const bytes = random.bytes(Math.max(4, size));
+  new DataView(bytes.buffer).setUint32(0, number);
+  return bytes;
+}
 
-/** Sends numbered datagrams and checks the answers: all of them, in their order. */
-async function countAloud(client: UdpPeer, to: UdpAddress, times: number): Promise<void> {
-  let sent = 0;
+/** Sends datagrams, and checks the answers: all of them, unchanged, in their order. */
+async function echoAll(
+  client: UdpPeer,
+  to: UdpAddress,
+  { times, inFlight, maxSize, random }: {
+    readonly times: number;
+    readonly inFlight: number;
+    readonly maxSize: number;
+    readonly random: Random;
+  },
+): Promise<void> {
+  const sent: Uint8Array[] = [];
   for (let answered = 0; answered < times; answered++) {
-    for (; sent < Math.min(times, answered + IN_FLIGHT); sent++) await client.send(`${sent}`, to);
-    assertEquals((await client.next()).text, `${answered}`);
+    while (sent.length < Math.min(times, answered + inFlight)) {
+      const datagram = numbered(sent.length, random.below(maxSize), random);
+      sent.push(datagram);
+      await client.send(datagram, to);
+    }
+    assertEquals((await client.next()).data, sent[answered], `${answered}, seed ${random.seed}`);
   }
 }
 
-Deno.test("a UDP route keeps the order of each client, with eight of them at once", async () => {
-  await using target = startUdpEcho();
-  await using route = await startUdpRoute([target.address]);
-  await using stack = new AsyncDisposableStack();
-  const clients = Array.from({ length: 8 }, () => stack.use(startUdpPeer()));
-  await Promise.all(clients.map((client) => countAloud(client, route.address, 500)));
-  const { up, down, lost, opened } = await route.counts();
-  assertEquals([up.datagrams, down.datagrams, lost, opened], [4000, 4000, 0, 8]);
-});
+// What is on its way fits into the buffers of the system, which else drops some of it.
+const LOADS = [
+  { clients: 8, times: 500, inFlight: 8, maxSize: 100 },
+  { clients: 4, times: 200, inFlight: 2, maxSize: 9000 },
+];
+
+for (const { clients, ...load } of LOADS) {
+  const what = `datagrams of up to ${load.maxSize} bytes of ${clients} clients at once`;
+  Deno.test(`a UDP route brings ${what} unchanged and in the order of each`, async () => {
+    const random = new Random();
+    await using target = startUdpEcho();
+    await using route = await startUdpRoute([target.address]);
+    await using stack = new AsyncDisposableStack();
+    const peers = Array.from({ length: clients }, () => stack.use(startUdpPeer()));
+    await Promise.all(peers.map((peer) => echoAll(peer, route.address, { ...load, random })));
+    const all = clients * load.times;
+    const { up, down, lost, opened } = await route.counts();
+    assertEquals([up.datagrams, down.datagrams, lost, opened], [all, all, 0, clients]);
+  });
+}
 
 Deno.test("a UDP route brings a target's unasked datagrams to its client, and each to its own", async () => {
   await using target = startUdpPeer();
@@ -117,6 +145,8 @@ interface Crowd {
   readonly socketsOfRegular: number;
   /** What the route has counted. */
   readonly counts: UdpCounts;
+  /** By how much the program's memory has grown, in bytes. */
+  readonly grown: number;
 }
 
 /** Lets clients ask once, many at the same time, between two questions of one who stays. */
@@ -138,11 +168,13 @@ async function crowd(
     assertEquals((await regular.next()).text, "regular");
   }
   await repeat(2, 1, stay);
+  const before = memoryOf(route.program.pid);
   await repeat(clients, options.atOnce, (index) => askOnce(route.address, index + 1));
   await stay();
   const counts = await route.counts();
+  const grown = memoryOf(route.program.pid) - before;
   assertEquals(await route.stop(), 0);
-  return { socketsOfRegular: sockets.size, counts };
+  return { socketsOfRegular: sockets.size, counts, grown };
 }
 
 /** A machine on which a program may have a socket for each of 4,096 sessions. */
@@ -158,12 +190,14 @@ Deno.test({
     "10,000 clients are served through 4,096 places, and one that comes again keeps its session",
   ...needs(LINUX, MANY_DESCRIPTORS),
 }, async () => {
-  const { socketsOfRegular, counts } = await crowd(10_000, { atOnce: 32 });
+  const { socketsOfRegular, counts, grown } = await crowd(10_000, { atOnce: 32 });
   // It had been quiet for longer than all others, but those had come only once.
   assertEquals(socketsOfRegular, 1);
   const { opened, open, closed, up, down, lost } = counts;
   assertEquals([opened, up.datagrams, down.datagrams, lost], [10_001, 10_003, 10_003, 0]);
   assertEquals([open, closed], [4096, { evicted: 10_001 - 4096 }]);
+  // A session costs 16 KB at most, and what has ended leaves rubbish behind for a while.
+  assert(grown < 4096 * 16 * 1024 + 64 * 1024 * 1024, `${grown >> 20} MiB more`);
 });
 
 Deno.test({
@@ -175,4 +209,48 @@ Deno.test({
   assertEquals(socketsOfRegular, 1);
   const { opened, up, down, lost } = counts;
   assertEquals([opened, up.datagrams, down.datagrams, lost], [501, 503, 503, 0]);
+});
+
+Deno.test({
+  name: "clients of TCP are served where sessions have taken all descriptors",
+  ...needs(LINUX, "bash"),
+}, async () => {
+  await using upstream = startEcho();
+  await using target = startUdpEcho();
+  const port = freePort();
+  await using route = await startUdpRoute([target.address], {
+    command: commandWithLimit(100),
+    args: [`127.0.0.1:${port}=127.0.0.1:${upstream.address.port}`],
+  });
+  await repeat(200, 4, (index) => askOnce(route.address, index + 1));
+  using stack = new DisposableStack();
+  for (let client = 0; client < 20; client++) {
+    const conn = stack.use(await Deno.connect({ hostname: "127.0.0.1", port }));
+    await writeAll(conn, "hello");
+    assertEquals(await readExactly(conn, 5), "hello");
+  }
+  // And those of UDP with what is left.
+  await repeat(50, 4, (index) => askOnce(route.address, index + 1001));
+});
+
+Deno.test("--max-sessions lets the session give way that has been quiet longest", async () => {
+  await using target = startUdpEcho();
+  await using route = await startUdpRoute([target.address], { args: ["--max-sessions", "3"] });
+  await using stack = new AsyncDisposableStack();
+  const clients = Array.from({ length: 4 }, () => stack.use(startUdpPeer()));
+  async function ask(client: UdpPeer | undefined, times: number): Promise<void> {
+    for (let i = 0; i < times; i++) {
+      await client?.send("hello", route.address);
+      await client?.next();
+    }
+  }
+  const [one, two, three, four] = clients;
+  for (const client of [one, two, three]) await ask(client, 2);
+  await ask(one, 1);
+  // The second one is quiet longest now.
+  await ask(four, 2);
+  for (const client of [one, three, four]) await ask(client, 1);
+  assertEquals([target.sources, (await route.counts()).closed], [4, { evicted: 1 }]);
+  await ask(two, 1);
+  assertEquals([target.sources, (await route.counts()).closed], [5, { evicted: 2 }]);
 });
