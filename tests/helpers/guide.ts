@@ -50,7 +50,7 @@ export interface DockerRun {
   readonly env: Readonly<Record<string, string>>;
   /** What follows the image's name. */
   readonly args: readonly string[];
-  /** The ports in the container that `-p` publishes. */
+  /** The ports in the container that `-p` publishes, whatever their protocol. */
   readonly published: readonly number[];
   /** What `-v` mounts. */
   readonly volumes: readonly string[];
@@ -71,7 +71,7 @@ export function readDockerRun(words: readonly string[]): DockerRun | undefined {
   return {
     env: Object.fromEntries(env),
     args: words.slice(image + 1),
-    published: valuesOf("-p").map((port) => Number(port.split(":").at(-1))),
+    published: valuesOf("-p").map((port) => parseInt(port.split(":").at(-1) ?? "")),
     volumes: valuesOf("-v"),
   };
 }

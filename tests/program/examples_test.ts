@@ -201,15 +201,58 @@ Deno.test("examples/docker-compose-tls-consumer.yaml fits examples/docker-compos
   assert(!service.settings.tlsAllow.has({ dns: ["big-server"], uris: [] }));
 });
 
-Deno.test("examples/kubernetes-sidecar.yaml gives its ambassador settings that are understood", () => {
-  const [pod, ...more] = readExample("kubernetes-sidecar.yaml");
+/** What the networks of a service in a compose file are called. */
+function networksOf(service: YamlMap): readonly string[] {
+  const networks = service["networks"] ?? [];
+  return Array.isArray(networks) ? networks : Object.keys(networks);
+}
+
+Deno.test("examples/docker-compose-dns.yaml leads DNS of both protocols through two ambassadors", () => {
+  const [file, ...more] = readExample("docker-compose-dns.yaml");
+  assertEquals(more, []);
+  const services = at(file, "services") as Readonly<Record<string, YamlMap>>;
+  const chain = ["app", "dns", "dns-server-side", "name-server"]
+    .map((name) => services[name] ?? {});
+  const [app = {}, near = {}, far = {}] = chain;
+  assertEquals(formatRoutes(checkService(near)), [
+    "53=dns-server-side:53",
+    "53=udp://dns-server-side:53",
+  ]);
+  assertEquals(formatRoutes(checkService(far)), ["53=name-server:53", "53=udp://name-server:53"]);
+  // Each reaches the next one, and none a later one.
+  const networks = chain.map(networksOf);
+  const shared = (from: number, to: number): string[] =>
+    (networks[from] ?? []).filter((name) => networks[to]?.includes(name));
+  const names = Object.keys(at(file, "networks") as YamlMap);
+  assertEquals([...shared(0, 1), ...shared(1, 2), ...shared(2, 3)], names);
+  assertEquals([shared(0, 2), shared(0, 3), shared(1, 3)], [[], [], []]);
+  // app asks the ambassador, which lets in whoever is on that network.
+  assertEquals(app["dns"], [at(near, "networks.consumer.ipv4_address")]);
+  const [{ subnet } = {}] = list(file, "networks.consumer.ipam.config");
+  assertEquals(at(near, "environment.AMBASSADOR_ALLOW"), subnet ?? null);
+  for (const { settings } of checkService(near).routes) assert(settings.allow.has("172.30.53.3"));
+});
+
+/** A pod whose sidecar is an ambassador for it alone; the container of the app. */
+function checkSidecar(name: string, routes: readonly string[]): YamlMap {
+  const [pod, ...more] = readExample(name);
   assertEquals(more, []);
   assertEquals(at(pod, "spec.enableServiceLinks"), false);
   const container = list(pod, "spec.initContainers")[0] ?? {};
   assertEquals(container["restartPolicy"], "Always");
   const command = checkContainer(container);
-  assertEquals(formatRoutes(command), ["6379=redis.example.com:6379"]);
+  assertEquals(formatRoutes(command), routes);
   assertEquals(command.options.bind, "127.0.0.1");
+  return list(pod, "spec.containers")[0] ?? {};
+}
+
+Deno.test("examples/kubernetes-sidecar.yaml gives its ambassador settings that are understood", () => {
+  checkSidecar("kubernetes-sidecar.yaml", ["6379=redis.example.com:6379"]);
+});
+
+Deno.test("examples/kubernetes-statsd.yaml sends what app sends to the place that it is told", () => {
+  const app = checkSidecar("kubernetes-statsd.yaml", ["8125=udp://statsd.example.com:8125"]);
+  assertEquals(envOf(app), { STATSD_HOST: "127.0.0.1", STATSD_PORT: "8125" });
 });
 
 /** A Service and the Deployment behind it; the Deployment. */
@@ -274,12 +317,14 @@ Deno.test("examples/kubernetes-replicas.yaml keeps pods that serve, and spreads 
 
 Deno.test("README.md shows the files of examples/ as they are, and docs/ links the others", () => {
   const readme = readText("README.md");
-  const guides = ["rewiring", "scaling", "tls"].map((name) => readText(`docs/${name}.md`)).join();
+  const guides = ["rewiring", "scaling", "tls", "udp"];
+  const texts = guides.map((name) => readText(`docs/${name}.md`)).join();
   const found = [...Deno.readDirSync(new URL("examples", ROOT))];
   // Of the folder, the test of the compose file that mounts it knows what is in it.
   const names = found.map(({ name, isFile }) => isFile ? name : `${name}/routes`).sort();
   assertEquals(names, [
     "ambassador/routes",
+    "docker-compose-dns.yaml",
     "docker-compose-replicas.yaml",
     "docker-compose-rewiring.yaml",
     "docker-compose-tls-consumer.yaml",
@@ -290,10 +335,11 @@ Deno.test("README.md shows the files of examples/ as they are, and docs/ links t
     "kubernetes-replicas.yaml",
     "kubernetes-rewiring.yaml",
     "kubernetes-sidecar.yaml",
+    "kubernetes-statsd.yaml",
     "tls-certificates.sh",
   ]);
   for (const name of names) {
-    if (guides.includes(`](../examples/${name})`)) continue;
+    if (texts.includes(`](../examples/${name})`)) continue;
     const block = readText(`examples/${name}`).trimEnd().split("\n")
       .map((line) => line === "" ? "" : `    ${line}`).join("\n");
     assert(readme.includes(`\n${block}\n`), `README.md does not show examples/${name} as it is`);
