@@ -5,7 +5,13 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { formatListen } from "../../src/base/address.ts";
 import { type Command, parseCommand } from "../../src/config/command_line.ts";
 import { DROP_REASONS, REASONS } from "../../src/forward/counts.ts";
-import { askUdp, freeUdpPort, startUdpEcho, startUdpNamed, startUdpPeer } from "../helpers/datagrams.ts";
+import {
+  askUdp,
+  freeUdpPort,
+  startUdpEcho,
+  startUdpNamed,
+  startUdpPeer,
+} from "../helpers/datagrams.ts";
 import { readDockerRun, readGuide, shell } from "../helpers/guide.ts";
 import { runProgram, startProgram, until, within } from "../helpers/mod.ts";
 import { IPV6, LINUX, needs, programPath, UNIX } from "../helpers/needs.ts";
@@ -65,19 +71,26 @@ Deno.test("docs/udp.md starts a container that publishes both protocols of DNS",
   assertEquals(published, ["53:53/udp", "53:53/tcp"]);
 });
 
-Deno.test("docs/udp.md asks a name server by its first lines", needs(UNIX, "bash", "dig"), async () => {
-  // Which says that it knows nothing of it: the question, marked as an answer.
-  await using server = startUdpPeer({
-    answer: ({ data }) => Uint8Array.from(data, (byte, index) => index === 2 ? byte | 0x80 : byte),
-  });
-  const port = freeUdpPort();
-  const moved = GUIDE.block("ambassador --allow 127").replaceAll("5300", String(port))
-    .replace("192.0.2.53:53", `127.0.0.1:${server.address.port}`);
-  const [start = "", ask = ""] = moved.split("\n");
-  await using program = startProgram(wordsOf(start).slice(1), { env: { AMBASSADOR_BIND: "127.0.0.1" } });
-  await program.line(/ ready /);
-  assertMatch(await shell(ask, "."), /status: NOERROR[^]*;example\.com\.\s+IN\s+A/);
-});
+Deno.test(
+  "docs/udp.md asks a name server by its first lines",
+  needs(UNIX, "bash", "dig"),
+  async () => {
+    // Which says that it knows nothing of it: the question, marked as an answer.
+    await using server = startUdpPeer({
+      answer: ({ data }) =>
+        Uint8Array.from(data, (byte, index) => index === 2 ? byte | 0x80 : byte),
+    });
+    const port = freeUdpPort();
+    const moved = GUIDE.block("ambassador --allow 127").replaceAll("5300", String(port))
+      .replace("192.0.2.53:53", `127.0.0.1:${server.address.port}`);
+    const [start = "", ask = ""] = moved.split("\n");
+    await using program = startProgram(wordsOf(start).slice(1), {
+      env: { AMBASSADOR_BIND: "127.0.0.1" },
+    });
+    await program.line(/ ready /);
+    assertMatch(await shell(ask, "."), /status: NOERROR[^]*;example\.com\.\s+IN\s+A/);
+  },
+);
 
 Deno.test("docs/udp.md names the limits that hold unless others are given", () => {
   const { options } = understood(["53/udp=192.0.2.53:53"]);
@@ -120,7 +133,9 @@ Deno.test("docs/udp.md says which sessions give way", async () => {
   assertEquals(closed, { evicted: 4 });
   // Merely open ones are no error.
   assertEquals(await route.stop(), 0);
-  const reasons = linesOf(route.program, "connection_closed").map((line) => /reason=(\w+)/.exec(line)?.[1]);
+  const reasons = linesOf(route.program, "connection_closed").map((line) =>
+    /reason=(\w+)/.exec(line)?.[1]
+  );
   assertEquals(reasons, ["evicted", "evicted", "evicted", "evicted", "finished", "finished"]);
 });
 
@@ -145,24 +160,33 @@ Deno.test("docs/udp.md says that a stranger is counted, and gets no session", as
   assertEquals([opened, echo.count], [0, 0]);
 });
 
-for (const [hostname, header, ...more] of [["127.0.0.1", 28], ["::1", 52, IPV6]] as const) {
+/** What a PROXY header takes, and the most that a datagram can hold, in bytes. */
+const SIZES = [["127.0.0.1", 28, 65_507], ["::1", 52, 65_527, IPV6]] as const;
+
+for (const [hostname, header, most, ...more] of SIZES) {
   Deno.test(
     `docs/udp.md says how long a PROXY header is at ${hostname}, and what is then too long`,
     needs(...more),
     async () => {
-      assertStringIncludes(GUIDE.text.replaceAll("\n", " "), String(header));
+      const { text } = GUIDE;
+      assertMatch(text, new RegExp(`\\b${header}(?: bytes of a datagram)?\\s+over IP`));
+      assertMatch(text, new RegExp(`${most.toLocaleString("en")}(?: bytes)?\\s+over\\s+IP`));
       await using target = startUdpPeer({ hostname });
       await using route = await startUdpRoute([target.address], {
         hostname,
         args: ["--send-proxy", "v2"],
       });
       await using client = startUdpPeer({ hostname });
-      for (const size of [100, 65_507 - header]) {
-        await client.send(new Uint8Array(size), route.address);
-        assertEquals((await target.next()).data.length, size + header);
-      }
-      await client.send(new Uint8Array(65_508 - header), route.address);
-      await route.counted(({ dropped }) => dropped["too_large"] === 1, "the drop");
+      await client.send(new Uint8Array(100), route.address);
+      assertEquals((await target.next()).data.length, 100 + header);
+      await client.send(new Uint8Array(most - header), route.address);
+      await target.next();
+      await client.send(new Uint8Array(most - header + 1), route.address);
+      const { up, lost } = await route.counted(
+        ({ dropped }) => dropped["too_large"] === 1,
+        "the drop",
+      );
+      assertEquals([up.datagrams, lost], [2, 1]);
     },
   );
 }
@@ -205,9 +229,17 @@ Deno.test("docs/udp.md names what is an error on a UDP route, and what does it i
     ["--reuse-port"],
   ];
   for (const [option = "", ...value] of options) {
-    const { warnings } = parseCommand([option, ...value, "53/udp=192.0.2.53:53", "53=192.0.2.53:53"], {});
+    const { warnings } = parseCommand([
+      option,
+      ...value,
+      "53/udp=192.0.2.53:53",
+      "53=192.0.2.53:53",
+    ], {});
     assertEquals(warnings.length, 1, option);
-    assertStringIncludes(part.replaceAll("\n", " "), `\`${[option, ...value.filter((v) => v === "v1")].join(" ")}\``);
+    assertStringIncludes(
+      part.replaceAll("\n", " "),
+      `\`${[option, ...value.filter((v) => v === "v1")].join(" ")}\``,
+    );
   }
 });
 
