@@ -15,6 +15,8 @@ export interface BenchRoute {
   readonly hostname: string;
   /** The target's port. */
   readonly port: number;
+  /** What is forwarded. Default: connections. */
+  readonly protocol?: "udp";
 }
 
 /** One of those who are compared. */
@@ -54,8 +56,8 @@ export function ambassador(path?: string): ForwarderSpec {
       ...program,
       ...allow === undefined ? [] : [`--allow=${allow}`],
       ...options,
-      ...routes.map(({ listenPort, hostname, port }) =>
-        `127.0.0.1:${listenPort}=${hostname}:${port}`
+      ...routes.map(({ listenPort, hostname, port, protocol }) =>
+        `127.0.0.1:${listenPort}${protocol === "udp" ? "/udp" : ""}=${hostname}:${port}`
       ),
     ]],
   };
@@ -160,7 +162,8 @@ ${listens.join("")}`,
   };
 }
 
-function nginx(path: string, oneWorker: boolean): ForwarderSpec {
+/** nginx with its stream module. */
+export function nginx(path: string, oneWorker: boolean): ForwarderSpec {
   return {
     name: "nginx",
     isAmbassador: false,
@@ -168,9 +171,10 @@ function nginx(path: string, oneWorker: boolean): ForwarderSpec {
       const file = `${folder}/nginx.conf`;
       const rule = allow === undefined ? "" : `allow ${allow}; deny all; `;
       const module = nginxStreamModule();
-      const servers = routes.map(({ listenPort, hostname, port }) =>
-        `  server { listen 127.0.0.1:${listenPort} backlog=${BACKLOG}; ${rule}proxy_pass ${hostname}:${port}; }\n`
-      );
+      const servers = routes.map(({ listenPort, hostname, port, protocol }) => {
+        const kind = protocol ?? `backlog=${BACKLOG}`;
+        return `  server { listen 127.0.0.1:${listenPort} ${kind}; ${rule}proxy_pass ${hostname}:${port}; }\n`;
+      });
       Deno.writeTextFileSync(
         file,
         `${module === undefined ? "" : `load_module ${module};\n`}daemon off;

@@ -127,7 +127,7 @@ export async function arrivals(
 }
 
 /** A generator of this folder that runs as a process of its own. */
-function generatorCommand(name: string, args: readonly (string | number)[]): string[] {
+export function generatorCommand(name: string, args: readonly (string | number)[]): string[] {
   const deno = [Deno.execPath(), "run", "-q", "-A", "--no-config"];
   return [...deno, pathOf(`bench/${name}.ts`), ...args.map(String)];
 }

@@ -1,4 +1,4 @@
-// `deno task bench`: the ambassador beside socat, HAProxy and nginx on this machine. Needs Linux, for
+// `deno task bench`: the ambassador beside socat, HAProxy, nginx and others on this machine. Needs Linux, for
 // what it reads from /proc.
 
 import { parseOptions } from "../build/arguments.ts";
@@ -15,6 +15,8 @@ import { type Results, runRounds } from "./rounds.ts";
 import { startServices } from "./services.ts";
 import { candidate } from "./setup.ts";
 import { TLS } from "./tls.ts";
+import { UDP } from "./udp.ts";
+import { findUdpPeers } from "./udp_peers.ts";
 
 /** The tables of `--growth`. */
 const TABLES: readonly MeasureTable[] = [...GROWTH, BESIDE, REFUSED, EDGE];
@@ -24,7 +26,8 @@ const USAGE = `deno task bench [OPTIONS]
   --rounds COUNT     interleaved rounds; the table shows their medians [5, with --growth or --tls 3]
   --only NAME[,...]  only these: ${namesOf(MEASURES)};
                      with --growth: ${namesOf(TABLES)};
-                     with --tls: ${namesOf(TLS)}
+                     with --tls: ${namesOf(TLS)};
+                     with --udp: ${namesOf(UDP)}
   --peers NAME[,...] only these peers, by the heads of their columns
   --bin FILE         measure this executable instead of the sources
   --before PATH      an earlier version as one more peer: an executable, or a checkout's folder
@@ -33,6 +36,7 @@ const USAGE = `deno task bench [OPTIONS]
   --growth           the cost of growth, and what each costs the others, instead; every peer with
                      one worker
   --tls              pairs with TLS between the two, both with certificates, instead
+  --udp              datagrams instead; "direct" is the server without a forwarder
   --json             all rounds as JSON instead of the table`;
 
 /** What the command line asks for. */
@@ -51,6 +55,7 @@ interface BenchOptions {
   readonly bin: string | undefined;
   readonly before: string | undefined;
   readonly status: boolean;
+  readonly udp: boolean;
   readonly json: boolean;
 }
 
@@ -70,28 +75,36 @@ function parseBenchCommand(args: readonly string[]): BenchOptions | undefined {
     status: { type: "boolean", default: false },
     growth: { type: "boolean", default: false },
     tls: { type: "boolean", default: false },
+    udp: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     help: { type: "boolean", short: "h" },
   });
   if (options.help) return undefined;
-  const { bin, before, status, growth, tls, json, only } = options;
+  const { bin, before, status, growth, tls, udp, json, only } = options;
   const { rounds = growth || tls ? "3" : "5" } = options;
   if (growth && status) throw new SyntaxError("--growth: stands without --status");
   if (tls && (growth || status)) {
     throw new SyntaxError("--tls: stands without --growth and --status");
   }
-  const measures = growth ? [] : chosen(tls ? TLS : MEASURES, only);
+  if (udp && (growth || tls || status)) {
+    throw new SyntaxError("--udp: stands without --growth, --tls and --status");
+  }
+  const measures = growth ? [] : chosen(tls ? TLS : udp ? UDP : MEASURES, only);
   const tables = growth ? chosen(TABLES, only) : [];
   if (measures.length + tables.length === 0) {
     throw new SyntaxError(`--only "${only}": names nothing`);
   }
-  const { peers, missing } = tls ? findPairs(bin) : findPeers({ oneWorker: growth });
+  const { peers, missing } = tls
+    ? findPairs(bin)
+    : udp
+    ? findUdpPeers()
+    : findPeers({ oneWorker: growth });
   return {
     rounds: Math.ceil(positive("rounds", rounds)),
     effort: positive("effort", options.effort),
     peers: chosen(peers, options.peers),
     ours: tls ? ambassadorPair : ambassador,
-    ...{ measures, tables, missing, bin, before, status, json },
+    ...{ measures, tables, missing, bin, before, status, udp, json },
   };
 }
 
@@ -111,7 +124,8 @@ async function run({ rounds, effort, measures, tables, ...options }: BenchOption
   const services = cleanup.use(await startServices(all.length));
   const candidates = all.map((spec, index) => candidate(spec, { index, services, folder }));
   async function measured(list: readonly Measure[]): Promise<Results> {
-    const results = await runRounds(candidates, list, { rounds, services, effort, onStep });
+    const launch = { datagrams: options.udp };
+    const results = await runRounds(candidates, list, { rounds, services, effort, launch, onStep });
     onStep("");
     return results;
   }

@@ -78,6 +78,15 @@ export function freePort(hostname = "127.0.0.1"): number {
   return listener.addr.port;
 }
 
+/** A port for datagrams that nobody used a moment ago. */
+export function freeDatagramPort(): number {
+  const hostname = "127.0.0.1";
+  const socket = Deno.listenDatagram({ transport: "udp", hostname, port: 0 });
+  const { port } = socket.addr as Deno.NetAddr;
+  socket.close();
+  return port;
+}
+
 /** So many different ports on which nothing listened a moment ago, from low to high. */
 export function freePorts(count: number): number[] {
   // Each is given back at once, so the system may name one twice; a set takes it once.

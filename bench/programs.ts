@@ -10,6 +10,7 @@ export const PACKAGES = {
   nginx: "nginx libnginx-mod-stream",
   stunnel: "stunnel4",
   openssl: "openssl",
+  go: "golang-go",
 } as const;
 
 /** A program that the bench can use. */

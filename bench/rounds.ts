@@ -3,7 +3,7 @@
 
 import type { Measure } from "./measures.ts";
 import type { Services } from "./services.ts";
-import type { Candidate, Forwarder } from "./setup.ts";
+import type { Candidate, Forwarder, LaunchOptions } from "./setup.ts";
 
 /** Options for {@linkcode runRounds}. */
 export interface RunRoundsOptions {
@@ -13,6 +13,8 @@ export interface RunRoundsOptions {
   readonly services: Services;
   /** 1 for figures to publish, less for a quick look. */
   readonly effort: number;
+  /** How the forwarders are launched that all measures share. Default: as they come. */
+  readonly launch?: LaunchOptions;
   /** Told what is about to be measured. */
   readonly onStep: (step: string) => void;
 }
@@ -24,11 +26,13 @@ export type Results = ReadonlyMap<Measure, ReadonlyMap<string, readonly (readonl
 export async function runRounds(
   candidates: readonly Candidate[],
   measures: readonly Measure[],
-  { rounds, services, effort, onStep }: RunRoundsOptions,
+  { rounds, services, effort, launch, onStep }: RunRoundsOptions,
 ): Promise<Results> {
   await using stack = new AsyncDisposableStack();
   const running = new Map<Candidate, Forwarder>();
-  for (const candidate of candidates) running.set(candidate, stack.use(await candidate.launch()));
+  for (const candidate of candidates) {
+    running.set(candidate, stack.use(await candidate.launch(launch)));
+  }
   const results = new Map(measures.map((measure) => {
     const lists = candidates.map(({ name }) => [name, measure.figures.map(() => [])] as const);
     return [measure, new Map<string, number[][]>(lists)];

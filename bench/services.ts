@@ -1,6 +1,7 @@
-// The servers behind the forwarders: Redis for requests, iperf3 for streams, and one that sends to
-// clients who don't read.
+// The servers behind the forwarders: Redis for requests, iperf3 for streams, one that sends to clients
+// who don't read, and one for datagrams.
 
+import { generatorCommand } from "./loads.ts";
 import { findOnPath, howToInstall } from "./programs.ts";
 import { freePort, type Running, start, untilAccepting } from "./process.ts";
 import { startSender } from "./sender.ts";
@@ -13,6 +14,8 @@ export interface Services extends AsyncDisposable {
   readonly iperfPort: number;
   /** A server that sends without end listens here. */
   readonly senderPort: number;
+  /** A server of datagrams is here. */
+  readonly datagramPort: number;
   /** The path of redis-benchmark. */
   readonly redisBenchmark: string;
   /** The path of iperf3. */
@@ -49,11 +52,15 @@ export async function startServices(forwarders: number): Promise<Services> {
   await untilAccepting(redisPort);
   await untilAccepting(iperfPort);
   const { port: senderPort } = started.use(startSender());
+  const datagramServer = started.use(start(generatorCommand("datagram_server", []), ["stdout"]));
+  const lines = datagramServer.child.stdout.pipeThrough(new TextDecoderStream()).values();
+  const datagramPort = Number((await lines.next()).value);
   const kept = started.move();
   return {
     redisPort,
     iperfPort,
     senderPort,
+    datagramPort,
     redisBenchmark,
     iperf3,
     [Symbol.asyncDispose]: () => kept.disposeAsync(),

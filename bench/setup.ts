@@ -1,8 +1,16 @@
 // A forwarder at work between the bench and its two servers.
 
+import { LEAST_BYTES } from "./datagram.ts";
 import type { ForwarderSpec } from "./forwarders.ts";
 import { askOnce } from "./loads.ts";
-import { connectSoon, freePort, freePorts, type Running, start } from "./process.ts";
+import {
+  connectSoon,
+  freeDatagramPort,
+  freePort,
+  freePorts,
+  type Running,
+  start,
+} from "./process.ts";
 import { pause } from "../src/base/time.ts";
 import { redisAddress, type Services } from "./services.ts";
 
@@ -16,14 +24,18 @@ export interface Forwarder extends AsyncDisposable {
   readonly iperfPort: number;
   /** Leads to the server that sends without end. */
   readonly senderPort: number;
+  /** Leads to the server of datagrams, where {@linkcode LaunchOptions.datagrams} says so. */
+  readonly datagramPort: number;
   /** Lead where {@linkcode LaunchOptions.targets} says. */
   readonly targetPorts: readonly number[];
   /** Where the status page of an ambassador is, if it was asked for. */
   readonly statusPort: number;
 }
 
-/** Options for {@linkcode Candidate.launch}. All but the first two are for an ambassador alone. */
+/** Options for {@linkcode Candidate.launch}. All but the first three are for an ambassador alone. */
 export interface LaunchOptions {
+  /** One route for datagrams, and no other. Default: no such route. */
+  readonly datagrams?: boolean;
   /** How many routes lead to Redis. Default: 1. */
   readonly routes?: number;
   /** The address of the only clients that are served. Default: all are. */
@@ -42,7 +54,7 @@ export interface Candidate {
   readonly name: string;
   /** Whether it is an ambassador. */
   readonly isAmbassador: boolean;
-  /** Starts it and waits until Redis answers through it. */
+  /** Starts it and waits until Redis, or the server of datagrams, answers through it. */
   launch(options?: LaunchOptions): Promise<Forwarder>;
   /** Milliseconds from its start to the first client that is accepted. */
   startMs(): Promise<number>;
@@ -56,8 +68,28 @@ export function candidate(
   const hostname = redisAddress(index);
   const own = `${folder}/${index}`;
   Deno.mkdirSync(own, { recursive: true });
-  async function launch(
-    { routes: count = 1, allow, targets = [], status, log }: LaunchOptions = {},
+  async function launch(options: LaunchOptions = {}): Promise<Forwarder> {
+    return await (options.datagrams ? launchForDatagrams() : launchForConnections(options));
+  }
+  /** Without a process of its own it is the server itself that is reached. */
+  async function launchForDatagrams(): Promise<Forwarder> {
+    const listenPort = freeDatagramPort();
+    const port = services.datagramPort;
+    const routes = [{ listenPort, hostname: "127.0.0.1", port, protocol: "udp" as const }];
+    await using stack = new AsyncDisposableStack();
+    const processes = spec.commands(routes, { folder: own, options: [] })
+      .map((command) => stack.use(start(command)));
+    const datagramPort = processes.length === 0 ? port : listenPort;
+    await untilEchoed(datagramPort);
+    const kept = stack.move();
+    const others = { redisPort: 0, iperfPort: 0, senderPort: 0, targetPorts: [], statusPort: 0 };
+    return {
+      ...{ processes, datagramPort, ...others },
+      [Symbol.asyncDispose]: () => kept.disposeAsync(),
+    };
+  }
+  async function launchForConnections(
+    { routes: count = 1, allow, targets = [], status, log }: LaunchOptions,
   ): Promise<Forwarder> {
     // The ambassador binds its routes in the order of their ports, the others as they are given.
     const ports = freePorts(count + targets.length + 3);
@@ -85,7 +117,7 @@ export function candidate(
     await untilAnswered(redisPort);
     const kept = stack.move();
     return {
-      ...{ processes, redisPort, iperfPort, senderPort, targetPorts, statusPort },
+      ...{ processes, redisPort, iperfPort, senderPort, targetPorts, statusPort, datagramPort: 0 },
       [Symbol.asyncDispose]: () => kept.disposeAsync(),
     };
   }
@@ -112,5 +144,27 @@ export async function untilAnswered(port: number, withinMs = 10_000): Promise<vo
       if (performance.now() < endMs) await pause(5);
       else throw new Error(`nothing answers on port ${port} within ${withinMs} ms`, { cause });
     }
+  }
+}
+
+/** Resolves when a datagram comes back: one that comes before anybody listens is lost. */
+export async function untilEchoed(port: number, withinMs = 10_000): Promise<void> {
+  const hostname = "127.0.0.1";
+  const address = { transport: "udp", hostname, port } as const;
+  const socket = Deno.listenDatagram({ transport: "udp", hostname, port: 0 });
+  const echoed = new AbortController();
+  const receiving = socket.receive().then(() => echoed.abort(), () => {});
+  const endMs = performance.now() + withinMs;
+  try {
+    while (!echoed.signal.aborted) {
+      if (performance.now() > endMs) {
+        throw new Error(`nothing is echoed by port ${port} within ${withinMs} ms`);
+      }
+      await socket.send(new Uint8Array(LEAST_BYTES), address);
+      await pause(50, echoed.signal);
+    }
+  } finally {
+    socket.close();
+    await receiving;
   }
 }
