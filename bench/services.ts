@@ -52,9 +52,7 @@ export async function startServices(forwarders: number): Promise<Services> {
   await untilAccepting(redisPort);
   await untilAccepting(iperfPort);
   const { port: senderPort } = started.use(startSender());
-  const datagramServer = started.use(start(generatorCommand("datagram_server", []), ["stdout"]));
-  const lines = datagramServer.child.stdout.pipeThrough(new TextDecoderStream()).values();
-  const datagramPort = Number((await lines.next()).value);
+  const { port: datagramPort } = started.use(await startDatagramServer());
   const kept = started.move();
   return {
     redisPort,
@@ -65,4 +63,13 @@ export async function startServices(forwarders: number): Promise<Services> {
     iperf3,
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** A process that echoes datagrams, or counts them, until it is disposed. */
+export async function startDatagramServer(): Promise<Running & { readonly port: number }> {
+  const server = start(generatorCommand("datagram_server", []), ["stdout"]);
+  const lines = server.child.stdout.pipeThrough(new TextDecoderStream()).values();
+  const { value } = await lines.next();
+  await lines.return?.();
+  return { ...server, port: Number(value) };
 }

@@ -21,7 +21,7 @@ async function echoes(
     ...["echo", "127.0.0.1", datagramPort, clients, BYTES, seconds, inFlight],
     processes.map(({ pid }) => pid).join(),
   ]));
-  return JSON.parse(text, (_, value) => value ?? NaN);
+  return figuresOf(text, processes);
 }
 
 /** How many datagrams of so many clients come to the server, at a rate or (0) as they can be sent. */
@@ -38,7 +38,16 @@ async function oneWay(
     ...["send", "127.0.0.1", datagramPort, clients, BYTES, seconds, rate, services.datagramPort],
     processes.map(({ pid }) => pid).join(),
   ]));
-  return JSON.parse(text, (_, value) => value ?? NaN);
+  return figuresOf(text, processes);
+}
+
+/** What the generator has said; without a forwarder there is no CPU time of one. */
+function figuresOf<T extends { cpuMicros: number }>(
+  text: string,
+  { length }: readonly Running[],
+): T {
+  const figures: T = JSON.parse(text, (_, value) => value ?? NaN);
+  return length === 0 ? { ...figures, cpuMicros: NaN } : figures;
 }
 
 /** Bytes of memory that each of so many sessions costs that have had one echo. */
@@ -47,17 +56,18 @@ async function sessionBytes(
   sessions: number,
 ): Promise<number> {
   const before = memoryBytes(processes);
-  await using _clients = await hold(datagramPort, sessions);
+  await using _clients = await holdSessions(datagramPort, sessions);
   await pause(5000);
   return (memoryBytes(processes) - before) / sessions;
 }
 
-/** Clients who have had one echo each, and who stay until they are disposed. */
-async function hold(port: number, clients: number): Promise<Running> {
+/** Clients that have had one echo each, and that stay until they are disposed. */
+export async function holdSessions(port: number, clients: number): Promise<Running> {
   const args = ["hold", "127.0.0.1", port, clients, BYTES];
   const holder = start(generatorCommand("datagram_load", args), ["stderr"]);
   const notes = holder.child.stderr.pipeThrough(new TextDecoderStream()).values();
   const { value: note } = await notes.next();
+  await notes.return?.();
   if (note === "opened\n") return holder;
   await holder[Symbol.asyncDispose]();
   throw new Error(`the load generator: ${note?.trim()}`);

@@ -7,18 +7,24 @@ import {
 } from "@std/assert";
 import { formatChart } from "../../bench/chart.ts";
 import type { ClosedLoopFigures } from "../../bench/closed_loop.ts";
+import { KIND } from "../../bench/datagram.ts";
+import type { EchoFigures, SendFigures } from "../../bench/datagram_load.ts";
 import { connectionsFor, openFilesOf } from "../../bench/descriptors.ts";
 import { askOnce, parseRequests } from "../../bench/loads.ts";
 import type { Measure } from "../../bench/measures.ts";
 import type { OpenLoopFigures } from "../../bench/open_loop.ts";
 import { findPairs } from "../../bench/pairs.ts";
 import { startPong } from "../../bench/pong.ts";
-import { start, untilAccepting } from "../../bench/process.ts";
+import { freeDatagramPort, start, untilAccepting } from "../../bench/process.ts";
+import { findOnPath } from "../../bench/programs.ts";
 import { formatJson, formatMeasures, formatRows, rowsOf } from "../../bench/report.ts";
 import { makeCertificates } from "../../bench/certificates.ts";
-import { untilAnswered } from "../../bench/setup.ts";
+import { startDatagramServer } from "../../bench/services.ts";
+import { untilAnswered, untilEchoed } from "../../bench/setup.ts";
 import { formatNumber, formatRatio, median, quantile, ratio } from "../../bench/stats.ts";
 import { formatTable } from "../../bench/table.ts";
+import { holdSessions } from "../../bench/udp.ts";
+import { findUdpPeers } from "../../bench/udp_peers.ts";
 import { pathOf } from "../../build/sources.ts";
 import { discard, freePort, startUpstream, within, writeAll } from "../helpers/mod.ts";
 import { JSR, LINUX, needs, TLS } from "../helpers/needs.ts";
@@ -371,6 +377,152 @@ Deno.test(
   },
 );
 
+/** A load generator of datagrams. */
+function datagramLoad(...args: readonly (string | number)[]): ReturnType<typeof generator> {
+  return generator("datagram_load", args, { descriptors: 64 });
+}
+
+/** How many sockets a process has open. */
+function socketsOf(pid: number): number {
+  const folder = `/proc/${pid}/fd`;
+  return [...Deno.readDirSync(folder)].map(({ name }) => Deno.readLinkSync(`${folder}/${name}`))
+    .filter((target) => target.startsWith("socket:")).length;
+}
+
+/** Leads datagrams of one client to a port of this machine, and back; `passes` may lose some. */
+async function startLossy(
+  port: number,
+  passes: (datagram: Uint8Array) => boolean,
+): Promise<{ port: number } & AsyncDisposable> {
+  const [here, there] = [0, 0].map((port) =>
+    Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port })
+  ) as [Deno.DatagramConn, Deno.DatagramConn];
+  const target = { transport: "udp", hostname: "127.0.0.1", port } as const;
+  let client: Deno.Addr = target;
+  async function lead(
+    from: Deno.DatagramConn,
+    send: (datagram: Uint8Array, source: Deno.Addr) => Promise<unknown>,
+  ): Promise<void> {
+    try {
+      for await (const [datagram, source] of from) await send(datagram, source);
+    } catch {
+      // It has been closed.
+    }
+  }
+  const leading = [
+    lead(here, async (datagram, source) => {
+      client = source;
+      if (passes(datagram)) await there.send(datagram, target);
+    }),
+    lead(there, (datagram) => here.send(datagram, client)),
+  ];
+  return await Promise.resolve({
+    port: (here.addr as Deno.NetAddr).port,
+    async [Symbol.asyncDispose](): Promise<void> {
+      for (const socket of [here, there]) socket.close();
+      await Promise.all(leading);
+    },
+  });
+}
+
+Deno.test(
+  "datagram_load counts echoes, and the processor time that they take",
+  needs(LINUX),
+  async () => {
+    await using server = await startDatagramServer();
+    const args = ["echo", "127.0.0.1", server.port, 4, 128, 0.3, 8, server.pid];
+    const { code, out, err } = await datagramLoad(...args);
+    assertEquals([code, err], [0, ""]);
+    const figures: EchoFigures = JSON.parse(out);
+    assert(figures.perSecond > 1000, out);
+    assert(figures.p50Ms > 0 && figures.p50Ms <= figures.p99Ms, out);
+    assertEquals(figures.lostShare, 0);
+    assert(figures.cpuMicros > 0 && figures.cpuMicros < 1000, out);
+  },
+);
+
+Deno.test("datagram_load goes on without echoes that are lost", needs(LINUX), async () => {
+  await using server = await startDatagramServer();
+  let count = 0;
+  await using lossy = await startLossy(server.port, () => ++count % 4 !== 0);
+  const { code, out, err } = await datagramLoad("echo", "127.0.0.1", lossy.port, 1, 128, 1.5, 1);
+  assertEquals([code, err], [0, ""]);
+  const { lostShare, p99Ms }: EchoFigures = JSON.parse(out);
+  assert(lostShare > 0.15 && lostShare < 0.35, out);
+  assert(p99Ms < 200, out);
+});
+
+Deno.test("datagram_load sends at a rate and says how many have come", needs(LINUX), async () => {
+  await using server = await startDatagramServer();
+  let count = 0;
+  await using lossy = await startLossy(
+    server.port,
+    ([kind]) => kind !== KIND.count || ++count % 4 !== 0,
+  );
+  const args = ["send", "127.0.0.1", lossy.port, 1, 128, 0.5, 400, server.port];
+  const { code, out, err } = await datagramLoad(...args);
+  assertEquals([code, err], [0, ""]);
+  const { sentPerSecond, arrivedPerSecond, lostShare }: SendFigures = JSON.parse(out);
+  assert(sentPerSecond > 300 && sentPerSecond < 420, out);
+  assert(arrivedPerSecond > 0.7 * sentPerSecond && arrivedPerSecond < 0.8 * sentPerSecond, out);
+  assert(lostShare > 0.2 && lostShare < 0.3, out);
+});
+
+Deno.test("datagram_load says that descriptors have run out", needs(LINUX), async () => {
+  await using server = await startDatagramServer();
+  const { code, out, err } = await datagramLoad("hold", "127.0.0.1", server.port, 100, 128);
+  assertEquals([code, out], [1, ""]);
+  assertMatch(err, /^no descriptor is left for client \d+ of 100 \(ulimit -n\)\n$/);
+});
+
+Deno.test("datagram_load holds clients that have had an echo each", needs(LINUX), async () => {
+  await using cleanup = new AsyncDisposableStack();
+  const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+  const ports = new Set<number>();
+  async function echoAll(): Promise<void> {
+    for await (const [datagram, source] of socket) {
+      ports.add((source as Deno.NetAddr).port);
+      await socket.send(datagram, source);
+    }
+  }
+  const echoing = echoAll();
+  cleanup.defer(async () => {
+    socket.close();
+    await echoing;
+  });
+  const { port } = socket.addr as Deno.NetAddr;
+  const holder = cleanup.use(await holdSessions(port, 50));
+  assertEquals(ports.size, 50);
+  // A few more are Deno's own.
+  assert(socketsOf(holder.pid) >= 50);
+});
+
+/** The peers of the table, and the programs that they are. */
+const UDP_PEERS = { nginx: "nginx", Go: "go", socat: "socat" } as const;
+
+for (const [name, program] of Object.entries(UDP_PEERS)) {
+  Deno.test(
+    `findUdpPeers() has ${name} forward datagrams`,
+    needs(LINUX, {
+      name: `${program} (apt-get install)`,
+      isHere: findOnPath(program) !== undefined,
+    }),
+    async () => {
+      const folder = await Deno.makeTempDir();
+      await using cleanup = new AsyncDisposableStack();
+      cleanup.defer(() => Deno.remove(folder, { recursive: true }));
+      const { port } = cleanup.use(await startDatagramServer());
+      const listenPort = freeDatagramPort();
+      const routes = [{ listenPort, hostname: "127.0.0.1", port, protocol: "udp" as const }];
+      const spec = findUdpPeers().peers.find((peer) => peer.name === name);
+      for (const command of spec?.commands(routes, { folder, options: [] }) ?? []) {
+        cleanup.use(start(command));
+      }
+      await untilEchoed(listenPort);
+    },
+  );
+}
+
 /** What the near one of a pair reads. */
 const PAIR_FILES = ["ca.pem", "near.pem", "near.pem.key"];
 
@@ -546,6 +698,9 @@ Deno.test("the bench says what is wrong with its arguments", needs(...BENCH), as
       [["--tls", "--growth"], "--tls: stands without --growth and --status"],
       [["--tls", "--only", "streams"], '"streams": not one of up, down, redis, '],
       [["--tls", "--peers", "nginx"], '"nginx": not one of '],
+      [["--udp", "--tls"], "--udp: stands without --growth, --tls and --status"],
+      [["--udp", "--only", "redis"], '"redis": not one of echo, window, '],
+      [["--udp", "--peers", "HAProxy"], '"HAProxy": not one of '],
     ] as const
   ) {
     const { code, out, err } = await bench(...args);
