@@ -1,10 +1,12 @@
 // A load generator of its own process: clients that send datagrams, each from a socket of its own. It
 // talks to the system's sockets itself, since Deno's are slower than what is measured. It says JSON on
-// stdout; its arguments are those of one of three loads:
+// stdout; its arguments are those of one of four loads:
 // `echo HOST PORT CLIENTS BYTES SECONDS IN_FLIGHT [PID,…]`: each keeps so many on the way, and sends
 // another for each that comes back;
 // `send HOST PORT CLIENTS BYTES SECONDS RATE SERVER_PORT [PID,…]`: all together send so many a second,
 // or as many as they can if it is 0, and the server is asked how many came;
+// `come HOST PORT CLIENTS BYTES TOTAL [PID,…]`: so many are there at once; each leaves with its first
+// echo, and another comes in its place, until there have been so many in total;
 // `hold HOST PORT CLIENTS BYTES`: each sends until one comes back; then it says "opened" on stderr,
 // and stays until it is killed.
 
@@ -39,6 +41,14 @@ export interface SendFigures {
   readonly cpuMicros: number;
 }
 
+/** What became of clients that come for one echo. */
+export interface ComeFigures {
+  /** How many were served a second. */
+  readonly perSecond: number;
+  /** CPU microseconds of the processes for one. */
+  readonly cpuMicros: number;
+}
+
 const { AF_INET, SOCK_DGRAM, EPOLLIN, MSG_DONTWAIT, MSG_NOSIGNAL } = LINUX;
 /** How long a client waits for any echo before it gives up those that are on the way. */
 const LOST_MS = 200;
@@ -46,6 +56,10 @@ const LOST_MS = 200;
 const PATIENCE_MS = 20_000;
 /** How many clients send their first at once: a forwarder may start a process for each. */
 const OPENED_AT_ONCE = 4;
+/** Of those who come, one of so many is not counted: the first of all. */
+const NOT_COUNTED = 4;
+/** They come from so many addresses of this machine in turn, so that hardly any port comes twice. */
+const SOURCES = 16;
 /** How long all work before and after the time that is counted. */
 const AROUND_SECONDS = 0.5;
 /** How long what was sent last may be on its way. */
@@ -80,6 +94,8 @@ class Clients {
   readonly #answerView = new DataView(this.#answer.buffer);
   /** By client: echoes of earlier ones are of datagrams that were given up. */
   readonly #generations: Uint32Array;
+  readonly #address: Uint8Array<ArrayBuffer>;
+  #replaced = 0;
 
   constructor({ hostname, port, clients, bytes }: ClientsOptions) {
     this.count = clients;
@@ -87,24 +103,31 @@ class Clients {
     this.#view = new DataView(this.#datagram.buffer);
     this.#size = BigInt(this.#datagram.length);
     this.#generations = new Uint32Array(clients);
-    const address = addressOf(hostname, port);
+    this.#address = addressOf(hostname, port);
     const endMs = performance.now() + PATIENCE_MS;
     for (let done = 0; done < clients;) {
       const first = done;
       const end = Math.min(clients, done + OPENED_AT_ONCE);
-      for (; done < end; done++) this.#open(done, address);
+      for (; done < end; done++) this.#open(done, "0.0.0.0");
       this.#greet(first, { end, endMs });
     }
   }
 
-  #open(index: number, address: Uint8Array<ArrayBuffer>): void {
+  #open(index: number, source: string): void {
     const descriptor = this.#libc.socket(AF_INET, SOCK_DGRAM, 0);
     if (descriptor < 0) {
       throw new Error(`no descriptor is left for client ${index} of ${this.count} (ulimit -n)`);
     }
-    this.#libc.connect(descriptor, address, ADDRESS_BYTES);
+    this.#libc.bind(descriptor, addressOf(source, 0), ADDRESS_BYTES);
+    this.#libc.connect(descriptor, this.#address, ADDRESS_BYTES);
     this.#epoll.add(descriptor, { data: index, flags: EPOLLIN });
-    this.#descriptors.push(descriptor);
+    this.#descriptors[index] = descriptor;
+  }
+
+  /** Another comes in its place. */
+  replace(index: number): void {
+    this.#libc.close(this.#descriptors[index] ?? -1);
+    this.#open(index, `127.0.0.${2 + this.#replaced++ % SOURCES}`);
   }
 
   /** Sends for each of some until it has an echo. */
@@ -293,6 +316,58 @@ function send(clients: Clients, { rate, seconds, server, processes }: SendOption
   };
 }
 
+/** Options for {@linkcode come}. */
+interface ComeOptions {
+  readonly total: number;
+  readonly processes: Processes;
+}
+
+function come(clients: Clients, { total, processes }: ComeOptions): ComeFigures {
+  const askedMs = new Float64Array(clients.count);
+  let served = 0;
+
+  function ask(index: number): void {
+    askedMs[index] = performance.now();
+    clients.send(index, KIND.echo, askedMs[index] ?? 0);
+  }
+
+  function serve(upTo: number): void {
+    const endMs = performance.now() + PATIENCE_MS;
+    let checkedMs = performance.now();
+    while (served < upTo) {
+      clients.wait(LOST_MS, (index) => {
+        served++;
+        clients.replace(index);
+        ask(index);
+      });
+      const nowMs = performance.now();
+      if (nowMs > endMs) {
+        throw new Error(`${served} of ${total} clients had an echo in ${PATIENCE_MS / 1000} s`);
+      }
+      if (nowMs < checkedMs + LOST_MS) continue;
+      checkedMs = nowMs;
+      for (let index = 0; index < clients.count; index++) {
+        if (nowMs - (askedMs[index] ?? 0) >= LOST_MS) ask(index);
+      }
+    }
+  }
+
+  for (let index = 0; index < clients.count; index++) {
+    clients.replace(index);
+    ask(index);
+  }
+  serve(Math.floor(total / NOT_COUNTED));
+  const before = served;
+  const beginMs = performance.now();
+  const cpuUsed = cpuMeter(processes);
+  serve(total);
+  const counted = served - before;
+  return {
+    perSecond: counted / ((performance.now() - beginMs) / 1000),
+    cpuMicros: sum(cpuUsed()) * 1e6 / counted,
+  };
+}
+
 /** Stays with all sockets open until the process is killed. */
 function hold(): never {
   console.error("opened");
@@ -303,10 +378,15 @@ function processesOf(pids = ""): Processes {
   return pids.split(",").filter((pid) => pid !== "").map((pid) => ({ pid: Number(pid) }));
 }
 
-function run([load, hostname = "", ...args]: readonly string[]): EchoFigures | SendFigures {
+function run(
+  [load, hostname = "", ...args]: readonly string[],
+): EchoFigures | SendFigures | ComeFigures {
   const [port = 0, count = 0, bytes = 0, seconds = 0, each = 0] = args.map(Number);
   const clients = new Clients({ hostname, port, clients: count, bytes });
   if (load === "hold") hold();
+  if (load === "come") {
+    return come(clients, { total: seconds, processes: processesOf(args[4]) });
+  }
   if (load === "echo") {
     return echo(clients, { inFlight: each, seconds, processes: processesOf(args[5]) });
   }

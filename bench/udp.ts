@@ -1,7 +1,7 @@
 // What is measured of datagrams, and the runs of their load generator.
 
 import { pause } from "../src/base/time.ts";
-import type { EchoFigures, SendFigures } from "./datagram_load.ts";
+import type { ComeFigures, EchoFigures, SendFigures } from "./datagram_load.ts";
 import { connectionsFor } from "./descriptors.ts";
 import { generatorCommand } from "./loads.ts";
 import { type Measure, seconds } from "./measures.ts";
@@ -48,6 +48,18 @@ function figuresOf<T extends { cpuMicros: number }>(
 ): T {
   const figures: T = JSON.parse(text, (_, value) => value ?? NaN);
   return length === 0 ? { ...figures, cpuMicros: NaN } : figures;
+}
+
+/** How fast clients are served that come for one echo, 32 of them at once. */
+async function newcomers(
+  { datagramPort, processes }: Forwarder,
+  total: number,
+): Promise<ComeFigures> {
+  const text = await output(generatorCommand("datagram_load", [
+    ...["come", "127.0.0.1", datagramPort, 32, BYTES, total],
+    processes.map(({ pid }) => pid).join(),
+  ]));
+  return figuresOf(text, processes);
 }
 
 /** Bytes of memory that each of so many sessions costs that have had one echo. */
@@ -134,6 +146,20 @@ export const UDP: readonly Measure[] = [
       const figures = await oneWay(forwarder, options);
       const { sentPerSecond, arrivedPerSecond, lostShare, cpuMicros } = figures;
       return [sentPerSecond, arrivedPerSecond, lostShare * 100, cpuMicros];
+    },
+  },
+  {
+    name: "new",
+    figures: [
+      { title: "new clients/s", better: "more" },
+      { title: "new clients, CPU µs each", better: "less" },
+    ],
+    async run({ candidate, effort }): Promise<number[]> {
+      // nginx keeps them all.
+      await using fresh = await candidate.launch({ datagrams: true });
+      const total = Math.min(8000, connectionsFor(1) * 0.8) * Math.min(1, 5 * effort);
+      const { perSecond, cpuMicros } = await newcomers(fresh, Math.ceil(total));
+      return [perSecond, cpuMicros];
     },
   },
   ...[1000, 4000].map(sessionsMeasure),

@@ -8,7 +8,7 @@ import {
 import { formatChart } from "../../bench/chart.ts";
 import type { ClosedLoopFigures } from "../../bench/closed_loop.ts";
 import { KIND } from "../../bench/datagram.ts";
-import type { EchoFigures, SendFigures } from "../../bench/datagram_load.ts";
+import type { ComeFigures, EchoFigures, SendFigures } from "../../bench/datagram_load.ts";
 import { connectionsFor, openFilesOf } from "../../bench/descriptors.ts";
 import { askOnce, parseRequests } from "../../bench/loads.ts";
 import type { Measure } from "../../bench/measures.ts";
@@ -425,6 +425,27 @@ async function startLossy(
   });
 }
 
+/** Echoes datagrams, and knows where they came from, until the stack is disposed. */
+function startDatagramEcho(
+  cleanup: AsyncDisposableStack,
+): { readonly port: number; readonly sources: ReadonlySet<string> } {
+  const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+  const sources = new Set<string>();
+  async function echoAll(): Promise<void> {
+    for await (const [datagram, source] of socket) {
+      const { hostname, port } = source as Deno.NetAddr;
+      sources.add(`${hostname}:${port}`);
+      await socket.send(datagram, source);
+    }
+  }
+  const echoing = echoAll();
+  cleanup.defer(async () => {
+    socket.close();
+    await echoing;
+  });
+  return { port: (socket.addr as Deno.NetAddr).port, sources };
+}
+
 Deno.test(
   "datagram_load counts echoes, and the processor time that they take",
   needs(LINUX),
@@ -468,6 +489,17 @@ Deno.test("datagram_load sends at a rate and says how many have come", needs(LIN
   assert(lostShare > 0.2 && lostShare < 0.3, out);
 });
 
+Deno.test("datagram_load brings new clients, each for one echo", needs(LINUX), async () => {
+  await using cleanup = new AsyncDisposableStack();
+  const { port, sources } = startDatagramEcho(cleanup);
+  const { code, out, err } = await datagramLoad("come", "127.0.0.1", port, 2, 128, 40);
+  assertEquals([code, err], [0, ""]);
+  const { perSecond }: ComeFigures = JSON.parse(out);
+  assert(perSecond > 0, out);
+  // Two that are there at the begin, two that are there at the end, and hardly a port comes twice.
+  assert(sources.size >= 40 && sources.size <= 44, `${sources.size}`);
+});
+
 Deno.test("datagram_load says that descriptors have run out", needs(LINUX), async () => {
   await using server = await startDatagramServer();
   const { code, out, err } = await datagramLoad("hold", "127.0.0.1", server.port, 100, 128);
@@ -477,22 +509,9 @@ Deno.test("datagram_load says that descriptors have run out", needs(LINUX), asyn
 
 Deno.test("datagram_load holds clients that have had an echo each", needs(LINUX), async () => {
   await using cleanup = new AsyncDisposableStack();
-  const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
-  const ports = new Set<number>();
-  async function echoAll(): Promise<void> {
-    for await (const [datagram, source] of socket) {
-      ports.add((source as Deno.NetAddr).port);
-      await socket.send(datagram, source);
-    }
-  }
-  const echoing = echoAll();
-  cleanup.defer(async () => {
-    socket.close();
-    await echoing;
-  });
-  const { port } = socket.addr as Deno.NetAddr;
+  const { port, sources } = startDatagramEcho(cleanup);
   const holder = cleanup.use(await holdSessions(port, 50));
-  assertEquals(ports.size, 50);
+  assertEquals(sources.size, 50);
   // A few more are Deno's own.
   assert(socketsOf(holder.pid) >= 50);
 });
@@ -676,6 +695,33 @@ Deno.test({
       assert((medians[name] ?? NaN) > least, `${title}: ${name}\n${err}`);
     }
   }
+});
+
+Deno.test({
+  name: "the bench measures datagrams once, in a short run without peers",
+  ...needs(...BENCH),
+}, async () => {
+  const few = ["--udp", "--rounds", "1", "--effort", "0.01", "--peers", "", "--json"];
+  const { code, out, err } = await bench(...few);
+  assertEquals(code, 0, err);
+  const figures: { title: string; medians: Record<string, number> }[] = JSON.parse(out).figures;
+  assertEquals(figures.length, 17);
+  for (const { title, medians: { ambassador = NaN } } of figures) {
+    // So few sessions, so little CPU time and so few losses may not show at all.
+    const least = /idle|CPU|lost/.test(title) ? -Infinity : 0;
+    assert(ambassador > least, `${title}: ${ambassador}\n${err}`);
+  }
+});
+
+Deno.test({
+  name: "the bench prints what datagrams do without a forwarder",
+  ...needs(...BENCH),
+}, async () => {
+  const few = ["--udp", "--rounds", "1", "--effort", "0.01", "--peers", "direct"];
+  const { code, out, err } = await bench(...few, "--only", "echo");
+  assertEquals(code, 0, err);
+  assertMatch(out, /^\| 32 clients, echoes\/s +\| +[\d,]+ \| +[\d,]+ \(\d\.\d\d×\) \|$/m);
+  assertMatch(out, /^\| 32 clients, CPU µs\/echo +\| .* – \(–\) \|$/m);
 });
 
 Deno.test("the bench says what is wrong with its arguments", needs(...BENCH), async () => {
