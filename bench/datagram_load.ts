@@ -60,8 +60,8 @@ const OPENED_AT_ONCE = 4;
 const NOT_COUNTED = 4;
 /** They come from so many addresses of this machine in turn, so that hardly any port comes twice. */
 const SOURCES = 16;
-/** How long all work before and after the time that is counted. */
-const AROUND_SECONDS = 0.5;
+/** How long all work before the time that is counted. */
+const BEFORE_SECONDS = 0.5;
 /** How long what was sent last may be on its way. */
 const SETTLE_MS = 300;
 /** How long the clients wait between those that they send at a rate. */
@@ -83,6 +83,7 @@ interface ClientsOptions {
 
 /** Sockets that are connected to the forwarder, all of which have been answered once. */
 class Clients {
+  /** How many there are. */
   readonly count: number;
   readonly #libc = openLibc();
   readonly #epoll = new Epoll(this.#libc);
@@ -124,7 +125,7 @@ class Clients {
     this.#descriptors[index] = descriptor;
   }
 
-  /** Another comes in its place. */
+  /** Another comes in its place, who has not been answered yet. */
   replace(index: number): void {
     this.#libc.close(this.#descriptors[index] ?? -1);
     this.#open(index, `127.0.0.${2 + this.#replaced++ % SOURCES}`);
@@ -244,7 +245,7 @@ function echo(clients: Clients, { inFlight, seconds, processes }: EchoOptions): 
   const beginMs = performance.now();
   heardMs.fill(beginMs);
   for (let index = 0; index < clients.count; index++) refill(index, beginMs);
-  run(AROUND_SECONDS, () => {});
+  run(BEFORE_SECONDS, () => {});
   lost = 0;
   const cpuUsed = cpuMeter(processes);
   const tookMs = run(seconds, (ms) => timesMs.push(ms));
@@ -300,7 +301,7 @@ function send(clients: Clients, { rate, seconds, server, processes }: SendOption
     while (performance.now() < endMs) clients.wait(SETTLE_MS, () => {});
   }
 
-  run(AROUND_SECONDS);
+  run(BEFORE_SECONDS);
   settle();
   sent = 0;
   const before = server.ask();
@@ -381,17 +382,21 @@ function processesOf(pids = ""): Processes {
 function run(
   [load, hostname = "", ...args]: readonly string[],
 ): EchoFigures | SendFigures | ComeFigures {
-  const [port = 0, count = 0, bytes = 0, seconds = 0, each = 0] = args.map(Number);
+  const [port = 0, count = 0, bytes = 0, first = 0, second = 0, third = 0] = args.map(Number);
   const clients = new Clients({ hostname, port, clients: count, bytes });
-  if (load === "hold") hold();
-  if (load === "come") {
-    return come(clients, { total: seconds, processes: processesOf(args[4]) });
+  switch (load) {
+    case "echo":
+      return echo(clients, { seconds: first, inFlight: second, processes: processesOf(args[5]) });
+    case "send": {
+      const server = new Clients({ hostname, port: third, clients: 1, bytes });
+      const processes = processesOf(args[6]);
+      return send(clients, { seconds: first, rate: second, server, processes });
+    }
+    case "come":
+      return come(clients, { total: first, processes: processesOf(args[4]) });
+    default:
+      return hold();
   }
-  if (load === "echo") {
-    return echo(clients, { inFlight: each, seconds, processes: processesOf(args[5]) });
-  }
-  const server = new Clients({ hostname, port: Number(args[5]), clients: 1, bytes });
-  return send(clients, { rate: each, seconds, server, processes: processesOf(args[6]) });
 }
 
 if (import.meta.main) {

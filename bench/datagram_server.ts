@@ -29,7 +29,7 @@ class Batch {
 
   /** Makes the first ones ready to be filled. */
   clear(count: number): void {
-    for (let at = 0; at < count; at++) this.#describe(at, { slot: at, bytes: MOST_BYTES });
+    for (let at = 0; at < count; at++) this.set(at, { slot: at, bytes: MOST_BYTES });
   }
 
   /** How long a datagram is that has come, in bytes. */
@@ -37,12 +37,8 @@ class Batch {
     return Number(this.headers[at * HEADER.words + HEADER.bytes] ?? 0n);
   }
 
-  /** Makes the datagram of a slot the one to be sent at a place that is not behind it. */
-  send(at: number, content: { readonly slot: number; readonly bytes: number }): void {
-    this.#describe(at, content);
-  }
-
-  #describe(at: number, { slot, bytes }: { readonly slot: number; readonly bytes: number }): void {
+  /** Says in a header which slot it is about: its buffer and its address. */
+  set(at: number, { slot, bytes }: { readonly slot: number; readonly bytes: number }): void {
     const header = at * HEADER.words;
     this.#vectors[at * 2] = this.#first + BigInt(slot * MOST_BYTES);
     this.#vectors[at * 2 + 1] = BigInt(bytes);
@@ -81,7 +77,7 @@ function serve(hostname: string): never {
       if (kind === KIND.ask) {
         view.setUint32(slot * MOST_BYTES, counted);
       }
-      batch.send(answers++, { slot, bytes });
+      batch.set(answers++, { slot, bytes });
     }
     // One that can't be sent is lost.
     if (answers > 0) libc.sendmmsg(socket, batch.headers, answers, 0);

@@ -1,5 +1,5 @@
-// `deno task bench`: the ambassador beside socat, HAProxy, nginx and others on this machine. Needs Linux, for
-// what it reads from /proc.
+// `deno task bench`: the ambassador beside socat, HAProxy, nginx and others on this machine. Needs
+// Linux, for what it reads from /proc.
 
 import { parseOptions } from "../build/arguments.ts";
 import { BESIDE } from "./beside.ts";

@@ -1,4 +1,4 @@
-// A forwarder at work between the bench and its two servers.
+// A forwarder at work between the bench and its servers.
 
 import { LEAST_BYTES } from "./datagram.ts";
 import type { ForwarderSpec } from "./forwarders.ts";

@@ -496,8 +496,8 @@ Deno.test("datagram_load brings new clients, each for one echo", needs(LINUX), a
   assertEquals([code, err], [0, ""]);
   const { perSecond }: ComeFigures = JSON.parse(out);
   assert(perSecond > 0, out);
-  // Two that are there at the begin, two that are there at the end, and hardly a port comes twice.
-  assert(sources.size >= 40 && sources.size <= 44, `${sources.size}`);
+  // Two are there before, two are left at the end, and one more may be served with the last.
+  assert(sources.size >= 40 && sources.size <= 45, `${sources.size}`);
 });
 
 Deno.test("datagram_load says that descriptors have run out", needs(LINUX), async () => {
