@@ -22,6 +22,8 @@ const MAX_WAITING = 16;
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 /** How many turns of Deno's loop a session is given before one is lost: 2.7 takes more than one. */
 const MAX_TURNS = 4;
+/** Maximum answers of a listener that may wait for the system to take them. */
+const MAX_SENDING = 64;
 /** How often names are looked up again where sessions have no limit of time, in milliseconds. */
 const RENEW_MS = 60_000;
 /** How long that may take where there is no limit, in milliseconds. */
@@ -35,6 +37,8 @@ export interface SessionPlace {
   readonly entryPoint: EntryPoint;
   /** Memory of the datagrams of all its sessions that wait, in bytes. */
   waitingBytes: number;
+  /** Answers that the system has not taken yet. */
+  sending: number;
   /** Told of each datagram that comes from the client, and of each answer that has passed. */
   passed(session: Session): void;
   /** Told of the end. */
@@ -310,7 +314,7 @@ export class Session {
 
   /** Passes the answers on, each before the next is read: one buffer does for all. */
   async #answer(upstream: Stream): Promise<void> {
-    const { listener, entryPoint: { counts } } = this.place;
+    const { counts } = this.place.entryPoint;
     const slice = takeSlice();
     using turns = new Turns();
     let backoff: Backoff | undefined;
@@ -325,19 +329,31 @@ export class Session {
         await pause((backoff ??= new Backoff()).next());
         continue;
       }
-      try {
-        await listener.send(slice.payload.subarray(0, length), this.#client);
-        this.#passed++;
-        counts.datagramsDown++;
-        this.moved.down.bytes += length;
-        if (this.#reason === undefined) this.place.passed(this);
-      } catch (error) {
-        this.#drop(this.#reason === undefined ? lossBy(error) : "closed");
-      }
+      await this.#sendAnswer(slice.payload.subarray(0, length));
       const turn = turns.wait(length);
       if (turn !== undefined) await turn;
     }
     giveSlice(slice);
+  }
+
+  async #sendAnswer(data: Uint8Array): Promise<void> {
+    const { place } = this;
+    const { listener, entryPoint: { counts } } = place;
+    // What the system takes at once is through after a turn. Answers to clients that are not there any
+    // more may wait for seconds, in the one buffer that all clients of the listener share.
+    if (place.sending >= MAX_SENDING) await pause(0);
+    if (place.sending >= MAX_SENDING) return this.#drop("queue_full");
+    place.sending++;
+    try {
+      await listener.send(data, this.#client);
+      this.#passed++;
+      counts.datagramsDown++;
+      this.moved.down.bytes += data.length;
+      if (this.#reason === undefined) place.passed(this);
+    } catch (error) {
+      this.#drop(this.#reason === undefined ? lossBy(error) : "closed");
+    }
+    place.sending--;
   }
 
   async #renew(): Promise<void> {

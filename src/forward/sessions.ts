@@ -149,6 +149,7 @@ export class Sessions {
       order,
       sessions,
       waitingBytes: 0,
+      sending: 0,
       passed: (session) => {
         this.#all.passed(session);
         order.passed(session);
