@@ -17,7 +17,7 @@ import type { ActiveRoute, EntryPoint } from "./entry_point.ts";
 import type { Watched } from "./limits.ts";
 import { isSameMachine } from "./loops.ts";
 import { headerOf } from "./proxy_protocol.ts";
-import { LoopError, Reach, type ReachOptions } from "./reach.ts";
+import { LOOP_HINT, LoopError, Reach, type ReachOptions } from "./reach.ts";
 import type { Target } from "./targets.ts";
 
 /** What all connections share. */
@@ -326,7 +326,7 @@ export class Connection implements Watched, Handshake {
     this.#context.log.repeated("error", "loop_detected", {
       ...this.#fields(),
       target,
-      hint: "the target leads back to this ambassador; point the route at the last target",
+      hint: LOOP_HINT,
     });
     return true;
   }

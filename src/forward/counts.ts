@@ -135,6 +135,12 @@ export class RouteCounts {
     this.#closedDown += moved.down.bytes;
   }
 
+  /** Counts bytes of a connection that has ended, which were still under way then. */
+  movedAfter(up: number, down: number): void {
+    this.#closedUp += up;
+    this.#closedDown += down;
+  }
+
   /** Counts an upstream that was reached. */
   connected(seconds: number): void {
     const bucket = CONNECT_SECONDS.findIndex((bound) => seconds <= bound);

@@ -107,13 +107,18 @@ export class Forwarder implements Disposable {
     this.#context = {
       log: options.log,
       admission: this.#admission,
-      onShortage: (error) => this.#noteShortage(error),
+      onShortage: (error) => {
+        if (this.#makeRoom() || this.#sessions.giveUp()) return true;
+        if (this.#admission.noteShortage()) this.#logShortage(error);
+        return false;
+      },
       leadsBack: (ends) => leadsTo(ends, this.#listenersByPort.get(ends.remoteAddr.port) ?? []),
     };
     this.#sessions = new Sessions({
       log: options.log,
       maxSessions: options.maxSessions ?? 0,
-      onShortage: this.#context.onShortage,
+      makeRoom: () => this.#makeRoom(),
+      onShortage: (error) => this.#logShortage(error),
       leadsBack: ({ remoteAddr }) =>
         listensAt(remoteAddr, this.#datagramListenersByPort.get(remoteAddr.port) ?? []) &&
         isOwnAddress(remoteAddr.hostname),
@@ -294,7 +299,7 @@ export class Forwarder implements Disposable {
           });
           continue;
         }
-        this.#noteShortage(error);
+        this.#context.onShortage(error);
         backoff ??= new Backoff();
         await this.#admission.untilChange(backoff.next(), signal);
         continue;
@@ -371,21 +376,20 @@ export class Forwarder implements Disposable {
     return cutOff;
   }
 
-  /**
-   * Logs a shortage once, and again only after it has been over for a while; not if something could be
-   * given back for it, as is returned.
-   */
-  #noteShortage(error: unknown): boolean {
-    if (giveUpPair() || this.#options.onShortage?.() || this.#sessions.giveUp()) return true;
-    if (!this.#admission.noteShortage()) return false;
+  /** Gives descriptors back that are only held for convenience; whether there were any. */
+  #makeRoom(): boolean {
+    return giveUpPair() || (this.#options.onShortage?.() ?? false);
+  }
+
+  /** Says that something has run out; not again before it has been over for a while. */
+  #logShortage(error: unknown): void {
     this.#options.log.warn("accept_failed", {
       error: describeError(error),
-      connections: this.#connections.size,
+      connections: this.#connections.size + this.#sessions.size,
       hint: isShortage(error)
         ? "clients wait until a connection ends; more open files allow more (ulimit -n)"
         : undefined,
     });
-    return false;
   }
 }
 

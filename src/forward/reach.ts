@@ -31,6 +31,10 @@ export interface ReachOptions {
   readonly leadsBack: (ends: Ends) => boolean;
 }
 
+/** The way out of a loop. */
+export const LOOP_HINT =
+  "the target leads back to this ambassador; point the route at the last target";
+
 /** The target is the ambassador itself. */
 export class LoopError extends Error {
   /** Its class, as stack traces show it. */

@@ -2,7 +2,7 @@
 // is to datagrams what `connection.ts` is to streams. Which sessions there are, and who gives way to
 // whom, is its house's business.
 
-import { type Address, formatAddress, isUnspecified, unmapped } from "../base/address.ts";
+import { type Address, formatAddress, isIpv4, isUnspecified, unmapped } from "../base/address.ts";
 import { describeError, describeWithHint, errorCode, hintOf } from "../base/errors.ts";
 import { Backoff, pause, TimeLimit } from "../base/time.ts";
 import type { RouteSettings } from "../config/options.ts";
@@ -13,7 +13,7 @@ import type { ConnectionContext } from "./connection.ts";
 import type { DropReason, Moved, Reason } from "./counts.ts";
 import type { ActiveRoute, EntryPoint } from "./entry_point.ts";
 import { datagramHeaderOf } from "./proxy_protocol.ts";
-import { LoopError, Reach } from "./reach.ts";
+import { LOOP_HINT, LoopError, Reach } from "./reach.ts";
 import type { Target } from "./targets.ts";
 
 /** Maximum datagrams of a client that wait for its target to be found, or for the system. */
@@ -65,6 +65,8 @@ export class Session {
   readonly name: string;
   /** Datagrams that its client has sent. */
   heard = 0;
+  /** How many sessions its client's datagrams seem to have come through before. */
+  readonly rounds: number;
   readonly #client: Address;
   readonly #context: ConnectionContext;
   readonly #sinceMs = performance.now();
@@ -89,16 +91,18 @@ export class Session {
 
   /** Begins with a client that may be served. */
   constructor(
-    { client, name, place }: {
+    { client, name, place, rounds }: {
       readonly client: Address;
       readonly name: string;
       readonly place: SessionPlace;
+      readonly rounds: number;
     },
     context: ConnectionContext,
   ) {
     this.#client = client;
     this.name = name;
     this.place = place;
+    this.rounds = rounds;
     this.#context = context;
     this.#route = place.entryPoint.route;
     this.settings = this.#route.settings;
@@ -109,9 +113,10 @@ export class Session {
     return this.#upstream !== undefined;
   }
 
-  /** The port that it sends from to its target; undefined as long as it has none. */
-  get port(): number | undefined {
-    return this.#upstream?.localAddr.port;
+  /** Whether an address is the one that it sends from to its target, as far as its socket tells. */
+  sendsFrom({ hostname, port }: Address): boolean {
+    const local = this.#upstream?.localAddr;
+    return local?.port === port && isIpv4(local.hostname) === isIpv4(hostname);
   }
 
   /** Finds the target and passes its answers on, until the session ends. Never rejects. */
@@ -202,16 +207,6 @@ export class Session {
     this.end("not_allowed");
   }
 
-  /** Ends it, since its datagrams come back to this ambassador. */
-  cutLoop(): void {
-    if (this.#reason !== undefined) return;
-    this.#context.log.repeated("error", "loop_detected", {
-      ...this.#fields(),
-      hint: "the target leads back to this ambassador; point the route at the last target",
-    });
-    this.end("loop");
-  }
-
   /** For how long nothing has passed, in milliseconds: since it was asked the last time, at most. */
   quietMs(nowMs: number): number {
     if (this.#passed !== this.#passedSeen) {
@@ -280,9 +275,8 @@ export class Session {
     while (next !== undefined) {
       try {
         await upstream.write(this.#whole(next));
-        this.#passed++;
         this.place.entryPoint.counts.datagramsUp++;
-        this.moved.up.bytes += next.length;
+        this.#hasMoved(next.length, 0);
       } catch (error) {
         this.#notSent(error);
       }
@@ -304,7 +298,7 @@ export class Session {
   #notSent(error: unknown): void {
     if (error instanceof LoopError) {
       this.#drop("loop");
-      return this.cutLoop();
+      return this.#cutLoop();
     }
     this.#drop(this.#reason === undefined ? lossBy(error) : "closed");
     if (this.#reason !== undefined || errorCode(error) === "EMSGSIZE") return;
@@ -346,14 +340,21 @@ export class Session {
     place.sending++;
     try {
       await listener.send(data, this.#client);
-      this.#passed++;
       counts.datagramsDown++;
-      this.moved.down.bytes += data.length;
+      this.#hasMoved(0, data.length);
       if (this.#reason === undefined) place.passed(this);
     } catch (error) {
       this.#drop(this.#reason === undefined ? lossBy(error) : "closed");
     }
     place.sending--;
+  }
+
+  #hasMoved(up: number, down: number): void {
+    this.#passed++;
+    // What was under way at its end is not in the sum of then.
+    if (this.#reason !== undefined) return this.place.entryPoint.counts.movedAfter(up, down);
+    this.moved.up.bytes += up;
+    this.moved.down.bytes += down;
   }
 
   async #renew(): Promise<void> {
@@ -363,13 +364,13 @@ export class Session {
       await this.#upstream?.renew?.(limit.signal);
     } catch (error) {
       // Where there is no socket for another family, it stays with the one that it has.
-      if (error instanceof LoopError) this.cutLoop();
+      if (error instanceof LoopError) this.#cutLoop();
     }
     this.#isRenewing = false;
   }
 
   #notReached(error: unknown): void {
-    if (error instanceof LoopError) return this.cutLoop();
+    if (error instanceof LoopError) return this.#cutLoop();
     if (this.#reason !== undefined) return;
     this.place.entryPoint.counts.connectFailed(describeWithHint(error));
     this.#complain("connect_failed", error);
@@ -386,6 +387,13 @@ export class Session {
   #complain(event: string, error: unknown): void {
     const words = { error: describeError(error), hint: hintOf(error) };
     this.#context.log.repeated("warn", event, { ...this.#fields(), ...words });
+  }
+
+  /** Ends it, since its target is this ambassador itself. */
+  #cutLoop(): void {
+    if (this.#reason !== undefined) return;
+    this.#context.log.repeated("error", "loop_detected", { ...this.#fields(), hint: LOOP_HINT });
+    this.end("loop");
   }
 
   #drop(reason: DropReason): void {

@@ -7,20 +7,21 @@ import { Backoff, pause } from "../base/time.ts";
 import { giveSlice, takeSlice } from "../net/arena.ts";
 import type { DatagramListener } from "../net/stream.ts";
 import { Turns } from "../net/turns.ts";
-import { isOwnAddress, isPortInUse } from "../net/udp.ts";
+import { isOwnAddress, isSendingFrom } from "../net/udp.ts";
 import { Admission } from "./admission.ts";
 import type { ConnectionContext } from "./connection.ts";
-import type { EntryPoint } from "./entry_point.ts";
+import type { ActiveRoute, EntryPoint } from "./entry_point.ts";
+import { LOOP_HINT } from "./reach.ts";
 import { type Datagram, Session, type SessionPlace } from "./session.ts";
 
 /** How many datagrams of all clients of a listener are taken at once, while turns are taken. */
 const BATCH = 32;
-/** How many sessions end at once for want of descriptors. */
-const GIVEN_UP_AT_ONCE = 8;
-/** How long no more sessions than were left then are held, in milliseconds. */
+/** How many sessions a datagram may seem to have come through before it counts as going round. */
+const MAX_ROUNDS = 2;
+/** How many descriptors streams get at once when they are short: a connection wants two. */
+const FOR_STREAMS = 4;
+/** How long there are no more sessions than there were descriptors for, in milliseconds. */
 const SHORTAGE_MS = 10_000;
-/** Descriptors come free in the next turn of Deno's loop: until then it is no use to give more. */
-const GIVE_UP_EVERY_MS = 5;
 /** How long a session has to be quiet to have finished once the program stops, in milliseconds. */
 const QUIET_MS = 500;
 /** How often that is looked at, in milliseconds. */
@@ -32,9 +33,13 @@ const LEAST_LOOK_MS = 10;
 const OPENING_BYTES = 8 * 32 * 1024;
 
 /** Options for {@linkcode Sessions}. */
-export interface SessionsOptions extends Omit<ConnectionContext, "admission"> {
+export interface SessionsOptions extends Pick<ConnectionContext, "log" | "leadsBack"> {
   /** Maximum sessions of all routes together; 0 is no limit. */
   readonly maxSessions: number;
+  /** Gives descriptors back that are only held for convenience; whether there were any. */
+  readonly makeRoom: () => boolean;
+  /** Told when there is no descriptor for a session, and none that others would give up. */
+  readonly onShortage: (error: unknown) => void;
   /** Told when a session has ended and left nothing behind. */
   readonly onLeft: (entryPoint: EntryPoint) => void;
 }
@@ -105,6 +110,8 @@ export class Sessions {
   /** Maximum for now, since descriptors were short. */
   #ceiling = 0;
   #shortageMs = -Infinity;
+  /** Sessions that have ended: Deno closes their sockets in the next turn of its loop. */
+  readonly #closing = new Set<Session>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** How long until all are looked at, from when that was set; Infinity if they are not. */
   #lookMs = Infinity;
@@ -114,15 +121,15 @@ export class Sessions {
   /** There is none yet. */
   constructor(options: SessionsOptions) {
     this.#options = options;
-    // Their descriptors are lent: all that is short of one takes it from them.
+    // Their descriptors are lent: streams that are short of one take it from them, never the reverse.
     const admission = new Admission(0, []);
     this.#context = {
       log: options.log,
       leadsBack: options.leadsBack,
       admission,
       onShortage: (error) => {
-        if (options.onShortage(error)) return true;
-        admission.noteShortage();
+        if (options.makeRoom() || this.#giveUp(1)) return true;
+        if (admission.noteShortage()) options.onShortage(error);
         return false;
       },
     };
@@ -158,6 +165,7 @@ export class Sessions {
         this.#all.delete(session);
         order.delete(session);
         sessions.delete(session.name);
+        if (session.hasSocket) this.#closing.add(session);
       },
     };
     const { closing, counts, route: { name: route, listen } } = entryPoint;
@@ -191,20 +199,9 @@ export class Sessions {
     for (const session of this.#all) session.follow();
   }
 
-  /** Lets a few sessions end for want of descriptors; whether there were any. */
+  /** Lets sessions end, since streams are short of descriptors; whether some come free by that. */
   giveUp(): boolean {
-    const nowMs = performance.now();
-    if (nowMs - this.#shortageMs < GIVE_UP_EVERY_MS) return true;
-    let givenUp = 0;
-    for (const session of this.#all) {
-      if (!session.hasSocket) continue;
-      session.end("evicted");
-      if (++givenUp === GIVEN_UP_AT_ONCE) break;
-    }
-    if (givenUp === 0) return false;
-    this.#ceiling = Math.max(1, Math.min(this.#ceilingAt(nowMs) || Infinity, this.size));
-    this.#shortageMs = nowMs;
-    return true;
+    return this.#giveUp(FOR_STREAMS);
   }
 
   /**
@@ -236,30 +233,27 @@ export class Sessions {
 
   /** A session for a client that is new here; undefined if there is to be none. */
   #open(client: Address, name: string, place: Place): Session | undefined {
-    const { entryPoint: { route, counts }, order, sessions } = place;
-    if (this.#isDraining) {
+    const { entryPoint: { route, counts, closing }, order, sessions } = place;
+    if (this.#isDraining || closing.aborted) {
       counts.dropped.closed++;
       return undefined;
     }
+    const { log } = this.#options;
     if (!route.settings.allow.has(client.hostname)) {
       counts.dropped.not_allowed++;
-      this.#options.log.repeated("warn", "not_allowed", {
-        route: route.name,
-        listen: route.listen,
-        target: route.targets.text,
-        client: formatAddress({ ...client, hostname: unmapped(client.hostname) }),
-      });
+      log.repeated("warn", "not_allowed", fieldsOf(client, route));
       return undefined;
     }
-    if (this.#isOurs(client)) {
+    const rounds = this.#roundsOf(client);
+    if (rounds > MAX_ROUNDS) {
       counts.dropped.loop++;
-      for (const one of this.#all) if (one.port === client.port) one.cutLoop();
+      log.repeated("error", "loop_detected", { ...fieldsOf(client, route), hint: LOOP_HINT });
       return undefined;
     }
     order.makePlace(route.settings.maxSessions);
     this.#all.makePlace(this.#options.maxSessions);
     this.#all.makePlace(this.#ceilingAt(performance.now()));
-    const session = new Session({ client, name, place }, this.#context);
+    const session = new Session({ client, name, place, rounds }, this.#context);
     sessions.set(name, session);
     this.#begun++;
     void this.#serve(session);
@@ -269,22 +263,47 @@ export class Sessions {
 
   async #serve(session: Session): Promise<void> {
     await session.serve();
+    this.#closing.delete(session);
     this.#options.onLeft(session.place.entryPoint);
   }
 
   /**
-   * Whether a client is this ambassador itself. Mostly the session that leads back is known by its
-   * target; but the machine may have sent its datagrams elsewhere (NAT), or somebody has forged one.
+   * How many sessions a client's datagram has come through. Mostly a session that leads back is known
+   * by its target, and cut before it sends; but the machine may send its datagrams elsewhere (NAT), and
+   * then it shows by who sends them. Once is no proof: a client of this machine may have closed its
+   * socket, and its port may have gone to a session meanwhile.
    */
-  #isOurs(client: Address): boolean {
+  #roundsOf(client: Address): number {
     const address = { ...client, hostname: unmapped(client.hostname) };
     try {
-      return this.#options.leadsBack({ localAddr: address, remoteAddr: address }) ||
-        (isPortInUse(client.port) && isOwnAddress(address.hostname));
+      // Somebody has forged it, or this listener would send to itself.
+      if (this.#options.leadsBack({ localAddr: address, remoteAddr: address })) return Infinity;
+      if (!isSendingFrom(address) || !isOwnAddress(address.hostname)) return 0;
     } catch {
       // No descriptor to find out with: the next round may have one.
-      return false;
+      return 0;
     }
+    for (const one of this.#all) if (one.sendsFrom(address)) return one.rounds + 1;
+    return 0;
+  }
+
+  /**
+   * Lets the first to give way end until so many descriptors come free; whether any do. From then on
+   * there are for a while no more sessions than have a socket: newcomers take the places of others, and
+   * what streams have got stays theirs.
+   */
+  #giveUp(count: number): boolean {
+    let held = this.#closing.size;
+    for (const session of this.#all) {
+      if (!session.hasSocket) continue;
+      held++;
+      if (this.#closing.size < count) session.end("evicted");
+    }
+    if (this.#closing.size === 0) return false;
+    const forStreams = count === FOR_STREAMS ? this.#closing.size : 0;
+    this.#ceiling = Math.max(1, held - forStreams);
+    this.#shortageMs = performance.now();
+    return true;
   }
 
   #ceilingAt(nowMs: number): number {
@@ -307,6 +326,16 @@ export class Sessions {
       this.#lookWithin(nextMs);
     }, ms);
   }
+}
+
+/** What lines on a client without a session hold. */
+function fieldsOf({ hostname, port }: Address, route: ActiveRoute): Record<string, string> {
+  return {
+    route: route.name,
+    listen: route.listen,
+    target: route.targets.text,
+    client: formatAddress({ hostname: unmapped(hostname), port }),
+  };
 }
 
 /** How often a session is to be looked at, in milliseconds: its limit is kept to a tenth. */

@@ -66,12 +66,16 @@ function canBind(hostname: string): boolean {
   }
 }
 
-/** How many sockets to targets have each port. */
-const portsInUse = new Map<number, number>();
+/** The ports of all sockets to targets; those of IPv6 are others than those of IPv4. */
+const portsInUse = { ipv4: new Set<number>(), ipv6: new Set<number>() };
 
 /** Whether a socket to a target has this port. */
-export function isPortInUse(port: number): boolean {
-  return portsInUse.has(port);
+export function isSendingFrom({ hostname, port }: Address): boolean {
+  return portsOf(hostname).has(port);
+}
+
+function portsOf(hostname: string): Set<number> {
+  return isIpv4(hostname) ? portsInUse.ipv4 : portsInUse.ipv6;
 }
 
 /**
@@ -219,16 +223,13 @@ class UdpStream implements Stream {
 /** A socket of an address's family, on a port of the system's choice. */
 function bindFor(hostname: string): Deno.DatagramConn {
   const socket = bind(isIpv4(hostname) ? "0.0.0.0" : "::", 0);
-  const { port } = addressOf(socket);
-  portsInUse.set(port, (portsInUse.get(port) ?? 0) + 1);
+  portsOf(hostname).add(addressOf(socket).port);
   return socket;
 }
 
 function closeSocket(socket: Deno.DatagramConn): void {
-  const { port } = addressOf(socket);
-  const others = (portsInUse.get(port) ?? 0) - 1;
-  if (others > 0) portsInUse.set(port, others);
-  else portsInUse.delete(port);
+  const { hostname, port } = addressOf(socket);
+  portsOf(hostname).delete(port);
   socket.close();
 }
 
