@@ -118,7 +118,7 @@ export async function serve(
   });
   using page = status === undefined
     ? undefined
-    : new StatusServer(status, report, () => forwarder.giveUpSessions());
+    : new StatusServer(status, report, (error) => forwarder.giveUpSessions(error));
   for (const route of forwarder.routes) logListening(log, route);
   log.info("ready", { routes: routes.length, status: page && formatAddress(page.address) });
   onReady?.(forwarder.routes, page?.address);

@@ -112,9 +112,14 @@ export class RouteCounts {
   datagramsUp = 0;
   /** Datagrams passed on upstream → client. */
   datagramsDown = 0;
+  /** Their bytes. */
+  datagramBytesUp = 0;
+  /** The same upstream → client. */
+  datagramBytesDown = 0;
   /** Datagrams lost inside, by reason. */
   readonly dropped: Record<DropReason, number> = zeros(DROP_REASONS);
   readonly #open = new Set<Moved>();
+  #sessions = 0;
   readonly #connectBuckets: number[] = Array(CONNECT_SECONDS.length + 1).fill(0);
   #connectSecondsSum = 0;
   #connectErrors = 0;
@@ -135,10 +140,16 @@ export class RouteCounts {
     this.#closedDown += moved.down.bytes;
   }
 
-  /** Counts bytes of a connection that has ended, which were still under way then. */
-  movedAfter(up: number, down: number): void {
-    this.#closedUp += up;
-    this.#closedDown += down;
+  /** Counts a session of UDP that begins. */
+  sessionBegan(): void {
+    this.connections++;
+    this.#sessions++;
+  }
+
+  /** Counts one that has ended; what is still under way then counts on. */
+  sessionEnded(reason: Reason): void {
+    this.#sessions--;
+    this.closed[reason]++;
   }
 
   /** Counts an upstream that was reached. */
@@ -157,13 +168,14 @@ export class RouteCounts {
 
   /** The counts at this moment. */
   report(): Counts {
-    let [bytesUp, bytesDown] = [this.#closedUp, this.#closedDown];
+    let bytesUp = this.#closedUp + this.datagramBytesUp;
+    let bytesDown = this.#closedDown + this.datagramBytesDown;
     for (const { up, down } of this.#open) {
       bytesUp += up.bytes;
       bytesDown += down.bytes;
     }
     return {
-      open: this.#open.size,
+      open: this.#open.size + this.#sessions,
       connections: this.connections,
       closed: { ...this.closed },
       connectErrors: this.#connectErrors,

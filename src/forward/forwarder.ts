@@ -108,7 +108,7 @@ export class Forwarder implements Disposable {
       log: options.log,
       admission: this.#admission,
       onShortage: (error) => {
-        if (this.#makeRoom() || this.#sessions.giveUp()) return true;
+        if (this.#makeRoom() || this.#sessions.giveUp(error)) return true;
         if (this.#admission.noteShortage()) this.#logShortage(error);
         return false;
       },
@@ -144,8 +144,8 @@ export class Forwarder implements Disposable {
   }
 
   /** Lets a few sessions (UDP) end, since somebody is short of descriptors. */
-  giveUpSessions(): void {
-    this.#sessions.giveUp();
+  giveUpSessions(error: unknown): void {
+    this.#sessions.giveUp(error);
   }
 
   /** Accepts clients until the signal aborts, and waits for their connections to end. */
@@ -348,9 +348,8 @@ export class Forwarder implements Disposable {
     for (const one of streams) one.close();
     const [cutOff] = await Promise.all([
       this.#drainConnections(streams),
-      this.#sessions.drain(drainTimeoutMs),
+      this.#sessions.drain(drainTimeoutMs).then(() => this[Symbol.dispose]()),
     ]);
-    this[Symbol.dispose]();
     await Promise.all(this.#accepting?.values() ?? []);
     return cutOff;
   }
@@ -383,12 +382,12 @@ export class Forwarder implements Disposable {
 
   /** Says that something has run out; not again before it has been over for a while. */
   #logShortage(error: unknown): void {
+    const sessions = this.#sessions.size;
+    const what = sessions > 0 ? "sessions of UDP give way" : "clients wait until a connection ends";
     this.#options.log.warn("accept_failed", {
       error: describeError(error),
-      connections: this.#connections.size + this.#sessions.size,
-      hint: isShortage(error)
-        ? "clients wait until a connection ends; more open files allow more (ulimit -n)"
-        : undefined,
+      connections: this.#connections.size + sessions,
+      hint: isShortage(error) ? `${what}; more open files allow more (ulimit -n)` : undefined,
     });
   }
 }

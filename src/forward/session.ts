@@ -10,7 +10,7 @@ import { giveSlice, HEADROOM, type Slice, takeSlice } from "../net/arena.ts";
 import type { DatagramListener, Stream } from "../net/stream.ts";
 import { Turns } from "../net/turns.ts";
 import type { ConnectionContext } from "./connection.ts";
-import type { DropReason, Moved, Reason } from "./counts.ts";
+import type { DropReason, Reason } from "./counts.ts";
 import type { ActiveRoute, EntryPoint } from "./entry_point.ts";
 import { datagramHeaderOf } from "./proxy_protocol.ts";
 import { LOOP_HINT, LoopError, Reach } from "./reach.ts";
@@ -24,13 +24,15 @@ const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 const MAX_TURNS = 4;
 /** Maximum answers of a listener that may wait for the system to take them. */
 const MAX_SENDING = 64;
+/** The part of its limit after which a quiet session is less worth than a new one. */
+const STALE = 1 / 4;
 /** How often names are looked up again where sessions have no limit of time, in milliseconds. */
 const RENEW_MS = 60_000;
 /** How long that may take where there is no limit, in milliseconds. */
 const MAX_LOOKUP_MS = 10_000;
 
 /** Where a session's client arrives. */
-export interface SessionPlace {
+export interface SessionPort {
   /** Where its datagrams come from, and its answers leave. */
   readonly listener: DatagramListener;
   /** Whose listener that is. */
@@ -55,14 +57,12 @@ export interface Datagram {
 
 /** A client and its socket to a target. */
 export class Session {
-  /** Bytes that have passed. */
-  readonly moved = { up: { bytes: 0 }, down: { bytes: 0 } } satisfies Moved;
   /** What holds for it. */
   settings: RouteSettings;
   /** Where its client arrives. */
-  readonly place: SessionPlace;
+  readonly port: SessionPort;
   /** The client's address as text. */
-  readonly name: string;
+  readonly key: string;
   /** Datagrams that its client has sent. */
   heard = 0;
   /** How many sessions its client's datagrams seem to have come through before. */
@@ -80,10 +80,12 @@ export class Session {
   #isSending = false;
   #turns = 0;
   #reason: Reason | undefined;
+  #bytesUp = 0;
+  #bytesDown = 0;
   /** Datagrams that have passed either way. */
   #passed = 0;
-  /** How many of these there were when somebody last looked. */
-  #passedSeen = -1;
+  /** How many had come from either side when somebody last looked. */
+  #comeBefore = -1;
   /** Since when there have been so many, as far as is known. */
   #quietSinceMs = this.#sinceMs;
   #renewedMs = this.#sinceMs;
@@ -91,20 +93,20 @@ export class Session {
 
   /** Begins with a client that may be served. */
   constructor(
-    { client, name, place, rounds }: {
+    { client, key, port, rounds }: {
       readonly client: Address;
-      readonly name: string;
-      readonly place: SessionPlace;
+      readonly key: string;
+      readonly port: SessionPort;
       readonly rounds: number;
     },
     context: ConnectionContext,
   ) {
     this.#client = client;
-    this.name = name;
-    this.place = place;
+    this.key = key;
+    this.port = port;
     this.rounds = rounds;
     this.#context = context;
-    this.#route = place.entryPoint.route;
+    this.#route = port.entryPoint.route;
     this.settings = this.#route.settings;
   }
 
@@ -121,10 +123,10 @@ export class Session {
 
   /** Finds the target and passes its answers on, until the session ends. Never rejects. */
   async serve(): Promise<void> {
-    const { counts, share } = this.place.entryPoint;
+    const { counts, share } = this.port.entryPoint;
     const { admission, log } = this.#context;
     admission.accepted(share);
-    counts.opened(this.moved);
+    counts.sessionBegan();
     if (log.debugs) log.debug("connection_opened", this.#fields());
     await this.#reachTarget();
     if (this.#upstream !== undefined) await this.#answer(this.#upstream);
@@ -140,7 +142,8 @@ export class Session {
   wantsTurn(): boolean {
     // A name may take long: that must not be at the cost of others.
     const max = this.#upstream === undefined ? 1 : MAX_TURNS;
-    if (this.#turns >= max || this.#mayWait()) return false;
+    const mustWait = this.#upstream === undefined || this.#isSending;
+    if (!mustWait || this.#turns >= max || this.#waiting.length < MAX_WAITING) return false;
     this.#turns++;
     return true;
   }
@@ -148,12 +151,12 @@ export class Session {
   /** Passes a datagram on, or keeps it until it can be. The slice is given back then. */
   take(datagram: Datagram): void {
     this.heard++;
-    this.place.passed(this);
+    this.port.passed(this);
     if (this.#upstream !== undefined && !this.#isSending) {
       void this.#send(this.#upstream, datagram);
     } else if (this.#mayWait()) {
       this.#waiting.push(datagram);
-      this.place.waitingBytes += memoryOf(datagram);
+      this.port.waitingBytes += memoryOf(datagram);
     } else {
       this.#drop("queue_full");
       giveSlice(datagram.slice);
@@ -161,12 +164,12 @@ export class Session {
   }
 
   #mayWait(): boolean {
-    return this.#waiting.length < MAX_WAITING && this.place.waitingBytes < MAX_WAITING_BYTES;
+    return this.#waiting.length < MAX_WAITING && this.port.waitingBytes < MAX_WAITING_BYTES;
   }
 
   #nextWaiting(): Datagram | undefined {
     const next = this.#waiting.shift();
-    if (next !== undefined) this.place.waitingBytes -= memoryOf(next);
+    if (next !== undefined) this.port.waitingBytes -= memoryOf(next);
     return next;
   }
 
@@ -175,7 +178,7 @@ export class Session {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
     const { log } = this.#context;
-    this.place.ended(this);
+    this.port.ended(this);
     this.#reach?.cancel();
     this.#upstream?.[Symbol.dispose]();
     const lostBy = reason === "connect_failed" || reason === "loop" ? reason : "closed";
@@ -183,12 +186,12 @@ export class Session {
       this.#drop(lostBy);
       giveSlice(one.slice);
     }
-    this.place.entryPoint.counts.ended(this.moved, reason);
+    this.port.entryPoint.counts.sessionEnded(reason);
     if (!log.debugs) return;
     log.debug("connection_closed", {
       ...this.#fields(),
-      bytes_up: this.moved.up.bytes,
-      bytes_down: this.moved.down.bytes,
+      bytes_up: this.#bytesUp,
+      bytes_down: this.#bytesDown,
       duration_ms: Math.round(performance.now() - this.#sinceMs),
       reason,
     });
@@ -196,7 +199,7 @@ export class Session {
 
   /** The routes have changed. */
   follow(): void {
-    const { goneMs, route } = this.place.entryPoint;
+    const { goneMs, route } = this.port.entryPoint;
     if ((this.#target ?? { goneMs }).goneMs !== undefined) return this.end("rewire_timeout");
     if (this.#upstream !== undefined || route === this.#route) return;
     // It is served by what holds now.
@@ -207,17 +210,25 @@ export class Session {
     this.end("not_allowed");
   }
 
-  /** For how long nothing has passed, in milliseconds: since it was asked the last time, at most. */
+  /** For how long nothing has come, in milliseconds: since it was asked the last time, at most. */
   quietMs(nowMs: number): number {
-    if (this.#passed !== this.#passedSeen) {
-      this.#passedSeen = this.#passed;
+    const come = this.heard + this.#passed;
+    if (come !== this.#comeBefore) {
+      this.#comeBefore = come;
       this.#quietSinceMs = nowMs;
     }
     return nowMs - this.#quietSinceMs;
   }
 
+  /** Whether it has been quiet for so long that its client may have gone. */
+  isStale(nowMs: number): boolean {
+    return this.quietMs(nowMs) >= (this.settings.udpTimeoutMs || RENEW_MS) * STALE;
+  }
+
   /** Ends it if it has been quiet for too long, and looks its target's name up again when that is due. */
   check(nowMs: number): void {
+    // Until it has a target, other limits hold.
+    if (this.#upstream === undefined) return;
     const { udpTimeoutMs } = this.settings;
     if (this.quietMs(nowMs) >= (udpTimeoutMs || Infinity)) return this.end("idle_timeout");
     if (this.#isRenewing || nowMs - this.#renewedMs < (udpTimeoutMs || RENEW_MS)) return;
@@ -238,7 +249,7 @@ export class Session {
       });
       this.#upstream = upstream;
       this.#target = target;
-      this.#context.admission.reached(this.place.entryPoint.share);
+      this.#context.admission.reached(this.port.entryPoint.share);
       // Its route may have changed in between.
       if (target.goneMs !== undefined) this.end("rewire_timeout");
       if (this.#reason === undefined) this.#begin(upstream);
@@ -251,7 +262,7 @@ export class Session {
   }
 
   #begin(upstream: Stream): void {
-    this.place.entryPoint.counts.connected((performance.now() - this.#sinceMs) / 1000);
+    this.port.entryPoint.counts.connected((performance.now() - this.#sinceMs) / 1000);
     this.#header = datagramHeaderOf(this.settings, {
       source: this.#client,
       destination: this.#listenAddress(),
@@ -262,7 +273,7 @@ export class Session {
 
   /** Where the client has sent its datagrams, as far as is known. */
   #listenAddress(): Address {
-    const { hostname, port } = this.place.listener.addr;
+    const { hostname, port } = this.port.listener.addr;
     // One for both families tells of neither.
     const isIpv4Client = unmapped(this.#client.hostname) !== this.#client.hostname;
     return { hostname: isIpv4Client && isUnspecified(hostname) ? "0.0.0.0" : hostname, port };
@@ -270,13 +281,16 @@ export class Session {
 
   /** Sends a datagram, and those that have come meanwhile: one after the other, in their order. */
   async #send(upstream: Stream, first: Datagram): Promise<void> {
+    const { counts } = this.port.entryPoint;
     this.#isSending = true;
     let next: Datagram | undefined = first;
     while (next !== undefined) {
       try {
         await upstream.write(this.#whole(next));
-        this.place.entryPoint.counts.datagramsUp++;
-        this.#hasMoved(next.length, 0);
+        this.#bytesUp += next.length;
+        this.#passed++;
+        counts.datagramsUp++;
+        counts.datagramBytesUp += next.length;
       } catch (error) {
         this.#notSent(error);
       }
@@ -308,7 +322,7 @@ export class Session {
 
   /** Passes the answers on, each before the next is read: one buffer does for all. */
   async #answer(upstream: Stream): Promise<void> {
-    const { counts } = this.place.entryPoint;
+    const { counts } = this.port.entryPoint;
     const slice = takeSlice();
     using turns = new Turns();
     let backoff: Backoff | undefined;
@@ -331,30 +345,24 @@ export class Session {
   }
 
   async #sendAnswer(data: Uint8Array): Promise<void> {
-    const { place } = this;
-    const { listener, entryPoint: { counts } } = place;
+    const { port } = this;
+    const { listener, entryPoint: { counts } } = port;
     // What the system takes at once is through after a turn. Answers to clients that are not there any
     // more may wait for seconds, in the one buffer that all clients of the listener share.
-    if (place.sending >= MAX_SENDING) await pause(0);
-    if (place.sending >= MAX_SENDING) return this.#drop("queue_full");
-    place.sending++;
+    if (port.sending >= MAX_SENDING) await pause(0);
+    if (port.sending >= MAX_SENDING) return this.#drop("queue_full");
+    port.sending++;
     try {
       await listener.send(data, this.#client);
+      this.#bytesDown += data.length;
+      this.#passed++;
       counts.datagramsDown++;
-      this.#hasMoved(0, data.length);
-      if (this.#reason === undefined) place.passed(this);
+      counts.datagramBytesDown += data.length;
+      if (this.#reason === undefined) port.passed(this);
     } catch (error) {
       this.#drop(this.#reason === undefined ? lossBy(error) : "closed");
     }
-    place.sending--;
-  }
-
-  #hasMoved(up: number, down: number): void {
-    this.#passed++;
-    // What was under way at its end is not in the sum of then.
-    if (this.#reason !== undefined) return this.place.entryPoint.counts.movedAfter(up, down);
-    this.moved.up.bytes += up;
-    this.moved.down.bytes += down;
+    port.sending--;
   }
 
   async #renew(): Promise<void> {
@@ -372,13 +380,13 @@ export class Session {
   #notReached(error: unknown): void {
     if (error instanceof LoopError) return this.#cutLoop();
     if (this.#reason !== undefined) return;
-    this.place.entryPoint.counts.connectFailed(describeWithHint(error));
+    this.port.entryPoint.counts.connectFailed(describeWithHint(error));
     this.#complain("connect_failed", error);
     this.end("connect_failed");
   }
 
   #noteError(error: unknown): void {
-    this.place.entryPoint.counts.lastConnectError = {
+    this.port.entryPoint.counts.lastConnectError = {
       at: Date.now(),
       message: describeWithHint(error),
     };
@@ -397,7 +405,7 @@ export class Session {
   }
 
   #drop(reason: DropReason): void {
-    this.place.entryPoint.counts.dropped[reason]++;
+    this.port.entryPoint.counts.dropped[reason]++;
   }
 
   #fields(): Record<string, string> {
@@ -416,7 +424,7 @@ function memoryOf({ length }: Datagram): number {
   return Math.ceil((HEADROOM + length) / 4096) * 4096;
 }
 
-/** As what a datagram counts that the system would not send. */
+/** The reason under which a datagram counts that the system would not send. */
 function lossBy(error: unknown): DropReason {
   return errorCode(error) === "EMSGSIZE" ? "too_large" : "send_failed";
 }

@@ -12,16 +12,20 @@ import { Admission } from "./admission.ts";
 import type { ConnectionContext } from "./connection.ts";
 import type { ActiveRoute, EntryPoint } from "./entry_point.ts";
 import { LOOP_HINT } from "./reach.ts";
-import { type Datagram, Session, type SessionPlace } from "./session.ts";
+import { type Datagram, Session, type SessionPort } from "./session.ts";
 
 /** How many datagrams of all clients of a listener are taken at once, while turns are taken. */
 const BATCH = 32;
+/** The part of all places that those keep whatever comes who have sent several datagrams. */
+const MOST_OF_PLACES = 3 / 4;
 /** How many sessions a datagram may seem to have come through before it counts as going round. */
 const MAX_ROUNDS = 2;
 /** How many descriptors streams get at once when they are short: a connection wants two. */
 const FOR_STREAMS = 4;
 /** How long there are no more sessions than there were descriptors for, in milliseconds. */
 const SHORTAGE_MS = 10_000;
+/** How long a shortage has to be over before another is told, in milliseconds. */
+const TOLD_EVERY_MS = 60_000;
 /** How long a session has to be quiet to have finished once the program stops, in milliseconds. */
 const QUIET_MS = 500;
 /** How often that is looked at, in milliseconds. */
@@ -77,24 +81,28 @@ class Order {
   }
 
   /** Lets the first end until there is a place for another; 0 is no limit. */
-  makePlace(max: number): void {
-    if (max === 0) return;
-    for (const session of this) {
-      if (this.size < max) return;
-      session.end("evicted");
-    }
+  makePlace(max: number, nowMs: number): void {
+    while (max > 0 && this.size >= max) this.#first(max, nowMs)?.end("evicted");
+  }
+
+  #first(max: number, nowMs: number): Session | undefined {
+    const [once] = this.#once;
+    const [more] = this.#more;
+    // Whoever sends two datagrams and leaves must not keep everybody else out.
+    const isHeldByFew = this.#more.size > max * MOST_OF_PLACES && more?.isStale(nowMs);
+    return isHeldByFew ? more : once ?? more;
   }
 }
 
 /** Who has sent a datagram. */
 interface Sender {
-  readonly from: Address;
-  /** The address as text. */
-  readonly name: string;
+  readonly client: Address;
+  /** By what its session is known. */
+  readonly key: string;
 }
 
 /** A listener at work. */
-interface Place extends SessionPlace {
+interface Port extends SessionPort {
   /** The sessions of its entry point. */
   readonly order: Order;
   /** Its sessions, by their clients. */
@@ -128,7 +136,7 @@ export class Sessions {
       leadsBack: options.leadsBack,
       admission,
       onShortage: (error) => {
-        if (options.makeRoom() || this.#giveUp(1)) return true;
+        if (options.makeRoom() || this.#giveUp(1, error)) return true;
         if (admission.noteShortage()) options.onShortage(error);
         return false;
       },
@@ -150,7 +158,7 @@ export class Sessions {
     const order = this.#orders.get(entryPoint) ?? new Order();
     this.#orders.set(entryPoint, order);
     const sessions = new Map<string, Session>();
-    const place: Place = {
+    const port: Port = {
       listener,
       entryPoint,
       order,
@@ -164,11 +172,11 @@ export class Sessions {
       ended: (session) => {
         this.#all.delete(session);
         order.delete(session);
-        sessions.delete(session.name);
+        sessions.delete(session.key);
         if (session.hasSocket) this.#closing.add(session);
       },
     };
-    const { closing, counts, route: { name: route, listen } } = entryPoint;
+    const { closing, counts } = entryPoint;
     using turns = new Turns(BATCH);
     let backoff: Backoff | undefined;
     while (!closing.aborted) {
@@ -182,14 +190,15 @@ export class Sessions {
         giveSlice(slice);
         if (closing.aborted) return;
         counts.acceptErrors++;
+        const { name: route, listen } = entryPoint.route;
         const line = { route, listen, error: describeError(error) };
         this.#options.log.repeated("warn", "accept_failed", line);
         await pause((backoff ??= new Backoff()).next(), closing);
         continue;
       }
-      const name = formatAddress(from);
-      while (sessions.get(name)?.wantsTurn()) await pause(0);
-      const turn = turns.wait(this.#pass({ from, name }, { slice, length }, place));
+      const key = formatAddress(from);
+      while (sessions.get(key)?.wantsTurn()) await pause(0);
+      const turn = turns.wait(this.#pass({ client: from, key }, { slice, length }, port));
       if (turn !== undefined) await turn;
     }
   }
@@ -200,8 +209,8 @@ export class Sessions {
   }
 
   /** Lets sessions end, since streams are short of descriptors; whether some come free by that. */
-  giveUp(): boolean {
-    return this.#giveUp(FOR_STREAMS);
+  giveUp(error: unknown): boolean {
+    return this.#giveUp(FOR_STREAMS, error);
   }
 
   /**
@@ -223,17 +232,17 @@ export class Sessions {
   }
 
   /** Passes a datagram to its session; how much work that was, as bytes that might have been moved. */
-  #pass({ from, name }: Sender, { slice, length }: Datagram, place: Place): number {
-    const known = place.sessions.get(name);
-    const session = known ?? this.#open(from, name, place);
+  #pass(sender: Sender, { slice, length }: Datagram, port: Port): number {
+    const known = port.sessions.get(sender.key);
+    const session = known ?? this.#open(sender, port);
     if (session === undefined) giveSlice(slice);
     else session.take({ slice, length });
     return session === known ? length : OPENING_BYTES;
   }
 
   /** A session for a client that is new here; undefined if there is to be none. */
-  #open(client: Address, name: string, place: Place): Session | undefined {
-    const { entryPoint: { route, counts, closing }, order, sessions } = place;
+  #open({ client, key }: Sender, port: Port): Session | undefined {
+    const { entryPoint: { route, counts, closing }, order, sessions } = port;
     if (this.#isDraining || closing.aborted) {
       counts.dropped.closed++;
       return undefined;
@@ -250,11 +259,12 @@ export class Sessions {
       log.repeated("error", "loop_detected", { ...fieldsOf(client, route), hint: LOOP_HINT });
       return undefined;
     }
-    order.makePlace(route.settings.maxSessions);
-    this.#all.makePlace(this.#options.maxSessions);
-    this.#all.makePlace(this.#ceilingAt(performance.now()));
-    const session = new Session({ client, name, place, rounds }, this.#context);
-    sessions.set(name, session);
+    const nowMs = performance.now();
+    order.makePlace(route.settings.maxSessions, nowMs);
+    this.#all.makePlace(this.#options.maxSessions, nowMs);
+    this.#all.makePlace(this.#ceilingAt(nowMs), nowMs);
+    const session = new Session({ client, key, port, rounds }, this.#context);
+    sessions.set(key, session);
     this.#begun++;
     void this.#serve(session);
     this.#lookWithin(lookMs(session));
@@ -264,7 +274,7 @@ export class Sessions {
   async #serve(session: Session): Promise<void> {
     await session.serve();
     this.#closing.delete(session);
-    this.#options.onLeft(session.place.entryPoint);
+    this.#options.onLeft(session.port.entryPoint);
   }
 
   /**
@@ -292,7 +302,7 @@ export class Sessions {
    * there are for a while no more sessions than have a socket: newcomers take the places of others, and
    * what streams have got stays theirs.
    */
-  #giveUp(count: number): boolean {
+  #giveUp(count: number, error: unknown): boolean {
     let held = this.#closing.size;
     for (const session of this.#all) {
       if (!session.hasSocket) continue;
@@ -300,9 +310,11 @@ export class Sessions {
       if (this.#closing.size < count) session.end("evicted");
     }
     if (this.#closing.size === 0) return false;
+    const nowMs = performance.now();
+    if (nowMs - this.#shortageMs >= TOLD_EVERY_MS) this.#options.onShortage(error);
     const forStreams = count === FOR_STREAMS ? this.#closing.size : 0;
     this.#ceiling = Math.max(1, held - forStreams);
-    this.#shortageMs = performance.now();
+    this.#shortageMs = nowMs;
     return true;
   }
 

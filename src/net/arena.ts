@@ -6,7 +6,7 @@
 export const HEADROOM = 64;
 /** Maximum length of a datagram's payload, over IPv6, in bytes. */
 const MAX_PAYLOAD = 65_527;
-/** Length of a slice in bytes: whole pages, so that none is shared. */
+/** Length of a slice in bytes: whole pages, so that a small datagram makes one its own. */
 const SLICE_BYTES = Math.ceil((HEADROOM + MAX_PAYLOAD) / 4096) * 4096;
 /** Slices of one chunk: about 4 MiB. */
 const SLICES_A_CHUNK = 60;

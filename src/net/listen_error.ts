@@ -20,7 +20,9 @@ export function listenError(
   const isUdp = "protocol" in listen && listen.protocol === "udp";
   const place = isUdp ? formatListen(listen) : formatAddress(listen);
   const message = `cannot listen on ${place} for ${user}: ${describe(cause)}`;
-  return new BindError(message, { cause, hint: hintFor(listen, failure) });
+  // Nobody shares ports of UDP.
+  const reusePort = failure.reusePort === true && !isUdp;
+  return new BindError(message, { cause, hint: hintFor(listen, { cause, reusePort }) });
 }
 
 function describe(cause: unknown): string {

@@ -171,7 +171,7 @@ class UdpStream implements Stream {
         return await this.#socket.send(data, this.#to);
       } catch (error) {
         const others = this.#addresses.slice(1);
-        if (others.length === 0 || !hasNoWay(error)) throw error;
+        if (this.#isClosed || others.length === 0 || !hasNoWay(error)) throw error;
         this.#move(others);
       }
     }

@@ -23,7 +23,7 @@ export class StatusServer implements Disposable {
   /** Where it really listens. */
   readonly address: Address;
   readonly #report: () => Report;
-  readonly #onShortage: () => void;
+  readonly #onShortage: (error: unknown) => void;
   readonly #listeners: readonly Listener[];
   readonly #clients = new Set<Stream>();
   readonly #stop = new AbortController();
@@ -35,7 +35,11 @@ export class StatusServer implements Disposable {
    * @param onShortage Told when there is no descriptor for a client.
    * @throws {BindError} if the address can't be bound
    */
-  constructor(address: Address, report: () => Report, onShortage: () => void = () => {}) {
+  constructor(
+    address: Address,
+    report: () => Report,
+    onShortage: (error: unknown) => void = () => {},
+  ) {
     this.#report = report;
     this.#onShortage = onShortage;
     try {
@@ -76,7 +80,7 @@ export class StatusServer implements Disposable {
         // A client that has already gone says nothing about the next one.
         if (isPeerGone(error)) continue;
         // There is no descriptor.
-        this.#onShortage();
+        this.#onShortage(error);
         await pause(backoff.next(), signal);
       }
     }

@@ -164,7 +164,11 @@ export async function askUntilAnswered(
   }
   await askAgain();
   try {
-    return (await within(client.next(), "an answer")).text;
+    for (;;) {
+      const answer = (await within(client.next(), "an answer")).text;
+      // What was asked again may be answered twice.
+      if (answer.endsWith(text)) return answer;
+    }
   } finally {
     clearTimeout(timer);
   }
