@@ -9,6 +9,7 @@ import type { Counts, DropReason } from "../../src/forward/counts.ts";
 import type { ForwarderOptions } from "../../src/forward/forwarder.ts";
 import { LoopError } from "../../src/forward/reach.ts";
 import { Target } from "../../src/forward/targets.ts";
+import { giveSlice, takeSlice } from "../../src/net/arena.ts";
 import {
   askUdp,
   freeUdpPort,
@@ -29,6 +30,16 @@ import { createUdpWire, noDescriptor, type UdpWire } from "../helpers/udp_wire.t
 
 /** Maximum datagrams of a client that wait. */
 const MAX_WAITING = 16;
+
+/** Slices of one chunk of memory. */
+const SLICES = 60;
+
+/** How many slices of the oldest chunk nobody uses. */
+function freeSlices(): number {
+  const slice = takeSlice();
+  giveSlice(slice);
+  return slice.chunk.free.length;
+}
 
 /** A UDP route on loopback. */
 function routeOf(
@@ -74,6 +85,10 @@ function startHouse(
   const { hostname = "", port = 0 } = routes[0]?.listen ?? {};
   return {
     ...wired,
+    async [Symbol.asyncDispose](): Promise<void> {
+      await wired[Symbol.asyncDispose]();
+      await until(() => freeSlices() === SLICES, "every slice is given back");
+    },
     wire,
     to: { hostname: hostname === "::" ? "127.0.0.1" : hostname, port },
     counts,

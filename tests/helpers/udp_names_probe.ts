@@ -1,0 +1,176 @@
+// Sockets to targets that have names, in the network that this is run in: only loopback is up, and
+// /etc/hosts is the file /mnt/hosts. Prints what has become of each case. A program of its own: the names
+// of the machine can't be changed in the tests' process.
+
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { errorCode } from "../../src/base/errors.ts";
+import type { Stream } from "../../src/net/stream.ts";
+import { connectUdp, isOwnAddress, isPortInUse } from "../../src/net/udp.ts";
+import { startUdpEcho, startUdpNamed } from "./datagrams.ts";
+import { within } from "./mod.ts";
+
+const NAME = "target.example.com";
+const never = new AbortController().signal;
+
+/** Says which addresses the name has, in this order. */
+function name(...addresses: readonly string[]): void {
+  Deno.writeTextFileSync("/mnt/hosts", addresses.map((one) => `${one} ${NAME}\n`).join(""));
+}
+
+/** What comes next from the target, for as long as a test waits. */
+async function next(stream: Stream): Promise<string> {
+  const buffer = new Uint8Array(100);
+  const count = await within(stream.read(buffer), "an answer", 5000);
+  return new TextDecoder().decode(buffer.subarray(0, count ?? 0));
+}
+
+async function ask(stream: Stream): Promise<string> {
+  await stream.write(new TextEncoder().encode("?"));
+  return await next(stream);
+}
+
+const CASES: Readonly<Record<string, () => Promise<void>>> = {
+  async "IPv4 goes before IPv6"() {
+    await using target = startUdpEcho();
+    name("::1", "127.0.0.1");
+    using stream = await connectUdp({ hostname: NAME, port: target.address.port }, {
+      signal: never,
+    });
+    assertEquals(stream.remoteAddr.hostname, "127.0.0.1");
+    assertEquals(stream.localAddr.hostname, "0.0.0.0");
+    assertEquals(await ask(stream), "?");
+  },
+  async "the next address is taken where there is no way to one"() {
+    await using target = startUdpNamed("next", { hostname: "::1" });
+    name("192.0.2.1", "192.0.2.2", "::1");
+    const told: string[] = [];
+    using stream = await connectUdp({ hostname: NAME, port: target.address.port }, {
+      signal: never,
+      onConnected: ({ remoteAddr }) => void told.push(remoteAddr.hostname),
+    });
+    // Who waits for an answer goes on to wait for it.
+    const answer = next(stream);
+    await stream.write(new TextEncoder().encode("?"));
+    assertEquals(await answer, "next ?");
+    assertEquals(told, ["192.0.2.1", "192.0.2.2", "::1"]);
+    assertEquals(stream.localAddr.hostname, "::");
+    assert(isPortInUse(stream.localAddr.port));
+    assertEquals(await ask(stream), "next ?");
+    assertEquals(told.length, 3);
+  },
+  async "an error is thrown where there is no way to any, and told of the last"() {
+    for (const addresses of [["192.0.2.1"], ["192.0.2.1", "192.0.2.2"]]) {
+      name(...addresses);
+      using stream = await connectUdp({ hostname: NAME, port: 53 }, { signal: never });
+      const error = await assertRejects(() => stream.write(new Uint8Array(1)), Error);
+      assertEquals(errorCode(error), "ENETUNREACH");
+      assertEquals(stream.remoteAddr.hostname, addresses.at(-1));
+    }
+  },
+  async "an error that is none of the way is thrown at once"() {
+    name("127.0.0.1", "127.0.0.2");
+    using stream = await connectUdp({ hostname: NAME, port: 53 }, { signal: never });
+    const error = await assertRejects(() => stream.write(new Uint8Array(65_508)), Error);
+    assertEquals(errorCode(error), "EMSGSIZE");
+    assertEquals(stream.remoteAddr.hostname, "127.0.0.1");
+  },
+  async "what onConnected throws of the next address is thrown"() {
+    name("192.0.2.1", "::1");
+    using stream = await connectUdp({ hostname: NAME, port: 53 }, {
+      signal: never,
+      onConnected({ remoteAddr }): void {
+        if (remoteAddr.hostname === "::1") throw new Error("it leads back");
+      },
+    });
+    await assertRejects(() => stream.write(new Uint8Array(1)), Error, "it leads back");
+  },
+  async "renew() goes where the name is now, of another family too, and who reads goes on"() {
+    await using one = startUdpNamed("one");
+    const { port } = one.address;
+    await using _two = startUdpNamed("two", { hostname: "127.0.0.2", port });
+    await using _three = startUdpNamed("three", { hostname: "::1", port });
+    name("127.0.0.1");
+    const told: string[] = [];
+    using stream = await connectUdp({ hostname: NAME, port }, {
+      signal: never,
+      onConnected: ({ remoteAddr }) => void told.push(remoteAddr.hostname),
+    });
+    assertEquals(await ask(stream), "one ?");
+    const { port: before } = stream.localAddr;
+    for (const [address, who] of [["127.0.0.2", "two"], ["::1", "three"]] as const) {
+      name(address);
+      const answer = next(stream);
+      await stream.renew?.(never);
+      await stream.write(new TextEncoder().encode("?"));
+      assertEquals(await answer, `${who} ?`);
+    }
+    assertEquals(told, ["127.0.0.1", "127.0.0.2", "::1"]);
+    assert(stream.localAddr.port !== before && !isPortInUse(before));
+  },
+  async "renew() stays where the name still is, does not resolve, or is given up"() {
+    await using target = startUdpNamed("stays", { hostname: "127.0.0.2" });
+    name("127.0.0.2");
+    const told: string[] = [];
+    const address = { hostname: NAME, port: target.address.port };
+    using stream = await connectUdp(address, {
+      signal: never,
+      onConnected: ({ remoteAddr }) => void told.push(remoteAddr.hostname),
+    });
+    name("127.0.0.3", "127.0.0.2");
+    await stream.renew?.(never);
+    name();
+    await stream.renew?.(never);
+    name("127.0.0.3");
+    await stream.renew?.(AbortSignal.abort());
+    assertEquals(await ask(stream), "stays ?");
+    assertEquals(told, ["127.0.0.2"]);
+  },
+  async "renew() throws what onConnected throws of the new place"() {
+    name("127.0.0.2");
+    using stream = await connectUdp({ hostname: NAME, port: 53 }, {
+      signal: never,
+      onConnected({ remoteAddr }): void {
+        if (remoteAddr.hostname === "::1") throw new Error("it leads back");
+      },
+    });
+    name("::1");
+    await assertRejects(() => stream.renew?.(never) ?? Promise.resolve(), Error, "it leads back");
+  },
+  async "renew() opens nothing for a socket that is closed meanwhile"() {
+    name("127.0.0.2");
+    const stream = await connectUdp({ hostname: NAME, port: 53 }, { signal: never });
+    const { port } = stream.localAddr;
+    name("::1");
+    const renewing = stream.renew?.(never);
+    stream[Symbol.dispose]();
+    await renewing;
+    assertEquals([isPortInUse(port), stream.remoteAddr.hostname], [false, "127.0.0.2"]);
+  },
+  async "a name that does not resolve fails, and leaves nothing open"() {
+    name();
+    const failing = connectUdp({ hostname: NAME, port: 53 }, { signal: never });
+    await assertRejects(() => failing, Error, "Name or service not known");
+  },
+  async "an address is this machine's own if it can be bound, where not any can"() {
+    assertEquals(isOwnAddress("192.0.2.1"), false);
+    for (const kind of ["ipv4", "ipv6"]) {
+      Deno.writeTextFileSync(`/proc/sys/net/${kind}/ip_nonlocal_bind`, "1");
+    }
+    for (const address of ["192.0.2.1", "2001:db8::1"]) assertEquals(isOwnAddress(address), false);
+    for (const address of ["127.0.0.1", "127.9.9.9", "::1"]) {
+      assertEquals(isOwnAddress(address), true);
+    }
+    await Promise.resolve();
+  },
+};
+
+if (import.meta.main) {
+  for (const [title, test] of Object.entries(CASES)) {
+    try {
+      await test();
+      console.log(`ok: ${title}`);
+    } catch (error) {
+      console.log(`failed: ${title}: ${error}`);
+    }
+  }
+}
