@@ -420,6 +420,23 @@ Deno.test("Sessions has places of a route and of all routes, and both hold", asy
   assertEquals([house.counts(0).open, house.counts(1).open], [2, 1]);
 });
 
+Deno.test({
+  name: "Sessions has the places of a route for all its listeners together",
+  ...needs(LINUX),
+}, async () => {
+  const wire = createUdpWire();
+  wire.alsoAt = "127.0.0.2";
+  await using target = startUdpEcho();
+  const port = freeUdpPort();
+  await using house = startHouse([routeOf(port, target.address, { maxSessions: 2 })], { wire });
+  await using one = startUdpPeer();
+  await using two = startUdpPeer({ hostname: "127.0.0.3" });
+  await using three = startUdpPeer({ hostname: "127.0.0.3" });
+  await ask(one, house.to);
+  for (const client of [two, three]) await ask(client, { hostname: wire.alsoAt, port });
+  assertEquals(house.ended("evicted"), portsOf([one]));
+});
+
 Deno.test("Sessions has no limit where that is 0", async () => {
   await using target = startUdpEcho();
   await using house = startHouse([routeOf(freeUdpPort(), target.address)], { maxSessions: 0 });
@@ -742,6 +759,19 @@ Deno.test("Sessions serves all clients through as many sockets as there are", as
   assert(!house.lines.some((line) => / (?:WARN|ERROR) /.test(line)), house.lines.join("\n"));
 });
 
+Deno.test("Sessions serves who has come while there was no descriptor at all, once there is one", async () => {
+  await using target = startUdpPeer();
+  await using house = startHouse([routeOf(freeUdpPort(), target.address)]);
+  house.wire.maxSockets = 0;
+  await using client = startUdpPeer();
+  await sendNumbers(client, house, 2);
+  await until(() => house.lines.some((line) => / WARN {2}accept_failed /.test(line)), "it says so");
+  house.wire.maxSockets = 1;
+  assertEquals(await nextNumbers(target, 2), [0, 1]);
+  const { connectErrors, closed } = house.counts();
+  assertEquals([house.dropped(), connectErrors, nonZero(closed)], [{}, 0, {}]);
+});
+
 Deno.test("Sessions end for a client of TCP where descriptors are short, and nobody hears of it", async () => {
   await using upstream = startEcho();
   await using target = startUdpEcho();
@@ -927,16 +957,23 @@ Deno.test("Forwarder.rewire() ends who waits on a route that goes, and the route
   const [port, other] = [freeUdpPort(), freeUdpPort()];
   await using house = startHouse([routeOf(port, target.address), routeOf(other, target.address)]);
   const { wire } = house;
-  wire.connects.hold();
-  await using client = startUdpPeer();
-  await sendNumbers(client, house, 2);
-  await until(() => wire.connects.waiting === 1, "it waits");
-  await house.rewire(routeOf(other, target.address));
-  assertEquals(house.ended("rewire_timeout"), portsOf([client]));
-  wire.connects.release();
   const routes = (): number => house.forwarder.report().routes.length;
-  await until(() => routes() === 1, "the route is forgotten");
-  assertEquals([wire.sockets.size, target.count], [0, 0]);
+  // Before there is a socket, and while nobody knows of it yet.
+  for (const gate of [wire.connects, wire.connected]) {
+    gate.hold();
+    await using client = startUdpPeer();
+    await sendNumbers(client, house, 2);
+    await until(() => gate.waiting === 1, "it waits");
+    await house.rewire(routeOf(other, target.address));
+    assertEquals(house.ended("rewire_timeout").at(-1), client.address.port);
+    const leaving = house.counts(1);
+    assertEquals(nonZero(leaving.closed), { rewire_timeout: 1 });
+    gate.release();
+    await until(() => routes() === 1, "the route is forgotten");
+    assertEquals([wire.sockets.size, target.count], [0, 0]);
+    await house.rewire(routeOf(port, target.address), routeOf(other, target.address));
+  }
+  assertEquals(house.ended("rewire_timeout").length, 2);
 });
 
 Deno.test("Forwarder takes TCP and UDP at one port, and rewires each alone", async () => {

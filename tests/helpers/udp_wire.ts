@@ -42,6 +42,8 @@ export interface UdpWire {
   readonly transports: Transports;
   /** Opening a socket to a target. */
   readonly connects: Gate;
+  /** Telling of a socket to a target that is open. */
+  readonly connected: Gate;
   /** Sending to a target. */
   readonly writes: Gate;
   /** Receiving from a target, once something has come. */
@@ -64,6 +66,8 @@ export interface UdpWire {
   readonly renewed: readonly AbortSignal[];
   /** Maximum sockets to targets; opening one more fails for want of descriptors. */
   maxSockets: number;
+  /** Where else routes listen, as where IPv6 and IPv4 need a listener each. */
+  alsoAt: string | undefined;
   /** Where datagrams to targets really go, as a NAT leads them. */
   nat: Address | undefined;
   /** Who seems to have sent what comes from clients. */
@@ -80,14 +84,20 @@ export function createUdpWire(): UdpWire {
   const listeners: DatagramListener[] = [];
   const sockets = new Set<Stream>();
   const renewed: AbortSignal[] = [];
-  const [connects, writes, reads, sends, arrivals, renewals] = Array.from(
-    { length: 6 },
+  const [connects, connected, writes, reads, sends, arrivals, renewals] = Array.from(
+    { length: 7 },
     () => new Gate(),
-  ) as [Gate, Gate, Gate, Gate, Gate, Gate];
+  ) as [Gate, Gate, Gate, Gate, Gate, Gate, Gate];
   let received = 0;
   let arrived = Promise.withResolvers<void>();
   function listen(address: Address): readonly DatagramListener[] {
-    const opened = PLAIN_TRANSPORTS.udp.listen(address).map((one): DatagramListener => ({
+    const { alsoAt } = wire;
+    const addresses = [
+      address,
+      ...(alsoAt === undefined ? [] : [{ ...address, hostname: alsoAt }]),
+    ];
+    const bound = addresses.flatMap((one) => PLAIN_TRANSPORTS.udp.listen(one));
+    const opened = bound.map((one): DatagramListener => ({
       addr: one.addr,
       async receive(buffer): Promise<{ readonly from: Address; readonly length: number }> {
         const { from, length } = await one.receive(buffer);
@@ -144,11 +154,13 @@ export function createUdpWire(): UdpWire {
       },
     };
     sockets.add(held);
+    await connected.pass();
     return held;
   }
   const wire: UdpWire = {
     transports: { ...PLAIN_TRANSPORTS, udp: { listen, connect } },
     connects,
+    connected,
     writes,
     reads,
     sends,
@@ -164,6 +176,7 @@ export function createUdpWire(): UdpWire {
     },
     renewed,
     maxSockets: Infinity,
+    alsoAt: undefined,
     nat: undefined,
     seemsFrom: undefined,
   };
