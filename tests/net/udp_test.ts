@@ -4,7 +4,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import type { Address } from "../../src/base/address.ts";
 import { lacksFamily, listenOnFamilies } from "../../src/net/families.ts";
 import type { Bound, DatagramListener, Stream } from "../../src/net/stream.ts";
-import { connectUdp, isOwnAddress, isPortInUse, listenUdp } from "../../src/net/udp.ts";
+import { connectUdp, isOwnAddress, isSendingFrom, listenUdp } from "../../src/net/udp.ts";
 import { freeUdpPort, startUdpEcho, startUdpPeer } from "../helpers/datagrams.ts";
 import { within } from "../helpers/mod.ts";
 import { networkOf } from "../helpers/namespace.ts";
@@ -188,18 +188,19 @@ Deno.test({
 
 Deno.test("connectUdp() tells where it sends to, and closes its socket if that is not wanted", async () => {
   const told: Address[] = [];
-  let local = 0;
+  let local: Address | undefined;
   const failing = connectUdp({ hostname: "127.0.0.1", port: 53 }, {
     signal: never,
     onConnected({ localAddr, remoteAddr }): void {
-      local = localAddr.port;
+      local = { hostname: localAddr.hostname, port: localAddr.port };
       told.push({ hostname: remoteAddr.hostname, port: remoteAddr.port });
-      assert(isPortInUse(local));
+      assert(isSendingFrom(localAddr));
       throw new Error("not wanted");
     },
   });
   await assertRejects(() => failing, Error, "not wanted");
-  assertEquals([told, isPortInUse(local)], [[{ hostname: "127.0.0.1", port: 53 }], false]);
+  assertEquals(told, [{ hostname: "127.0.0.1", port: 53 }]);
+  assert(local !== undefined && !isSendingFrom(local));
 });
 
 Deno.test("connectUdp() opens nothing once its signal has aborted", async () => {
@@ -212,12 +213,29 @@ Deno.test("connectUdp() may be closed again, and its read ends", async () => {
   await using target = startUdpPeer();
   const stream = await connectUdp(target.address, { signal: never });
   const { port } = stream.localAddr;
-  assert(isPortInUse(port) && !isPortInUse(target.address.port));
   const reading = assertRejects(() => stream.read(new Uint8Array(10)), Error);
   stream[Symbol.dispose]();
+  // Nobody has got the port meanwhile.
+  const other = await connectUdp(target.address, { signal: never });
   stream[Symbol.dispose]();
+  assertEquals(isSendingFrom({ hostname: "127.0.0.1", port }), other.localAddr.port === port);
+  assert(isSendingFrom(other.localAddr));
+  other[Symbol.dispose]();
   await within(reading, "the end of the read");
-  assertEquals(isPortInUse(port), false);
+});
+
+Deno.test({
+  name: "isSendingFrom() knows the ports of sockets to targets, of each family its own",
+  ...needs(IPV6),
+}, async () => {
+  for (const [hostname, other] of [["127.0.0.1", "::1"], ["::1", "127.0.0.1"]] as const) {
+    await using target = startUdpPeer({ hostname });
+    using stream = await connectUdp(target.address, { signal: never });
+    const { port } = stream.localAddr;
+    assertEquals(isSendingFrom({ hostname, port }), true);
+    assertEquals(isSendingFrom({ hostname: other, port }), false);
+    assertEquals(isSendingFrom(target.address), false);
+  }
 });
 
 Deno.test("connectUdp() leaves an address alone that is renewed", async () => {
