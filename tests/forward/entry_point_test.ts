@@ -1,8 +1,11 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import type { Protocol } from "../../src/base/address.ts";
 import { BindError } from "../../src/base/errors.ts";
-import { bindRoutes, type BoundRoute } from "../../src/forward/entry_point.ts";
+import { bindRoutes, type BoundRoute, socketOf } from "../../src/forward/entry_point.ts";
 import type { Route } from "../../src/config/routes.ts";
 import type { ListenOptions } from "../../src/net/stream.ts";
+import { PLAIN_TRANSPORTS } from "../../src/net/transports.ts";
+import { freeUdpPort } from "../helpers/datagrams.ts";
 import { freePort, within } from "../helpers/mod.ts";
 import { IPV6, LINUX, needs } from "../helpers/needs.ts";
 import { routeContext, routeTo } from "../helpers/routes.ts";
@@ -164,4 +167,27 @@ Deno.test("bindRoutes() keeps a hostile alias in one line", () => {
   const hostile = route("127.0.0.1", taken.addr.port, ["A\nINFO  ready"]);
   const { message } = bindError([hostile]);
   assertStringIncludes(message, 'for route "A\\nINFO  ready": address in use');
+});
+
+Deno.test("socketOf() tells UDP from TCP, and TCP from TLS at the same address not", () => {
+  const socket = (protocol: Protocol, hostname = "::"): string =>
+    socketOf({ protocol, hostname, port: 53 });
+  assertEquals(socket("tcp"), socket("tls"));
+  assert(socket("udp") !== socket("tcp") && socket("udp") !== socket("udp", "0.0.0.0"));
+});
+
+Deno.test("bindRoutes() binds TCP and UDP at one port, and closes both where a third fails", () => {
+  const port = freeUdpPort();
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const both = (["tcp", "udp"] as const).map((protocol) =>
+    routeTo({ protocol, hostname: "192.0.2.1", port: 53 }, {
+      listen: { protocol, hostname: "127.0.0.1", port },
+    })
+  );
+  for (let times = 0; times < 2; times++) {
+    const bound = bindRoutes(both, { transports: PLAIN_TRANSPORTS });
+    assertEquals(bound.map(({ route }) => route.listen.port), [port, port]);
+    for (const listener of bound.flatMap(({ listeners }) => listeners)) listener.close();
+    bindError([...both, route("127.0.0.1", taken.addr.port)]);
+  }
 });

@@ -13,6 +13,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { startUdpPeer } from "../helpers/datagrams.ts";
 import { needs, RESETS } from "../helpers/needs.ts";
 import { connectAndReset, startSilent } from "../helpers/process.ts";
 import { activate, routeContext, routeTo } from "../helpers/routes.ts";
@@ -118,6 +119,62 @@ Deno.test("Reach does not try again where the upstream was there and has reset",
       Deno.connect = connect;
     }
   }
+});
+
+Deno.test("Reach tries again at once where a descriptor is made free for it, and else waits for one", async () => {
+  await using upstream = startUpstream(discard);
+  const context = routeContext();
+  const { tcp } = context.transports;
+  let missing = 0;
+  const connect: typeof tcp.connect = (...call) => {
+    if (missing-- <= 0) return tcp.connect(...call);
+    return Promise.reject(Object.assign(new Error("EMFILE"), { code: "EMFILE" }));
+  };
+  const transports = { ...context.transports, tcp: { ...tcp, connect } };
+  const route = activate(routeTo(upstream.address), { ...context, transports });
+  for (const hasRoom of [true, false]) {
+    missing = 3;
+    const told: unknown[] = [];
+    const one = new Reach(() => route, {
+      ...context,
+      onShortage(error): boolean {
+        told.push(error);
+        return hasRoom;
+      },
+      leadsBack: () => false,
+    });
+    const reaching = one.connect();
+    if (!hasRoom) {
+      await until(() => told.length === 1, "it is told of the shortage");
+      // Nothing comes free by itself.
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      assertEquals(told.length, 1);
+      missing = 0;
+      context.admission.wake();
+    }
+    using conn = (await within(reaching, "the dial")).upstream;
+    assertEquals(conn.remoteAddr.port, upstream.address.port);
+    assertEquals(told.length, hasRoom ? 3 : 1);
+  }
+});
+
+Deno.test("Reach tells of what strangers send to a socket of its own", async () => {
+  await using target = startUdpPeer();
+  await using stranger = startUdpPeer();
+  const context = routeContext();
+  const route = activate(routeTo({ ...target.address, protocol: "udp" }), context);
+  const options = { ...context, onShortage: () => false, leadsBack: () => false };
+  let strays = 0;
+  const onStray = (): void => void strays++;
+  const { upstream } = await new Reach(() => route, options).connect({ onStray });
+  using stream = upstream;
+  const { port } = stream.localAddr;
+  const to = { hostname: "127.0.0.1", port };
+  const reading = stream.read(new Uint8Array(10));
+  await stranger.send("forged", to);
+  await until(() => strays === 1, "it is told");
+  await target.send("answer", to);
+  assertEquals(await within(reading, "the answer"), 6);
 });
 
 Deno.test("Reach.cancel() ends a try and the wait for the next one", async () => {

@@ -640,6 +640,24 @@ Deno.test("Sessions ends where a target turns out to lead back, by its new addre
   assertEquals(nonZero(house.counts().closed), { loop: 2 });
 });
 
+Deno.test("Sessions says nothing of a loop that shows once a session has ended otherwise", async () => {
+  await using target = startUdpEcho();
+  await using house = startHouse([
+    routeOf(freeUdpPort(), target.address, { udpTimeoutMs: 100, maxSessions: 1 }),
+  ]);
+  const { wire } = house;
+  await using client = startUdpPeer();
+  await using other = startUdpPeer();
+  wire.renewals.hold();
+  await askWhile(client, house.to, () => wire.renewals.waiting === 0);
+  await ask(other, house.to);
+  wire.renewals.error = LOOP;
+  wire.renewals.release();
+  await until(() => wire.renewals.waiting === 0, "it is found");
+  assertEquals(nonZero(house.counts().closed), { evicted: 1 });
+  assert(!house.lines.some((line) => line.includes("loop_detected")));
+});
+
 Deno.test("Forwarder cuts a UDP route that leads to itself, or round through another", async () => {
   const [one, two, three] = [freeUdpPort(), freeUdpPort(), freeUdpPort()];
   const local = (port: number): UdpAddress => ({ hostname: "127.0.0.1", port });

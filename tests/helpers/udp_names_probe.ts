@@ -30,7 +30,7 @@ async function ask(stream: Stream): Promise<string> {
 }
 
 const CASES: Readonly<Record<string, () => Promise<void>>> = {
-  async "IPv4 goes before IPv6"() {
+  async "IPv4 goes before IPv6"(): Promise<void> {
     await using target = startUdpEcho();
     name("::1", "127.0.0.1");
     using stream = await connectUdp({ hostname: NAME, port: target.address.port }, {
@@ -40,7 +40,7 @@ const CASES: Readonly<Record<string, () => Promise<void>>> = {
     assertEquals(stream.localAddr.hostname, "0.0.0.0");
     assertEquals(await ask(stream), "?");
   },
-  async "the next address is taken where there is no way to one"() {
+  async "the next address is taken where there is no way to one"(): Promise<void> {
     await using target = startUdpNamed("next", { hostname: "::1" });
     name("192.0.2.1", "192.0.2.2", "::1");
     const told: string[] = [];
@@ -58,7 +58,7 @@ const CASES: Readonly<Record<string, () => Promise<void>>> = {
     assertEquals(await ask(stream), "next ?");
     assertEquals(told.length, 3);
   },
-  async "an error is thrown where there is no way to any, and told of the last"() {
+  async "an error is thrown where there is no way to any, and told of the last"(): Promise<void> {
     for (const addresses of [["192.0.2.1"], ["192.0.2.1", "192.0.2.2"]]) {
       name(...addresses);
       using stream = await connectUdp({ hostname: NAME, port: 53 }, { signal: never });
@@ -67,14 +67,14 @@ const CASES: Readonly<Record<string, () => Promise<void>>> = {
       assertEquals(stream.remoteAddr.hostname, addresses.at(-1));
     }
   },
-  async "an error that is none of the way is thrown at once"() {
+  async "an error that is none of the way is thrown at once"(): Promise<void> {
     name("127.0.0.1", "127.0.0.2");
     using stream = await connectUdp({ hostname: NAME, port: 53 }, { signal: never });
     const error = await assertRejects(() => stream.write(new Uint8Array(65_508)), Error);
     assertEquals(errorCode(error), "EMSGSIZE");
     assertEquals(stream.remoteAddr.hostname, "127.0.0.1");
   },
-  async "what onConnected throws of the next address is thrown"() {
+  async "what onConnected throws of the next address is thrown"(): Promise<void> {
     name("192.0.2.1", "::1");
     using stream = await connectUdp({ hostname: NAME, port: 53 }, {
       signal: never,
@@ -84,7 +84,9 @@ const CASES: Readonly<Record<string, () => Promise<void>>> = {
     });
     await assertRejects(() => stream.write(new Uint8Array(1)), Error, "it leads back");
   },
-  async "renew() goes where the name is now, of another family too, and who reads goes on"() {
+  async "renew() goes where the name is now, of another family too, and who reads goes on"(): Promise<
+    void
+  > {
     await using one = startUdpNamed("one");
     const { port } = one.address;
     await using _two = startUdpNamed("two", { hostname: "127.0.0.2", port });
@@ -107,7 +109,7 @@ const CASES: Readonly<Record<string, () => Promise<void>>> = {
     assertEquals(told, ["127.0.0.1", "127.0.0.2", "::1"]);
     assert(isSendingFrom(stream.localAddr) && !isSendingFrom(before));
   },
-  async "renew() stays where the name still is, does not resolve, or is given up"() {
+  async "renew() stays where the name still is, does not resolve, or is given up"(): Promise<void> {
     await using target = startUdpNamed("stays", { hostname: "127.0.0.2" });
     name("127.0.0.2");
     const told: string[] = [];
@@ -125,7 +127,7 @@ const CASES: Readonly<Record<string, () => Promise<void>>> = {
     assertEquals(await ask(stream), "stays ?");
     assertEquals(told, ["127.0.0.2"]);
   },
-  async "renew() throws what onConnected throws of the new place"() {
+  async "renew() throws what onConnected throws of the new place"(): Promise<void> {
     name("127.0.0.2");
     using stream = await connectUdp({ hostname: NAME, port: 53 }, {
       signal: never,
@@ -136,7 +138,7 @@ const CASES: Readonly<Record<string, () => Promise<void>>> = {
     name("::1");
     await assertRejects(() => stream.renew?.(never) ?? Promise.resolve(), Error, "it leads back");
   },
-  async "renew() opens nothing for a socket that is closed meanwhile"() {
+  async "renew() opens nothing for a socket that is closed meanwhile"(): Promise<void> {
     name("127.0.0.2");
     const stream = await connectUdp({ hostname: NAME, port: 53 }, { signal: never });
     const before = { ...stream.localAddr };
@@ -146,12 +148,12 @@ const CASES: Readonly<Record<string, () => Promise<void>>> = {
     await renewing;
     assertEquals([isSendingFrom(before), stream.remoteAddr.hostname], [false, "127.0.0.2"]);
   },
-  async "a name that does not resolve fails, and leaves nothing open"() {
+  async "a name that does not resolve fails, and leaves nothing open"(): Promise<void> {
     name();
     const failing = connectUdp({ hostname: NAME, port: 53 }, { signal: never });
     await assertRejects(() => failing, Error, "Name or service not known");
   },
-  async "an address is this machine's own if it can be bound, where not any can"() {
+  async "an address is this machine's own if it can be bound, where not any can"(): Promise<void> {
     assertEquals(isOwnAddress("192.0.2.1"), false);
     for (const kind of ["ipv4", "ipv6"]) {
       Deno.writeTextFileSync(`/proc/sys/net/${kind}/ip_nonlocal_bind`, "1");

@@ -4,7 +4,9 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { Address } from "../../src/base/address.ts";
 import { formatIp, parseIp } from "../../src/base/ip.ts";
 import { PROXY_VERSIONS } from "../../src/config/options.ts";
+import { HEADROOM } from "../../src/net/arena.ts";
 import {
+  formatDatagramHeader,
   formatLocalHeader,
   formatProxyHeader,
   parseProxyHeader,
@@ -300,6 +302,22 @@ Deno.test("formatProxyHeader() writes exact bytes", () => {
       formatProxyHeader("v2", source, destination).toHex(),
       v2(`21 ${hex} dc04 01bb`).toHex(),
     );
+  }
+});
+
+Deno.test("formatDatagramHeader() writes exact bytes", () => {
+  const cases: readonly [string, string, string][] = [
+    ["192.0.2.1", "198.51.100.7", "12 000c c0000201 c6336407"],
+    ["::ffff:192.0.2.1", "198.51.100.7", "12 000c c0000201 c6336407"],
+    ["2001:db8::1", "fe80::7%eth0", `22 0024 ${IPV6_2001} ${IPV6_FE80}`],
+    ["192.0.2.1", "2001:db8::1", `22 0024 ${IPV6_MAPPED} ${IPV6_2001}`],
+  ];
+  for (const [from, to, hex] of cases) {
+    const source = { hostname: from, port: 56324 };
+    const header = formatDatagramHeader(source, { hostname: to, port: 443 });
+    assertEquals(header.toHex(), v2(`21 ${hex} dc04 01bb`).toHex());
+    // There is room for it in front of each datagram.
+    assert(header.length <= HEADROOM);
   }
 });
 

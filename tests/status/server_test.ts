@@ -197,6 +197,26 @@ Deno.test("StatusServer.shed() closes idle connections and goes on answering", a
   await until(() => fetch(url).then((r) => r.text()).then(() => true, () => false), "an answer");
 });
 
+Deno.test("StatusServer tells of each client that it has no descriptor for, and goes on to accept", async () => {
+  const { listen } = Deno;
+  let missing = 2;
+  let told = 0;
+  Deno.listen = ((options: Deno.TcpListenOptions & { transport?: "tcp" }) => {
+    const listener = listen(options);
+    const accept = listener.accept.bind(listener);
+    listener.accept = () =>
+      missing-- > 0 ? Promise.reject(new Error("Too many open files (os error 24)")) : accept();
+    return listener;
+  }) as typeof Deno.listen;
+  try {
+    using server = new StatusServer(LOCAL, report, () => void told++);
+    const response = await fetch(`http://127.0.0.1:${server.address.port}/healthz`);
+    assertEquals([await response.text(), told], ["ok\n", 2]);
+  } finally {
+    Deno.listen = listen;
+  }
+});
+
 Deno.test("serve() leaves nothing open when the status page can't be bound", async () => {
   using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const port = freePort();
