@@ -282,6 +282,46 @@ Deno.test("Sessions counts what a session had as lost once, by how it ended", as
   assert(house.lines.some((line) => / WARN {2}connect_failed .*does not resolve/.test(line)));
 });
 
+Deno.test("Sessions counts what was passed on just when its session ended, with its bytes", async () => {
+  await using target = startUdpPeer();
+  await using house = startHouse([routeOf(freeUdpPort(), target.address, { maxSessions: 1 })]);
+  const { wire } = house;
+  await using client = startUdpPeer();
+  await using other = startUdpPeer();
+  wire.written.hold();
+  await client.send("12345", house.to);
+  await until(() => wire.written.waiting === 1, "it is sent");
+  await other.send("123", house.to);
+  await until(() => wire.written.waiting === 2, "the next one's too");
+  assertEquals(house.ended("evicted"), portsOf([client]));
+  wire.written.release();
+  await until(() => house.counts().datagramsUp === 2, "both are counted");
+  assertEquals([house.counts().bytesUp, house.dropped()], [8, {}]);
+});
+
+Deno.test("Sessions begins none for what has come just when its route went", async () => {
+  await using target = startUdpPeer();
+  const [port, other] = [freeUdpPort(), freeUdpPort()];
+  await using house = startHouse([routeOf(port, target.address), routeOf(other, target.address)]);
+  const { wire } = house;
+  await using client = startUdpPeer();
+  await using late = startUdpPeer();
+  // Who is on its way keeps the route in the report.
+  wire.connected.hold();
+  await client.send("?", house.to);
+  await until(() => wire.connected.waiting === 1, "it waits");
+  wire.arrivals.hold();
+  await late.send("too late", house.to);
+  await until(() => wire.arrivals.waiting === 1, "it has come");
+  const rewiring = house.rewire(routeOf(other, target.address));
+  await until(() => house.counts(1).dropped.closed === 1, "the route has gone");
+  wire.arrivals.release();
+  await rewiring;
+  const { dropped, connections } = house.counts(1);
+  assertEquals([nonZero(dropped), connections], [{ closed: 2 }, 1]);
+  wire.connected.release();
+});
+
 Deno.test("Sessions counts what the system does not send, and goes on", async () => {
   await using target = startUdpEcho();
   await using house = startHouse([routeOf(freeUdpPort(), target.address)]);
@@ -360,6 +400,13 @@ Deno.test({
   }
   // What stands before a datagram is none of its bytes.
   assertEquals(house.counts().bytesUp, 12);
+});
+
+Deno.test("Sessions puts nothing before datagrams where streams get a header of version 1", async () => {
+  await using target = startUdpPeer();
+  await using house = startHouse([routeOf(freeUdpPort(), target.address, { sendProxy: "v1" })]);
+  await using client = startUdpPeer();
+  assertEquals(await askUp(client, target, house), "after");
 });
 
 Deno.test("Sessions lets those give way who have sent once, the longest quiet first, then the others", async () => {
@@ -461,6 +508,7 @@ Deno.test("Sessions forgets a session that ends while its answer is under way", 
   assertEquals((await b.next()).text, "b");
   assertEquals(await ask(c, house.to, "c"), "c");
   assertEquals(house.ended("evicted"), portsOf([a, b]));
+  assertEquals([house.counts().datagramsDown, house.counts().bytesDown], [3, 3]);
   // One that the system does not send then was lost by the end.
   wire.sends.hold();
   await c.send("late", house.to);
@@ -545,19 +593,33 @@ Deno.test("Sessions ends what has been quiet for its limit, soon, beside one tha
   await using target = startUdpEcho();
   await using house = startHouse([
     routeOf(freeUdpPort(), target.address),
-    routeOf(freeUdpPort(), target.address, { udpTimeoutMs: 100 }),
+    routeOf(freeUdpPort(), target.address, { udpTimeoutMs: 400 }),
   ]);
   await using patient = startUdpPeer();
   await using brief = startUdpPeer();
+  await using another = startUdpPeer();
   await ask(patient, house.to);
   const [, second] = house.forwarder.routes;
   const startMs = performance.now();
   await ask(brief, second?.listen ?? house.to);
+  await ask(another, house.to);
   await until(() => house.counts(1).open === 0, "it has ended");
   const tookMs = performance.now() - startMs;
-  assert(tookMs >= 99 && tookMs < 700, `${tookMs} ms`);
-  assertEquals([house.ended("idle_timeout"), house.counts().open], [portsOf([brief]), 1]);
-  assertEquals(house.wire.sockets.size, 1);
+  assert(tookMs >= 399 && tookMs < 700, `${tookMs} ms`);
+  assertEquals([house.ended("idle_timeout"), house.counts().open], [portsOf([brief]), 2]);
+  assertEquals(house.wire.sockets.size, 2);
+});
+
+Deno.test("Sessions ends what has been quiet for its limit also while new ones begin all the time", async () => {
+  await using target = startUdpPeer();
+  await using house = startHouse([routeOf(freeUdpPort(), target.address, { udpTimeoutMs: 200 })]);
+  const untilMs = performance.now() + 2000;
+  while (house.ended("idle_timeout").length === 0 && performance.now() < untilMs) {
+    await using client = startUdpPeer();
+    await client.send("?", house.to);
+    await sleep(1);
+  }
+  assert(house.ended("idle_timeout").length > 0);
 });
 
 Deno.test("Sessions goes on while datagrams go one way, up or down", async () => {
@@ -616,7 +678,10 @@ Deno.test("Sessions looks the target's name up after its limit, one at a time, f
   // Whatever becomes of it, the session goes on, and tries again.
   wire.renewals.error = noDescriptor();
   wire.renewals.release();
+  await askWhile(client, house.to, () => wire.renewed.length < 2);
+  const secondMs = performance.now();
   await askWhile(client, house.to, () => wire.renewed.length < 3);
+  assert(performance.now() - secondMs > 60);
   assertEquals([house.counts().connections, house.dropped()], [1, {}]);
 });
 
@@ -1011,6 +1076,23 @@ Deno.test("Forwarder.rewire() judges anew who still waits for a target, and send
     assertEquals(new TextDecoder().decode(data), `${i}`);
   }
   assertEquals(old.count, 0);
+});
+
+Deno.test("Forwarder.rewire() leaves nobody at a target that went just when it was reached", async () => {
+  await using old = startUdpPeer();
+  await using target = startUdpPeer();
+  const port = freeUdpPort();
+  await using house = startHouse([routeOf(port, old.address)]);
+  const { wire } = house;
+  wire.connected.hold();
+  await using client = startUdpPeer();
+  await client.send("lost", house.to);
+  await until(() => wire.connected.waiting === 1, "it is reached");
+  await house.rewire(routeOf(port, target.address));
+  wire.connected.release();
+  await until(() => house.ended("rewire_timeout").length === 1, "it has ended");
+  assertEquals(await askUp(client, target, house), "after");
+  assertEquals([house.dropped(), old.count], [{ closed: 1 }, 0]);
 });
 
 Deno.test("Forwarder.rewire() ends who waits on a route that goes, and the route once it has none", async () => {

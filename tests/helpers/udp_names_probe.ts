@@ -1,12 +1,12 @@
-// Sockets to targets that have names, in the network that this is run in: only loopback is up, and
-// /etc/hosts is the file /mnt/hosts. Prints what has become of each case. A program of its own: the names
-// of the machine can't be changed in the tests' process.
+// Sockets to targets that have names, in the network that this is run in: it leads nowhere, an interface
+// `side` has fe80::1, and /etc/hosts is the file /mnt/hosts. Prints what has become of each case. A
+// program of its own: the names of the machine can't be changed in the tests' process.
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { errorCode } from "../../src/base/errors.ts";
 import type { Stream } from "../../src/net/stream.ts";
-import { connectUdp, isOwnAddress, isSendingFrom } from "../../src/net/udp.ts";
-import { startUdpEcho, startUdpNamed } from "./datagrams.ts";
+import { connectUdp, isOwnAddress, isSendingFrom, listenUdp } from "../../src/net/udp.ts";
+import { startUdpEcho, startUdpNamed, startUdpPeer } from "./datagrams.ts";
 import { within } from "./mod.ts";
 
 const NAME = "target.example.com";
@@ -93,9 +93,11 @@ const CASES: Readonly<Record<string, () => Promise<void>>> = {
     await using _three = startUdpNamed("three", { hostname: "::1", port });
     name("127.0.0.1");
     const told: string[] = [];
+    let strays = 0;
     using stream = await connectUdp({ hostname: NAME, port }, {
       signal: never,
       onConnected: ({ remoteAddr }) => void told.push(remoteAddr.hostname),
+      onStray: () => void strays++,
     });
     assertEquals(await ask(stream), "one ?");
     const before = { ...stream.localAddr };
@@ -105,6 +107,11 @@ const CASES: Readonly<Record<string, () => Promise<void>>> = {
       await stream.renew?.(never);
       await stream.write(new TextEncoder().encode("?"));
       assertEquals(await answer, `${who} ?`);
+      if (who === "three") continue;
+      // It is the same socket, and who had it before is a stranger now.
+      assertEquals(stream.localAddr.port, before.port);
+      await one.send("late", { hostname: "127.0.0.1", port: before.port });
+      assertEquals([await ask(stream), strays], ["two ?", 1]);
     }
     assertEquals(told, ["127.0.0.1", "127.0.0.2", "::1"]);
     assert(isSendingFrom(stream.localAddr) && !isSendingFrom(before));
@@ -148,6 +155,29 @@ const CASES: Readonly<Record<string, () => Promise<void>>> = {
     await renewing;
     assertEquals([isSendingFrom(before), stream.remoteAddr.hostname], [false, "127.0.0.2"]);
   },
+  async "a link-local address keeps its zone, of a client and of a target"(): Promise<void> {
+    const [listener] = listenUdp({ hostname: "fe80::1%side", port: 0 });
+    assert(listener !== undefined);
+    try {
+      const to = { hostname: "fe80::1%side", port: listener.addr.port };
+      using stream = await connectUdp(to, { signal: never });
+      await stream.write(new TextEncoder().encode("?"));
+      const buffer = new Uint8Array(100);
+      const { from, length } = await within(listener.receive(buffer), "a datagram", 5000);
+      assertEquals([from.hostname, from.port], ["fe80::1%side", stream.localAddr.port]);
+      await listener.send(buffer.subarray(0, length), from);
+      assertEquals(await next(stream), "?");
+      // Loopback has no zone.
+      await using client = startUdpPeer({ hostname: "::1" });
+      const [other] = listenUdp({ hostname: "::", port: 0 });
+      assert(other !== undefined);
+      await client.send("?", { hostname: "::1", port: other.addr.port });
+      assertEquals((await within(other.receive(buffer), "one", 5000)).from.hostname, "::1");
+      other.close();
+    } finally {
+      listener.close();
+    }
+  },
   async "a name that does not resolve fails, and leaves nothing open"(): Promise<void> {
     name();
     const failing = connectUdp({ hostname: NAME, port: 53 }, { signal: never });
@@ -155,10 +185,10 @@ const CASES: Readonly<Record<string, () => Promise<void>>> = {
   },
   async "an address is this machine's own if it can be bound, where not any can"(): Promise<void> {
     assertEquals(isOwnAddress("192.0.2.1"), false);
-    for (const kind of ["ipv4", "ipv6"]) {
+    for (const kind of ["ipv6", "ipv4"]) {
       Deno.writeTextFileSync(`/proc/sys/net/${kind}/ip_nonlocal_bind`, "1");
+      for (const one of ["192.0.2.1", "2001:db8::1"]) assertEquals(isOwnAddress(one), false);
     }
-    for (const address of ["192.0.2.1", "2001:db8::1"]) assertEquals(isOwnAddress(address), false);
     for (const address of ["127.0.0.1", "127.9.9.9", "::1"]) {
       assertEquals(isOwnAddress(address), true);
     }

@@ -46,6 +46,8 @@ export interface UdpWire {
   readonly connected: Gate;
   /** Sending to a target. */
   readonly writes: Gate;
+  /** Telling that something was sent to a target. */
+  readonly written: Gate;
   /** Receiving from a target, once something has come. */
   readonly reads: Gate;
   /** Sending to a client. */
@@ -84,10 +86,10 @@ export function createUdpWire(): UdpWire {
   const listeners: DatagramListener[] = [];
   const sockets = new Set<Stream>();
   const renewed: AbortSignal[] = [];
-  const [connects, connected, writes, reads, sends, arrivals, renewals] = Array.from(
-    { length: 7 },
+  const [connects, connected, writes, written, reads, sends, arrivals, renewals] = Array.from(
+    { length: 8 },
     () => new Gate(),
-  ) as [Gate, Gate, Gate, Gate, Gate, Gate, Gate];
+  ) as [Gate, Gate, Gate, Gate, Gate, Gate, Gate, Gate];
   let received = 0;
   let arrived = Promise.withResolvers<void>();
   function listen(address: Address): readonly DatagramListener[] {
@@ -140,7 +142,9 @@ export function createUdpWire(): UdpWire {
       },
       async write(data): Promise<number> {
         await writes.pass();
-        return await stream.write(data);
+        const count = await stream.write(data);
+        await written.pass();
+        return count;
       },
       closeWrite: () => stream.closeWrite(),
       async renew(signal): Promise<void> {
@@ -162,6 +166,7 @@ export function createUdpWire(): UdpWire {
     connects,
     connected,
     writes,
+    written,
     reads,
     sends,
     arrivals,

@@ -32,11 +32,16 @@ async function messagesATurn(turns: Turns, bytes: number): Promise<number> {
 
 Deno.test("Turns.wait() waits after each message, or after as many as are given, or a megabyte", async () => {
   for (
-    const [batch, bytes, expected] of [[undefined, 100, 1], [32, 100, 32], [
-      32,
-      65_536,
-      11,
-    ]] as const
+    const [batch, bytes, expected] of [
+      [undefined, 100, 1],
+      [undefined, 65_536, 11],
+      [32, 100, 32],
+      [
+        32,
+        65_536,
+        11,
+      ],
+    ] as const
   ) {
     using others = new Turns();
     using turns = new Turns(batch);

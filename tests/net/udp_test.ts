@@ -13,10 +13,14 @@ import { IPV6, LINUX, needs } from "../helpers/needs.ts";
 const never = new AbortController().signal;
 const ENCODER = new TextEncoder();
 
-/** A network that is loopback alone, with names that a script in it writes into /mnt/hosts. */
+/** A network that leads nowhere, with names that a script in it writes into /mnt/hosts. */
 const NAMED = networkOf(
   "a network with names of its own",
-  `echo hosts: files > "$dir/nsswitch.conf"
+  `ip link add side type veth peer name end
+  ip -6 address add fe80::1/64 dev side nodad
+  ip link set side up
+  ip link set end up
+  echo hosts: files > "$dir/nsswitch.conf"
   [ ! -e /etc/nsswitch.conf ] || mount --bind "$dir/nsswitch.conf" /etc/nsswitch.conf
   echo nameserver 127.0.0.1 > "$dir/resolv.conf"
   mount --bind "$dir/resolv.conf" /etc/resolv.conf
@@ -94,8 +98,9 @@ Deno.test("listenOnFamilies() listens on IPv4 alone where there is no IPv6, and 
     assertThrows(failing, Error, code);
   }
   const taken = (): readonly Bound[] =>
-    listenOnFamilies({ hostname: "::", port: 53 }, () => {
-      throw systemError("EADDRINUSE");
+    listenOnFamilies({ hostname: "::", port: 53 }, (address) => {
+      if (address.hostname === "::") throw systemError("EADDRINUSE");
+      return bound(address);
     });
   assertThrows(taken, Error, "EADDRINUSE");
 });
