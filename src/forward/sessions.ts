@@ -24,6 +24,11 @@ const MAX_ROUNDS = 2;
 const FOR_STREAMS = 4;
 /** How long there are no more sessions than there were descriptors for, in milliseconds. */
 const SHORTAGE_MS = 10_000;
+/**
+ * How long Deno (2.9.6) may take to close a socket that is being read, in milliseconds: it does so in
+ * the next turn of its loop.
+ */
+const CLOSING_MS = 2;
 /** How long a shortage has to be over before another is told, in milliseconds. */
 const TOLD_EVERY_MS = 60_000;
 /** How long a session has to be quiet to have finished once the program stops, in milliseconds. */
@@ -118,8 +123,8 @@ export class Sessions {
   /** Maximum for now, since descriptors were short. */
   #ceiling = 0;
   #shortageMs = -Infinity;
-  /** Sessions that have ended: Deno closes their sockets in the next turn of its loop. */
-  readonly #closing = new Set<Session>();
+  /** Sockets of sessions that have just ended, and that Deno has still to close. */
+  #closing = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** How long until all are looked at, from when that was set; Infinity if they are not. */
   #lookMs = Infinity;
@@ -173,7 +178,7 @@ export class Sessions {
         this.#all.delete(session);
         order.delete(session);
         sessions.delete(session.key);
-        if (session.hasSocket) this.#closing.add(session);
+        if (session.hasSocket) void this.#noteClosing();
       },
     };
     const { closing, counts } = entryPoint;
@@ -273,7 +278,6 @@ export class Sessions {
 
   async #serve(session: Session): Promise<void> {
     await session.serve();
-    this.#closing.delete(session);
     this.#options.onLeft(session.port.entryPoint);
   }
 
@@ -303,19 +307,26 @@ export class Sessions {
    * what streams have got stays theirs.
    */
   #giveUp(count: number, error: unknown): boolean {
-    let held = this.#closing.size;
+    let held = this.#closing;
     for (const session of this.#all) {
       if (!session.hasSocket) continue;
       held++;
-      if (this.#closing.size < count) session.end("evicted");
+      if (this.#closing < count) session.end("evicted");
     }
-    if (this.#closing.size === 0) return false;
+    if (this.#closing === 0) return false;
     const nowMs = performance.now();
     if (nowMs - this.#shortageMs >= TOLD_EVERY_MS) this.#options.onShortage(error);
-    const forStreams = count === FOR_STREAMS ? this.#closing.size : 0;
+    const forStreams = count === FOR_STREAMS ? this.#closing : 0;
     this.#ceiling = Math.max(1, held - forStreams);
     this.#shortageMs = nowMs;
     return true;
+  }
+
+  async #noteClosing(): Promise<void> {
+    if (this.#isDraining) return;
+    this.#closing++;
+    await pause(CLOSING_MS);
+    this.#closing--;
   }
 
   #ceilingAt(nowMs: number): number {

@@ -21,14 +21,16 @@ Deno.test("RouteCounts.report() has the bytes of what is open and of what has en
   assertEquals([open, connections, closed.evicted, bytesUp, bytesDown], [1, 2, 1, 75, 77]);
 });
 
-Deno.test("RouteCounts.movedAfter() adds what was under way when a connection ended", () => {
+Deno.test("RouteCounts.sessionEnded() leaves what is under way to be counted later", () => {
   const counts = new RouteCounts();
-  const ended = { up: { bytes: 5 }, down: { bytes: 6 } };
-  counts.opened(ended);
-  counts.ended(ended, "evicted");
-  counts.movedAfter(10, 20);
-  const { open, bytesUp, bytesDown } = counts.report();
-  assertEquals([open, bytesUp, bytesDown], [0, 15, 26]);
+  counts.sessionBegan();
+  counts.sessionBegan();
+  counts.datagramBytesUp += 5;
+  counts.sessionEnded("evicted");
+  counts.datagramBytesUp += 10;
+  counts.datagramBytesDown += 20;
+  const { open, connections, closed, bytesUp, bytesDown } = counts.report();
+  assertEquals([open, connections, closed.evicted, bytesUp, bytesDown], [1, 2, 1, 15, 20]);
 });
 
 Deno.test("RouteCounts.report() is of one moment, whatever is counted after it", () => {
