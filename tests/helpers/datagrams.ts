@@ -174,12 +174,24 @@ export async function askUntilAnswered(
   }
 }
 
-/** A port that a moment ago nobody had, neither for UDP nor for TCP. */
+/**
+ * A port that nobody has, neither for UDP nor for TCP. It is below those that the system gives to
+ * clients: of these a session takes another one at any time.
+ */
 export function freeUdpPort(hostname = "127.0.0.1"): number {
   for (;;) {
-    using listener = Deno.listen({ hostname, port: 0 });
-    const { port } = listener.addr;
-    if (isUdpFree({ hostname, port })) return port;
+    const port = 12_000 + Math.floor(Math.random() * 20_000);
+    if (isTcpFree({ hostname, port }) && isUdpFree({ hostname, port })) return port;
+  }
+}
+
+function isTcpFree({ hostname, port }: UdpAddress): boolean {
+  try {
+    Deno.listen({ hostname, port }).close();
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.AddrInUse) return false;
+    throw error;
   }
 }
 

@@ -2,14 +2,7 @@
 // is in datagrams.ts.
 
 import { freeUdpPort, type UdpAddress } from "./datagrams.ts";
-import {
-  freePort,
-  type Program,
-  startProgram,
-  type StartProgramOptions,
-  until,
-  within,
-} from "./mod.ts";
+import { type Program, startProgram, type StartProgramOptions, until, within } from "./mod.ts";
 
 /** The program with one UDP route, ready. */
 export interface UdpRoute extends AsyncDisposable {
@@ -37,10 +30,12 @@ export interface UdpCounts {
   readonly up: { readonly datagrams: number; readonly bytes: number };
   /** Datagrams and their bytes, upstream → client. */
   readonly down: { readonly datagrams: number; readonly bytes: number };
-  /** Datagrams that were lost inside, by reason. */
+  /** Datagrams of clients and targets that were lost inside, by reason. */
   readonly dropped: Readonly<Record<string, number>>;
-  /** All that were lost inside. */
+  /** All of these. */
   readonly lost: number;
+  /** Datagrams of others: whatever still wanders about on this machine is among them. */
+  readonly strangers: number;
 }
 
 /** Options for {@linkcode startUdpRoute}. */
@@ -59,7 +54,7 @@ export async function startUdpRoute(
   { args = [], hostname = "127.0.0.1", port = freeUdpPort(hostname), ...options }:
     StartUdpRouteOptions = {},
 ): Promise<UdpRoute> {
-  const status = `127.0.0.1:${freePort()}`;
+  const status = `127.0.0.1:${freeUdpPort()}`;
   const route = `${format({ hostname, port })}/udp=${targets.map(format).join(",")}`;
   const program = startProgram([...args, "--status", status, route], options);
   try {
@@ -114,7 +109,7 @@ export async function countsOf(statusUrl: string): Promise<UdpCounts> {
     datagrams: sum("datagrams_total", `direction="${direction}"`),
     bytes: sum("bytes_total", `direction="${direction}"`),
   });
-  const dropped = byReason("datagrams_dropped_total");
+  const { stranger = 0, ...dropped } = byReason("datagrams_dropped_total");
   return {
     open: sum("connections_open"),
     opened: sum("connections_total"),
@@ -123,5 +118,6 @@ export async function countsOf(statusUrl: string): Promise<UdpCounts> {
     down: moved("down"),
     dropped,
     lost: Object.values(dropped).reduce((all, count) => all + count, 0),
+    strangers: stranger,
   };
 }

@@ -4,6 +4,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
   askUdp,
+  freeUdpPort,
   MAX_DATAGRAM,
   readAnnounced,
   startUdpEcho,
@@ -12,7 +13,7 @@ import {
   type UdpPeer,
 } from "../helpers/datagrams.ts";
 import { dig, startDnsdist } from "../helpers/dns.ts";
-import { freePort, runProgram, startEcho } from "../helpers/mod.ts";
+import { runProgram, startEcho } from "../helpers/mod.ts";
 import { IPV6, LINUX, needs } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
 import { startUdpRoute } from "../helpers/udp_program.ts";
@@ -159,7 +160,7 @@ Deno.test("wait says that UDP targets can't be waited for, and waits for the oth
 });
 
 Deno.test("check lists UDP routes, and opens no port of theirs", async () => {
-  const port = freePort();
+  const port = freeUdpPort();
   await using taken = startUdpPeer({ port });
   const { code, stdout, stderr } = await runProgram(["check"], {
     env: {
@@ -174,7 +175,7 @@ Deno.test("check lists UDP routes, and opens no port of theirs", async () => {
 
 Deno.test("a start fails in one line where a UDP port is taken, and none stays open", async () => {
   await using taken = startUdpPeer();
-  const port = freePort();
+  const port = freeUdpPort();
   const routes = [
     `127.0.0.1:${port}/udp=192.0.2.1:53`,
     `127.0.0.1:${taken.address.port}/udp=192.0.2.1:53`,

@@ -3,8 +3,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { pathOf } from "../../build/sources.ts";
-import { askUntilAnswered, startUdpEcho, startUdpPeer } from "../helpers/datagrams.ts";
-import { freePort, readExactly, startEcho, startProgram, writeAll } from "../helpers/mod.ts";
+import { askUntilAnswered, freeUdpPort, startUdpEcho, startUdpPeer } from "../helpers/datagrams.ts";
+import { readExactly, startEcho, startProgram, writeAll } from "../helpers/mod.ts";
 import { LINUX, needs } from "../helpers/needs.ts";
 import { memoryOf } from "../helpers/process.ts";
 import { sleep } from "../helpers/rewiring.ts";
@@ -28,7 +28,7 @@ for (const sources of ["few", "new"]) {
     const flooded = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
     sink.defer(() => flooded.close());
     const { port: flooding } = flooded.addr as Deno.NetAddr;
-    const [tcp, udp] = [freePort(), freePort()];
+    const [tcp, udp] = [freeUdpPort(), freeUdpPort()];
     const routes = [
       `127.0.0.1:${tcp}=127.0.0.1:${upstream.address.port}`,
       `127.0.0.1:${udp}/udp=127.0.0.1:${target.address.port}`,
