@@ -34,6 +34,7 @@ Deno.test({
   assertEquals([dropped, up.datagrams], [{ not_allowed: many }, many]);
   assert(opened <= many, `${opened} sessions`);
   assertEquals([refused.count, target.count], [0, many]);
+  await route.program.line(/ not_allowed /);
   // A flood does not fill the log.
   const lines = linesOf(route.program, "not_allowed");
   assert(lines.length >= 1 && lines.length < 5, lines.join("\n"));

@@ -14,7 +14,6 @@ import {
 } from "../helpers/datagrams.ts";
 import { isRefused, Random, startEcho, until, within } from "../helpers/mod.ts";
 import { needs, UNIX } from "../helpers/needs.ts";
-import { linesOf } from "../helpers/process.ts";
 import { lineOf, sleep, startWired } from "../helpers/rewiring.ts";
 import { countsOf, startUdpRoute } from "../helpers/udp_program.ts";
 
@@ -33,8 +32,9 @@ Deno.test("--udp-timeout ends a session that is quiet, and its client gets anoth
   const { closed, lost } = await route.counts();
   assertEquals([closed, lost], [{ idle_timeout: 2 }, 0]);
   assertEquals(target.sources, 2);
-  const [line = ""] = linesOf(route.program, "connection_closed");
-  assertMatch(line, / client=127\.0\.0\.1:\d+ .*bytes_up=5 bytes_down=5 .*reason=idle_timeout/);
+  await route.program.line(
+    / connection_closed .* client=127\.0\.0\.1:\d+ .*bytes_up=5 bytes_down=5 .*reason=idle_timeout/,
+  );
 });
 
 Deno.test("--udp-timeout lets a session go on in which datagrams go only one way", async () => {
