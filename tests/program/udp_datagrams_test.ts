@@ -131,6 +131,24 @@ Deno.test("a session takes datagrams from its target alone", async () => {
   assertEquals((await route.counts()).down.datagrams, 1);
 });
 
+Deno.test({
+  name: "a client is served whose port is that of a session's socket in the other family",
+  ...needs(IPV6),
+}, async () => {
+  await using target = startUdpPeer();
+  await using route = await startUdpRoute([target.address], { hostname: "::" });
+  const { port } = route.address;
+  await using first = startUdpPeer();
+  await first.send("first", { hostname: "127.0.0.1", port });
+  const { from: session } = await target.next();
+  await using second = startUdpPeer({ hostname: "::1", port: session.port });
+  await second.send("second", { hostname: "::1", port });
+  const { text, from } = await target.next();
+  await target.send(text, from);
+  assertEquals((await second.next()).text, "second");
+  assertEquals((await route.counts()).closed, {});
+});
+
 /** Asks once from an address and a port that no other client has had. */
 async function askOnce(to: UdpAddress, index: number): Promise<void> {
   const hostname = `127.1.${index >> 8}.${index & 255}`;
