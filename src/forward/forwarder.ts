@@ -10,7 +10,7 @@ import type { Route } from "../config/routes.ts";
 import type { DatagramListener, Listener, Stream } from "../net/stream.ts";
 import { giveUpPair, waitToAccept } from "../net/turns.ts";
 import type { Transports } from "../net/transports.ts";
-import { isOwnAddress } from "../net/udp.ts";
+import { closed, isOwnAddress } from "../net/udp.ts";
 import { Admission, PATIENCE_MS, type Share } from "./admission.ts";
 import { Connection, type ConnectionContext } from "./connection.ts";
 import {
@@ -299,7 +299,10 @@ export class Forwarder implements Disposable {
           });
           continue;
         }
-        this.#context.onShortage(error);
+        if (this.#context.onShortage(error)) {
+          await closed(signal);
+          continue;
+        }
         backoff ??= new Backoff();
         await this.#admission.untilChange(backoff.next(), signal);
         continue;

@@ -1,6 +1,8 @@
 // Gives memory back to the machine once a rush of connections is over. V8 keeps what it has had for as
 // long as a process is quiet, and only its most thorough collection returns it.
 
+import { bytesLetGo } from "../net/arena.ts";
+
 /** V8's collector, as `--v8-flags=--expose-gc` shows it. */
 type Collect = (options: { type: "major"; flavor: "last-resort" }) => void;
 
@@ -10,6 +12,8 @@ const RUSH = 500;
 const LEFT_OVER = 1 / 4;
 /** How many connections, one after the other, leave as much behind. */
 const MANY = 5000;
+/** How many bytes of datagrams' buffers are as much. */
+const MANY_BYTES = 16 * 1024 * 1024;
 const LOOK_EVERY_MS = 1000;
 /** How long to wait at least from one return to the next: a load that comes and goes is not paused. */
 const RETURN_EVERY_MS = 3000;
@@ -27,6 +31,7 @@ export function watchMemory(
   let most = 0;
   let acceptedBefore = 0;
   let acceptedAtReturn = 0;
+  let letGoAtReturn = bytesLetGo();
   let returnedMs = -Infinity;
   const timer = setInterval(() => {
     const accepted = countAccepted();
@@ -35,11 +40,14 @@ export function watchMemory(
     const open = countOpen();
     most = Math.max(most, open);
     const isRushOver = most >= RUSH && open <= most * LEFT_OVER;
-    if (!isRushOver && !(isQuiet && accepted - acceptedAtReturn >= MANY)) return;
+    const isMuch = accepted - acceptedAtReturn >= MANY ||
+      bytesLetGo() - letGoAtReturn >= MANY_BYTES;
+    if (!isRushOver && !(isQuiet && isMuch)) return;
     if (performance.now() - returnedMs < RETURN_EVERY_MS) return;
     returnedMs = performance.now();
     most = open;
     acceptedAtReturn = accepted;
+    letGoAtReturn = bytesLetGo();
     void returnMemory();
   }, LOOK_EVERY_MS);
   return { [Symbol.dispose]: () => clearInterval(timer) };

@@ -8,6 +8,7 @@ import type { RouteSettings } from "../config/options.ts";
 import type { Ends, Stream } from "../net/stream.ts";
 import { missingDescriptor } from "../net/tcp.ts";
 import { TlsError } from "../net/tls_error.ts";
+import { closed } from "../net/udp.ts";
 import type { Admission, Dialler, Share } from "./admission.ts";
 import { patienceMs, type Target, type Targets } from "./targets.ts";
 
@@ -250,8 +251,7 @@ export class Reach implements Dialler {
         // It has had its time, as much as there was.
         if (gaveWay && hasNext) throw new Error("no answer yet while descriptors are short");
         mustWait = gaveWay || !this.#hasRoom;
-        // Deno closes what is given up in the next turn of its loop.
-        if (!mustWait) await pause(1);
+        if (!mustWait) await closed();
       }
     }
   }

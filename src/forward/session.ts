@@ -24,8 +24,6 @@ const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 const MAX_TURNS = 4;
 /** Maximum answers of a listener that may wait for the system to take them. */
 const MAX_SENDING = 64;
-/** The part of its limit after which a quiet session is less worth than a new one. */
-const STALE = 1 / 4;
 /** How often names are looked up again where sessions have no limit of time, in milliseconds. */
 const RENEW_MS = 60_000;
 /** How long that may take where there is no limit, in milliseconds. */
@@ -220,11 +218,6 @@ export class Session {
     return nowMs - this.#quietSinceMs;
   }
 
-  /** Whether it has been quiet for so long that its client may have gone. */
-  isStale(nowMs: number): boolean {
-    return this.quietMs(nowMs) >= (this.settings.udpTimeoutMs || RENEW_MS) * STALE;
-  }
-
   /** Ends it if it has been quiet for too long, and looks its target's name up again when that is due. */
   check(nowMs: number): void {
     // Until it has a target, other limits hold.
@@ -320,10 +313,10 @@ export class Session {
     this.#complain("connect_failed", error);
   }
 
-  /** Passes the answers on, each before the next is read: one buffer does for all. */
+  /** Passes the answers on, each before the next is read. */
   async #answer(upstream: Stream): Promise<void> {
     const { counts } = this.port.entryPoint;
-    const slice = takeSlice();
+    let slice = takeSlice();
     using turns = new Turns();
     let backoff: Backoff | undefined;
     while (this.#reason === undefined) {
@@ -338,6 +331,9 @@ export class Session {
         continue;
       }
       await this.#sendAnswer(slice.payload.subarray(0, length));
+      // Perhaps not the same again: those who go on move together, and the memory of a rush comes free.
+      giveSlice(slice);
+      slice = takeSlice();
       const turn = turns.wait(length);
       if (turn !== undefined) await turn;
     }

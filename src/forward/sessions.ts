@@ -7,7 +7,7 @@ import { Backoff, pause } from "../base/time.ts";
 import { giveSlice, takeSlice } from "../net/arena.ts";
 import type { DatagramListener } from "../net/stream.ts";
 import { Turns } from "../net/turns.ts";
-import { isOwnAddress, isSendingFrom } from "../net/udp.ts";
+import { closed, isOwnAddress, isSendingFrom } from "../net/udp.ts";
 import { Admission } from "./admission.ts";
 import type { ConnectionContext } from "./connection.ts";
 import type { ActiveRoute, EntryPoint } from "./entry_point.ts";
@@ -16,19 +16,16 @@ import { type Datagram, Session, type SessionPort } from "./session.ts";
 
 /** How many datagrams of all clients of a listener are taken at once, while turns are taken. */
 const BATCH = 32;
-/** The part of all places that those keep whatever comes who have sent several datagrams. */
+/** The part of all places that those keep, whatever comes, who have sent several datagrams. */
 const MOST_OF_PLACES = 3 / 4;
+/** With fewer places they keep all: there is nothing to divide. */
+const LARGE_HOUSE = 32;
 /** How many sessions a datagram may seem to have come through before it counts as going round. */
 const MAX_ROUNDS = 2;
 /** How many descriptors streams get at once when they are short: a connection wants two. */
 const FOR_STREAMS = 4;
 /** How long there are no more sessions than there were descriptors for, in milliseconds. */
 const SHORTAGE_MS = 10_000;
-/**
- * How long Deno (2.9.6) may take to close a socket that is being read, in milliseconds: it does so in
- * the next turn of its loop.
- */
-const CLOSING_MS = 2;
 /** How long a shortage has to be over before another is told, in milliseconds. */
 const TOLD_EVERY_MS = 60_000;
 /** How long a session has to be quiet to have finished once the program stops, in milliseconds. */
@@ -86,16 +83,17 @@ class Order {
   }
 
   /** Lets the first end until there is a place for another; 0 is no limit. */
-  makePlace(max: number, nowMs: number): void {
-    while (max > 0 && this.size >= max) this.#first(max, nowMs)?.end("evicted");
-  }
-
-  #first(max: number, nowMs: number): Session | undefined {
-    const [once] = this.#once;
-    const [more] = this.#more;
-    // Whoever sends two datagrams and leaves must not keep everybody else out.
-    const isHeldByFew = this.#more.size > max * MOST_OF_PLACES && more?.isStale(nowMs);
-    return isHeldByFew ? more : once ?? more;
+  makePlace(max: number): void {
+    while (max > 0 && this.size >= max) {
+      const [once] = this.#once;
+      const [more] = this.#more;
+      // Two datagrams are as cheap as one: whoever sends them must not keep everybody else out.
+      const isFull = max >= LARGE_HOUSE && this.#more.size > max * MOST_OF_PLACES;
+      const first = isFull ? more : once ?? more;
+      if (first === undefined) return;
+      this.delete(first);
+      first.end("evicted");
+    }
   }
 }
 
@@ -234,6 +232,7 @@ export class Sessions {
       if (this.size > 0) await pause(Math.min(DRAIN_LOOK_MS, untilMs - nowMs));
     }
     for (const session of this.#all) session.end("finished");
+    while (this.#closing > 0) await closed();
   }
 
   /** Passes a datagram to its session; how much work that was, as bytes that might have been moved. */
@@ -264,10 +263,9 @@ export class Sessions {
       log.repeated("error", "loop_detected", { ...fieldsOf(client, route), hint: LOOP_HINT });
       return undefined;
     }
-    const nowMs = performance.now();
-    order.makePlace(route.settings.maxSessions, nowMs);
-    this.#all.makePlace(this.#options.maxSessions, nowMs);
-    this.#all.makePlace(this.#ceilingAt(nowMs), nowMs);
+    order.makePlace(route.settings.maxSessions);
+    this.#all.makePlace(this.#options.maxSessions);
+    this.#all.makePlace(this.#ceilingAt(performance.now()));
     const session = new Session({ client, key, port, rounds }, this.#context);
     sessions.set(key, session);
     this.#begun++;
@@ -316,7 +314,7 @@ export class Sessions {
     if (this.#closing === 0) return false;
     const nowMs = performance.now();
     if (nowMs - this.#shortageMs >= TOLD_EVERY_MS) this.#options.onShortage(error);
-    const forStreams = count === FOR_STREAMS ? this.#closing : 0;
+    const forStreams = count === FOR_STREAMS ? Math.min(FOR_STREAMS, this.#closing) : 0;
     this.#ceiling = Math.max(1, held - forStreams);
     this.#shortageMs = nowMs;
     return true;
@@ -325,7 +323,7 @@ export class Sessions {
   async #noteClosing(): Promise<void> {
     if (this.#isDraining) return;
     this.#closing++;
-    await pause(CLOSING_MS);
+    await closed();
     this.#closing--;
   }
 

@@ -8,8 +8,11 @@ export const HEADROOM = 64;
 const MAX_PAYLOAD = 65_527;
 /** Length of a slice in bytes: whole pages, so that a small datagram makes one its own. */
 const SLICE_BYTES = Math.ceil((HEADROOM + MAX_PAYLOAD) / 4096) * 4096;
-/** Slices of one chunk: about 4 MiB. */
-const SLICES_A_CHUNK = 60;
+/**
+ * Slices of one chunk, which are more than 32 MiB: only then does glibc always take its memory from the
+ * system, untouched, and give it back at once.
+ */
+const SLICES_A_CHUNK = 500;
 
 /** Memory that is taken from the system in one piece. */
 export interface Chunk {
@@ -30,6 +33,13 @@ export interface Slice {
 /** Those of which something is free, the longest in use first. */
 const chunks = new Set<Chunk>();
 
+let letGo = 0;
+
+/** How many bytes were let go so far: the collector may give them back to the system. */
+export function bytesLetGo(): number {
+  return letGo;
+}
+
 /** A slice; its user gives it back. */
 export function takeSlice(): Slice {
   // The oldest: what was used last is taken again first, and the youngest chunks become free.
@@ -45,8 +55,12 @@ export function giveSlice(slice: Slice): void {
   const { free } = slice.chunk;
   free.push(slice);
   // Another has room: this one goes back to the system.
-  if (free.length === SLICES_A_CHUNK && chunks.size > 1) chunks.delete(slice.chunk);
-  else chunks.add(slice.chunk);
+  if (free.length < SLICES_A_CHUNK || chunks.size === 1) {
+    chunks.add(slice.chunk);
+  } else {
+    chunks.delete(slice.chunk);
+    letGo += SLICES_A_CHUNK * SLICE_BYTES;
+  }
 }
 
 function newChunk(): Chunk {

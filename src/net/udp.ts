@@ -4,6 +4,7 @@
 import { type Address, isIp, isIpv4, isLoopback, isUnspecified } from "../base/address.ts";
 import { errorCode } from "../base/errors.ts";
 import { parseIp } from "../base/ip.ts";
+import { pause } from "../base/time.ts";
 import { listenOnFamilies } from "./families.ts";
 import { lookUp } from "./names.ts";
 import type { ConnectOptions, DatagramListener, Stream } from "./stream.ts";
@@ -40,6 +41,17 @@ function bind(hostname: string, port: number): Deno.DatagramConn {
 
 function addressOf(socket: Deno.DatagramConn): Address {
   return socket.addr as Deno.NetAddr;
+}
+
+/**
+ * How long Deno (2.9.6) may take to close a socket that is being read, in milliseconds: it does so in
+ * the next turn of its loop.
+ */
+const CLOSING_MS = 2;
+
+/** Resolves when sockets that were closed until now have given their descriptors back. */
+export function closed(signal?: AbortSignal): Promise<void> {
+  return pause(CLOSING_MS, signal);
 }
 
 /** Addresses that no machine has (RFC 1112, RFC 6666). */

@@ -842,8 +842,25 @@ Deno.test("Forwarder.giveUpSessions() ends four that have a socket, and holds no
 function assertOneShortage({ lines }: House): void {
   const wrong = lines.filter((line) => / (?:WARN|ERROR) /.test(line));
   assertEquals(wrong.length, 1, lines.join("\n"));
-  assertMatch(wrong[0] ?? "", / accept_failed error="out of file descriptors" .* sessions of UDP /);
+  assertMatch(
+    wrong[0] ?? "",
+    / accept_failed error="out of file descriptors" .*sessions of UDP give way/,
+  );
 }
+
+Deno.test("Sessions of several datagrams keep three quarters of the places, and no more", async () => {
+  await using target = startUdpEcho();
+  await using house = startHouse([routeOf(freeUdpPort(), target.address)], { maxSessions: 40 });
+  await using stack = new AsyncDisposableStack();
+  const regulars = openClients(stack, 40);
+  for (const client of [...regulars, ...regulars]) await ask(client, house.to);
+  const newcomers = openClients(stack, 12);
+  for (const client of newcomers) await ask(client, house.to);
+  assertEquals(
+    house.ended("evicted"),
+    portsOf([...regulars.slice(0, 10), ...newcomers.slice(0, 2)]),
+  );
+});
 
 Deno.test("Sessions serves all clients through as many sockets as there are", async () => {
   await using target = startUdpEcho();
