@@ -12,7 +12,7 @@ const SLICE_BYTES = Math.ceil((HEADROOM + MAX_PAYLOAD) / 4096) * 4096;
  * Slices of one chunk, which are more than 32 MiB: only then does glibc always take its memory from the
  * system, untouched, and give it back at once.
  */
-const SLICES_A_CHUNK = 500;
+export const SLICES_A_CHUNK = 500;
 
 /** Memory that is taken from the system in one piece. */
 export interface Chunk {

@@ -9,7 +9,7 @@ import type { Counts, DropReason } from "../../src/forward/counts.ts";
 import type { ForwarderOptions } from "../../src/forward/forwarder.ts";
 import { LoopError } from "../../src/forward/reach.ts";
 import { Target } from "../../src/forward/targets.ts";
-import { giveSlice, takeSlice } from "../../src/net/arena.ts";
+import { giveSlice, SLICES_A_CHUNK, takeSlice } from "../../src/net/arena.ts";
 import {
   askUdp,
   freeUdpPort,
@@ -30,9 +30,6 @@ import { createUdpWire, noDescriptor, type UdpWire } from "../helpers/udp_wire.t
 
 /** Maximum datagrams of a client that wait. */
 const MAX_WAITING = 16;
-
-/** Slices of one chunk of memory. */
-const SLICES = 60;
 
 /** How many slices of the oldest chunk nobody uses. */
 function freeSlices(): number {
@@ -87,7 +84,7 @@ function startHouse(
     ...wired,
     async [Symbol.asyncDispose](): Promise<void> {
       await wired[Symbol.asyncDispose]();
-      await until(() => freeSlices() === SLICES, "every slice is given back");
+      await until(() => freeSlices() === SLICES_A_CHUNK, "every slice is given back");
     },
     wire,
     to: { hostname: hostname === "::" ? "127.0.0.1" : hostname, port },

@@ -2,11 +2,15 @@
 // goes back.
 
 import { assert, assertEquals } from "@std/assert";
-import { type Chunk, giveSlice, HEADROOM, type Slice, takeSlice } from "../../src/net/arena.ts";
+import {
+  type Chunk,
+  giveSlice,
+  HEADROOM,
+  type Slice,
+  SLICES_A_CHUNK,
+  takeSlice,
+} from "../../src/net/arena.ts";
 import { Random } from "../helpers/mod.ts";
-
-/** Slices of one chunk. */
-const A_CHUNK = 60;
 
 function take(count: number): Slice[] {
   return Array.from({ length: count }, () => takeSlice());
@@ -58,7 +62,7 @@ Deno.test("takeSlice() gives no memory twice, in whatever order it comes back", 
 });
 
 Deno.test("takeSlice() takes what was used last, of the chunk that is oldest", () => {
-  const slices = take(2 * A_CHUNK);
+  const slices = take(2 * SLICES_A_CHUNK);
   const [old, young] = [...chunksOf(slices)];
   assert(chunksOf(slices).size === 2 && old !== young);
   const ofOld = slices.filter(({ chunk }) => chunk === old);
@@ -76,30 +80,30 @@ Deno.test("takeSlice() takes what was used last, of the chunk that is oldest", (
 });
 
 Deno.test("giveSlice() lets chunks go that nobody uses, but for one", () => {
-  const slices = take(3 * A_CHUNK);
+  const slices = take(3 * SLICES_A_CHUNK);
   const before = chunksOf(slices);
   assertEquals(before.size, 3);
   // One after the other, so that the last of each comes back while others are in use.
   for (const slice of slices) giveSlice(slice);
-  const again = take(2 * A_CHUNK);
+  const again = take(2 * SLICES_A_CHUNK);
   const kept = [...chunksOf(again)].filter((chunk) => before.has(chunk));
   assertEquals([chunksOf(again).size, kept.length], [2, 1]);
   for (const slice of again) giveSlice(slice);
 });
 
 Deno.test("giveSlice() keeps a chunk of which something is in use", () => {
-  const slices = take(2 * A_CHUNK);
+  const slices = take(2 * SLICES_A_CHUNK);
   const [first, ...others] = slices;
   assert(first !== undefined);
   for (const slice of others) giveSlice(slice);
-  const again = take(A_CHUNK - 1);
-  assertEquals(new Set([...again, first]).size, A_CHUNK);
+  const again = take(SLICES_A_CHUNK - 1);
+  assertEquals(new Set([...again, first]).size, SLICES_A_CHUNK);
   assertEquals([...chunksOf(again)], [first.chunk]);
   for (const slice of [...again, first]) giveSlice(slice);
 });
 
 Deno.test("giveSlice() gives what comes back to others, of however many chunks", () => {
-  const slices = take(4 * A_CHUNK);
+  const slices = take(4 * SLICES_A_CHUNK);
   const ofEach = [...chunksOf(slices)].map((chunk) => slices.find((one) => one.chunk === chunk));
   for (const slice of ofEach) if (slice !== undefined) giveSlice(slice);
   assertEquals(new Set(take(4)), new Set(ofEach));
