@@ -21,16 +21,18 @@ Deno.test("RouteCounts.report() has the bytes of what is open and of what has en
   assertEquals([open, connections, closed.evicted, bytesUp, bytesDown], [1, 2, 1, 75, 77]);
 });
 
-Deno.test("RouteCounts.sessionEnded() leaves what is under way to be counted later", () => {
+Deno.test("RouteCounts.report() has sessions beside connections, and all their bytes", () => {
   const counts = new RouteCounts();
-  counts.sessionBegan();
-  counts.sessionBegan();
-  counts.datagramBytesUp += 5;
+  const ended = { up: { bytes: 5 }, down: { bytes: 6 } };
+  counts.opened(ended);
+  counts.ended(ended, "finished");
+  for (let i = 0; i < 3; i++) counts.sessionBegan();
   counts.sessionEnded("evicted");
   counts.datagramBytesUp += 10;
   counts.datagramBytesDown += 20;
   const { open, connections, closed, bytesUp, bytesDown } = counts.report();
-  assertEquals([open, connections, closed.evicted, bytesUp, bytesDown], [1, 2, 1, 15, 20]);
+  assertEquals([open, connections, closed.evicted], [2, 4, 1]);
+  assertEquals([bytesUp, bytesDown], [15, 26]);
 });
 
 Deno.test("RouteCounts.report() is of one moment, whatever is counted after it", () => {

@@ -191,3 +191,21 @@ Deno.test("bindRoutes() binds TCP and UDP at one port, and closes both where a t
     bindError([...both, route("127.0.0.1", taken.addr.port)]);
   }
 });
+
+Deno.test("bindRoutes() says of a port of UDP that is taken that it is, shared or not", () => {
+  const taken = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+  try {
+    const { port } = taken.addr as Deno.NetAddr;
+    const udp = routeTo({ protocol: "udp", hostname: "192.0.2.1", port: 53 }, {
+      aliases: ["DNS"],
+      listen: { protocol: "udp", hostname: "127.0.0.1", port },
+    });
+    for (const reusePort of [true, false]) {
+      const error = bindError([udp], { reusePort });
+      assertStringIncludes(error.message, `cannot listen on 127.0.0.1:${port}/udp for route DNS`);
+      assertStringIncludes(error.hint ?? "", "another program, or another route");
+    }
+  } finally {
+    taken.close();
+  }
+});

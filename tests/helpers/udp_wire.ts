@@ -10,6 +10,8 @@ import { within } from "./mod.ts";
 export class Gate {
   /** How many are held now. */
   waiting = 0;
+  /** How many have come. */
+  count = 0;
   /** What those who come through get instead, if that is to fail. */
   error: Error | undefined;
   #closed: PromiseWithResolvers<void> | undefined;
@@ -27,11 +29,17 @@ export class Gate {
 
   /** Passes, perhaps later. */
   async pass(): Promise<void> {
+    this.count++;
     if (this.#closed !== undefined) {
       this.waiting++;
       await this.#closed.promise;
       this.waiting--;
     }
+    this.check();
+  }
+
+  /** Throws the error, if there is one. */
+  check(): void {
     if (this.error !== undefined) throw this.error;
   }
 }
@@ -102,6 +110,7 @@ export function createUdpWire(): UdpWire {
     const opened = bound.map((one): DatagramListener => ({
       addr: one.addr,
       async receive(buffer): Promise<{ readonly from: Address; readonly length: number }> {
+        arrivals.check();
         const { from, length } = await one.receive(buffer);
         received++;
         arrived.resolve();
@@ -136,6 +145,7 @@ export function createUdpWire(): UdpWire {
         return stream.remoteAddr;
       },
       async read(buffer): Promise<number | null> {
+        reads.check();
         const count = await stream.read(buffer);
         await reads.pass();
         return count;

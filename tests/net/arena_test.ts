@@ -3,6 +3,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import {
+  bytesLetGo,
   type Chunk,
   giveSlice,
   HEADROOM,
@@ -40,9 +41,9 @@ Deno.test("takeSlice() gives no memory twice, in whatever order it comes back", 
   const random = new Random();
   const marks = new Map<Slice, number>();
   let mark = 0;
-  for (let step = 0; step < 3000; step++) {
+  for (let step = 0; step < 12_000; step++) {
     // It grows to a few chunks, and shrinks again.
-    const grows = random.below(100) < (step % 1000 < 600 ? 60 : 30);
+    const grows = random.below(100) < (step % 6000 < 3600 ? 60 : 30);
     if (grows) {
       const slice = takeSlice();
       assert(!marks.has(slice), `taken twice, seed ${random.seed}`);
@@ -83,8 +84,12 @@ Deno.test("giveSlice() lets chunks go that nobody uses, but for one", () => {
   const slices = take(3 * SLICES_A_CHUNK);
   const before = chunksOf(slices);
   assertEquals(before.size, 3);
+  const letGoBefore = bytesLetGo();
   // One after the other, so that the last of each comes back while others are in use.
   for (const slice of slices) giveSlice(slice);
+  const length = slices[0]?.bytes.buffer.byteLength ?? 0;
+  assert(length > 32 * 1024 * 1024);
+  assertEquals(bytesLetGo() - letGoBefore, 2 * length);
   const again = take(2 * SLICES_A_CHUNK);
   const kept = [...chunksOf(again)].filter((chunk) => before.has(chunk));
   assertEquals([chunksOf(again).size, kept.length], [2, 1]);

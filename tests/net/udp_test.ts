@@ -28,6 +28,17 @@ const NAMED = networkOf(
   mount --bind "$dir/hosts" /etc/hosts`,
 );
 
+/** A network whose packets for 198.51.100.5:53 come to port 5300 of the machine itself. */
+const REDIRECTED = networkOf(
+  "a network with a NAT",
+  `ip link add v0 type veth peer name v1
+  ip address add 192.0.2.1/24 dev v0
+  ip link set v0 up
+  ip link set v1 up
+  ip route add default via 192.0.2.2
+  iptables -t nat -A OUTPUT -p udp -d 198.51.100.5 --dport 53 -j REDIRECT --to-ports 5300`,
+);
+
 function listening(hostname: string, port = 0): DatagramListener & Disposable {
   const [listener, ...others] = listenUdp({ hostname, port });
   assert(listener !== undefined && others.length === 0);
@@ -275,4 +286,12 @@ Deno.test({
   const lines = stdout.trimEnd().split("\n");
   assertEquals(lines.filter((line) => !line.startsWith("ok: ")), [], stderr);
   assertMatch(lines.at(-1) ?? "", /^ok: an address is this machine's own/);
+});
+
+Deno.test({
+  name: "isOwnAddress() and isSendingFrom() show a datagram that a NAT brings back",
+  ...needs(REDIRECTED, LINUX),
+}, async () => {
+  const { stdout, stderr } = await REDIRECTED.run("tests/helpers/udp_nat_probe.ts");
+  assertEquals(stdout, '{"up":3,"dropped":{"loop":1},"opened":3,"status":0}\n', stderr);
 });
