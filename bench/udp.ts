@@ -21,7 +21,7 @@ async function echoes(
     ...["echo", "127.0.0.1", datagramPort, clients, BYTES, seconds, inFlight],
     processes.map(({ pid }) => pid).join(),
   ]));
-  return figuresOf(text, processes);
+  return figuresOf<EchoFigures>(text, processes);
 }
 
 /** How many datagrams of so many clients come to the server, at a rate or (0) as they can be sent. */
@@ -38,7 +38,7 @@ async function oneWay(
     ...["send", "127.0.0.1", datagramPort, clients, BYTES, seconds, rate, services.datagramPort],
     processes.map(({ pid }) => pid).join(),
   ]));
-  return figuresOf(text, processes);
+  return figuresOf<SendFigures>(text, processes);
 }
 
 /** What the generator has said; without a forwarder there is no CPU time of one. */
@@ -59,7 +59,7 @@ async function newcomers(
     ...["come", "127.0.0.1", datagramPort, 32, BYTES, total],
     processes.map(({ pid }) => pid).join(),
   ]));
-  return figuresOf(text, processes);
+  return figuresOf<ComeFigures>(text, processes);
 }
 
 /** Bytes of memory that each of so many sessions costs that have had one echo. */

@@ -1,6 +1,7 @@
 // Turns: how much one who takes part may do between two of them. That they are fair is tested on the real
 // program (tests/program/fairness_test.ts).
 
+import { setImmediate } from "node:timers";
 import { assert, assertEquals } from "@std/assert";
 import { Turns } from "../../src/net/turns.ts";
 import { within } from "../helpers/mod.ts";
@@ -15,7 +16,7 @@ async function work(turns: Turns): Promise<void> {
       return;
     }
     await Promise.resolve();
-    await new Promise((resolve) => setImmediate(resolve));
+    await new Promise<void>((resolve) => setImmediate(resolve));
   }
 }
 
