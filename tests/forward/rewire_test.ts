@@ -501,7 +501,11 @@ Deno.test("Forwarder.rewire() cuts a loop through listeners that were not there 
   assert(wired.lines.some((line) => line.includes("loop_detected")));
 });
 
-Deno.test("Forwarder.rewire() forgets a loop that it ends", async () => {
+Deno.test({
+  name: "Forwarder.rewire() forgets a loop that it ends",
+  // Until 2.8 what a closed socket was asked may outlive the test: a thousand writes of nothing.
+  ...needs(TLS),
+}, async () => {
   await using a = startNamed("a");
   const port = freePort();
   await using wired = startRewirable([route(port, { hostname: "127.0.0.1", port })]);
