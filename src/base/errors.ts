@@ -101,6 +101,11 @@ export function hintOf(error: unknown): string | undefined {
   return typeof hint === "string" ? hint : undefined;
 }
 
+/** What went wrong and the way out, as fields of a log line. */
+export function errorFields(error: unknown): { error: string; hint: string | undefined } {
+  return { error: describeError(error), hint: hintOf(error) };
+}
+
 /** What went wrong and the way out, where there is room for one text alone. */
 export function describeWithHint(error: unknown): string {
   const hint = hintOf(error);

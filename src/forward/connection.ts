@@ -1,9 +1,9 @@
 // One client, from its accept to its end: the steps of a connection, read from top to bottom in
 // `serve`. What each step knows stands in a file of its own.
 
-import { type Address, formatAddress, unmapped } from "../base/address.ts";
+import type { Address } from "../base/address.ts";
 import { formatDuration } from "../base/duration.ts";
-import { describeError, describeWithHint, hintOf, isResetOnConnect } from "../base/errors.ts";
+import { describeWithHint, errorFields, isResetOnConnect } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { startDeadline } from "../base/time.ts";
 import type { RouteSettings } from "../config/options.ts";
@@ -13,7 +13,7 @@ import type { Stream } from "../net/stream.ts";
 import { TlsError } from "../net/tls_error.ts";
 import type { Handshake } from "./admission.ts";
 import type { Reason } from "./counts.ts";
-import type { ActiveRoute, EntryPoint } from "./entry_point.ts";
+import { type ActiveRoute, clientFields, type EntryPoint } from "./entry_point.ts";
 import type { Watched } from "./limits.ts";
 import { isSameMachine } from "./loops.ts";
 import { headerOf } from "./proxy_protocol.ts";
@@ -246,8 +246,7 @@ export class Connection implements Watched, Handshake {
   }
 
   #complain(event: string, error: unknown): void {
-    const words = { error: describeError(error), hint: hintOf(error) };
-    this.#context.log.repeated("warn", event, { ...this.#fields(), ...words });
+    this.#context.log.repeated("warn", event, { ...this.#fields(), ...errorFields(error) });
   }
 
   #isAllowed(): boolean {
@@ -307,7 +306,7 @@ export class Connection implements Watched, Handshake {
 
   /** Says why the client is held. */
   #noteRetry(error: unknown): void {
-    this.#route.counts.lastConnectError = { at: Date.now(), message: describeWithHint(error) };
+    this.#route.counts.noteConnectError(describeWithHint(error));
     this.#complain("connect_retrying", error);
   }
 
@@ -378,12 +377,6 @@ export class Connection implements Watched, Handshake {
   }
 
   #fields(): Record<string, string> {
-    const { hostname, port } = this.#source;
-    return {
-      route: this.#route.name,
-      listen: this.#route.listen,
-      target: this.#target?.name ?? this.#route.targets.text,
-      client: formatAddress({ hostname: unmapped(hostname), port }),
-    };
+    return clientFields(this.#route, this.#source, this.#target?.name);
   }
 }

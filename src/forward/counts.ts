@@ -41,7 +41,7 @@ export const DROP_REASONS = [
 /** One of {@linkcode DROP_REASONS}. */
 export type DropReason = typeof DROP_REASONS[number];
 
-/** What a connection or a session has moved, kept up to date by whoever moves it. */
+/** What a connection has moved, kept up to date by whoever moves it. */
 export interface Moved {
   /** Client → upstream. */
   readonly up: { readonly bytes: number };
@@ -163,6 +163,11 @@ export class RouteCounts {
   /** Counts an upstream that could not be reached. */
   connectFailed(message: string): void {
     this.#connectErrors++;
+    this.noteConnectError(message);
+  }
+
+  /** Keeps what went wrong with a target now, as the last that did. */
+  noteConnectError(message: string): void {
     this.lastConnectError = { at: Date.now(), message };
   }
 

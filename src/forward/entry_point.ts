@@ -2,7 +2,13 @@
 // route that stands there now. A rewiring gives it another route; the rest stays, so that nobody who
 // waits in its queue is lost.
 
-import { type Endpoint, formatAddress, formatListen } from "../base/address.ts";
+import {
+  type Address,
+  type Endpoint,
+  formatAddress,
+  formatListen,
+  unmapped,
+} from "../base/address.ts";
 import { BindError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { plain } from "../base/text.ts";
@@ -46,6 +52,16 @@ export interface ActiveRoute {
   readonly counts: RouteCounts;
   /** Until when its clients from this machine are taken for its own connections coming round. */
   loopsUntilMs: number;
+}
+
+/** What each line of the log on a client holds; the targets of the route unless one is known. */
+export function clientFields(
+  { name, listen, targets }: Pick<ActiveRoute, "name" | "listen" | "targets">,
+  { hostname, port }: Address,
+  target: string = targets.text,
+): Record<string, string> {
+  const client = formatAddress({ hostname: unmapped(hostname), port });
+  return { route: name, listen, target, client };
 }
 
 /** A route and the listeners that were bound for it: one, or two where IPv6 and IPv4 need one each. */

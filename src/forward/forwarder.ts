@@ -24,7 +24,7 @@ import {
 import { watchLimits } from "./limits.ts";
 import { leadsTo, listensAt } from "./loops.ts";
 import { watchMemory } from "./memory.ts";
-import type { RouteReport } from "./report.ts";
+import { isDatagrams, type RouteReport } from "./report.ts";
 import { Sessions } from "./sessions.ts";
 
 /** Options for {@linkcode Forwarder}; times in milliseconds, 0 is no limit. */
@@ -238,7 +238,7 @@ export class Forwarder implements Disposable {
     const { log } = this.#options;
     const one = new EntryPoint(bound, { transports, log, admission: this.#admission });
     // Sessions take nothing from others.
-    if (!isUdp(one)) this.#shares.add(one.share);
+    if (!isDatagrams(one.route)) this.#shares.add(one.share);
     return one;
   }
 
@@ -347,7 +347,7 @@ export class Forwarder implements Disposable {
     });
     if (drainDelayMs > 0) await pause(drainDelayMs);
     // Answers leave from where the datagrams have come: that stays until the last session has ended.
-    const streams = this.#entryPoints.filter((one) => !isUdp(one));
+    const streams = this.#entryPoints.filter(({ route }) => !isDatagrams(route));
     for (const one of streams) one.close();
     const [cutOff] = await Promise.all([
       this.#drainConnections(streams),
@@ -393,10 +393,6 @@ export class Forwarder implements Disposable {
       hint: isShortage(error) ? `${what}; more open files allow more (ulimit -n)` : undefined,
     });
   }
-}
-
-function isUdp({ route }: EntryPoint): boolean {
-  return route.route.listen.protocol === "udp";
 }
 
 /** Whether a client may be served, as far as is known: one that is not allowed ends at once. */

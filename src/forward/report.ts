@@ -32,7 +32,7 @@ export interface RouteReport {
 }
 
 /** Whether the route passes datagrams on. */
-export function isDatagrams({ route }: RouteReport): boolean {
+export function isDatagrams({ route }: Pick<RouteReport, "route">): boolean {
   return route.listen.protocol === "udp";
 }
 

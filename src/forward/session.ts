@@ -2,8 +2,8 @@
 // is to datagrams what `connection.ts` is to streams. Which sessions there are, and who gives way to
 // whom, is its house's business.
 
-import { type Address, formatAddress, isIpv4, isUnspecified, unmapped } from "../base/address.ts";
-import { describeError, describeWithHint, errorCode, hintOf } from "../base/errors.ts";
+import { type Address, isIpv4, isUnspecified, unmapped } from "../base/address.ts";
+import { describeWithHint, errorCode, errorFields } from "../base/errors.ts";
 import { Backoff, pause, TimeLimit } from "../base/time.ts";
 import type { RouteSettings } from "../config/options.ts";
 import { giveSlice, HEADROOM, type Slice, takeSlice } from "../net/arena.ts";
@@ -11,7 +11,7 @@ import type { DatagramListener, Stream } from "../net/stream.ts";
 import { Turns } from "../net/turns.ts";
 import type { ConnectionContext } from "./connection.ts";
 import type { DropReason, Reason } from "./counts.ts";
-import type { ActiveRoute, EntryPoint } from "./entry_point.ts";
+import { type ActiveRoute, clientFields, type EntryPoint } from "./entry_point.ts";
 import { datagramHeaderOf } from "./proxy_protocol.ts";
 import { LOOP_HINT, LoopError, Reach } from "./reach.ts";
 import type { Target } from "./targets.ts";
@@ -382,15 +382,11 @@ export class Session {
   }
 
   #noteError(error: unknown): void {
-    this.port.entryPoint.counts.lastConnectError = {
-      at: Date.now(),
-      message: describeWithHint(error),
-    };
+    this.port.entryPoint.counts.noteConnectError(describeWithHint(error));
   }
 
   #complain(event: string, error: unknown): void {
-    const words = { error: describeError(error), hint: hintOf(error) };
-    this.#context.log.repeated("warn", event, { ...this.#fields(), ...words });
+    this.#context.log.repeated("warn", event, { ...this.#fields(), ...errorFields(error) });
   }
 
   /** Ends it, since its target is this ambassador itself. */
@@ -405,13 +401,7 @@ export class Session {
   }
 
   #fields(): Record<string, string> {
-    const { hostname, port } = this.#client;
-    return {
-      route: this.#route.name,
-      listen: this.#route.listen,
-      target: this.#target?.name ?? this.#route.targets.text,
-      client: formatAddress({ hostname: unmapped(hostname), port }),
-    };
+    return clientFields(this.#route, this.#client, this.#target?.name);
   }
 }
 

@@ -10,7 +10,7 @@ import { Turns } from "../net/turns.ts";
 import { closed, isOwnAddress, isSendingFrom } from "../net/udp.ts";
 import { Admission } from "./admission.ts";
 import type { ConnectionContext } from "./connection.ts";
-import type { ActiveRoute, EntryPoint } from "./entry_point.ts";
+import { clientFields, type EntryPoint } from "./entry_point.ts";
 import { LOOP_HINT } from "./reach.ts";
 import { type Datagram, Session, type SessionPort } from "./session.ts";
 
@@ -254,13 +254,13 @@ export class Sessions {
     const { log } = this.#options;
     if (!route.settings.allow.has(client.hostname)) {
       counts.dropped.not_allowed++;
-      log.repeated("warn", "not_allowed", fieldsOf(client, route));
+      log.repeated("warn", "not_allowed", clientFields(route, client));
       return undefined;
     }
     const rounds = this.#roundsOf(client);
     if (rounds > MAX_ROUNDS) {
       counts.dropped.loop++;
-      log.repeated("error", "loop_detected", { ...fieldsOf(client, route), hint: LOOP_HINT });
+      log.repeated("error", "loop_detected", { ...clientFields(route, client), hint: LOOP_HINT });
       return undefined;
     }
     order.makePlace(route.settings.maxSessions);
@@ -347,16 +347,6 @@ export class Sessions {
       this.#lookWithin(nextMs);
     }, ms);
   }
-}
-
-/** What lines on a client without a session hold. */
-function fieldsOf({ hostname, port }: Address, route: ActiveRoute): Record<string, string> {
-  return {
-    route: route.name,
-    listen: route.listen,
-    target: route.targets.text,
-    client: formatAddress({ hostname: unmapped(hostname), port }),
-  };
 }
 
 /** How often a session is to be looked at, in milliseconds: its limit is kept to a tenth. */
