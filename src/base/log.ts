@@ -26,8 +26,12 @@ export type Fields = Readonly<Record<string, string | number | undefined>>;
 export interface Log {
   /** Whether debug lines are written: build no fields for nobody. */
   readonly debugs: boolean;
+  /** Whether the line of a connection that has ended is written. */
+  readonly accesses: boolean;
   /** Every connection. */
   debug(event: string, fields?: Fields): void;
+  /** A connection that has ended: at info where that was asked for, whatever the level, else at debug. */
+  access(event: string, fields: Fields): void;
   /** What the operator wants to know once. */
   info(event: string, fields?: Fields): void;
   /** A client was not served. */
@@ -47,6 +51,8 @@ export interface CreateLogOptions {
   readonly level: typeof LOG_LEVELS[number];
   /** How a line is written. */
   readonly format: typeof LOG_FORMATS[number];
+  /** Whether connections that have ended get a line at info; not unless given. */
+  readonly connections?: boolean;
   /** Takes a line without its end; stderr unless given. */
   readonly write?: (line: string) => void;
 }
@@ -64,7 +70,8 @@ interface Burst {
 }
 
 /** A log that writes to stderr. */
-export function createLog({ level, format, write }: CreateLogOptions): Log {
+export function createLog(options: CreateLogOptions): Log {
+  const { level, format, connections = false, write } = options;
   const levelName = level.toUpperCase() as LevelName;
   const formatter = format === "json" ? formatJson : formatText;
   function tellLost(count: number): string {
@@ -77,9 +84,13 @@ export function createLog({ level, format, write }: CreateLogOptions): Log {
       else write(line);
     }
   }
-  const handlers = [new LineHandler(levelName, { formatter })];
-  const logger = new Logger("ambassador", levelName, { handlers });
+  /** Writes lines of this level and those after it. */
+  function loggerFrom(name: LevelName): Logger {
+    return new Logger("ambassador", name, { handlers: [new LineHandler(name, { formatter })] });
+  }
+  const logger = loggerFrom(levelName);
   const debugs = logger.level <= LogLevels.DEBUG;
+  const accessLogger = connections ? loggerFrom("INFO") : logger;
   const bursts = new Map<string, Burst>();
   /** Writes what has come within a second; a second without any ends the burst. */
   function tellBurst(kind: string, burst: Burst, isLast = false): void {
@@ -93,7 +104,9 @@ export function createLog({ level, format, write }: CreateLogOptions): Log {
   beforeOutputEnds(() => bursts.forEach((burst, kind) => tellBurst(kind, burst, true)));
   return {
     debugs,
+    accesses: connections || debugs,
     debug: (event, fields = {}) => void logger.debug(event, fields),
+    access: (event, fields) => void accessLogger[connections ? "info" : "debug"](event, fields),
     info: (event, fields = {}) => void logger.info(event, fields),
     warn: (event, fields = {}) => void logger.warn(event, fields),
     error: (event, fields = {}) => void logger.error(event, fields),

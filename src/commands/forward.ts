@@ -30,7 +30,8 @@ export async function forward(
   { signal, version, onHangup }: CommandContext,
 ): Promise<number> {
   const { routes, file, ignored, warnings, options } = command;
-  const log = createLog({ level: options.logLevel, format: options.logFormat });
+  const { logLevel: level, logFormat: format, logConnections: connections } = options;
+  const log = createLog({ level, format, connections });
   let prepared: Prepared | undefined;
   /** Makes ready what routes want, at the start or when a rewiring wants more. */
   async function prepare(routes: readonly Route[]): Promise<Transports> {

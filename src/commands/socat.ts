@@ -27,11 +27,15 @@ const BOTH = "nodelay,keepalive";
 /** The largest datagram: what is longer than a block, 8 KiB unless said, socat cuts off. */
 const SOCAT_DATAGRAM_BYTES = 65_507;
 
+/** What a line is made from: its route, and what holds for all. */
+type Said = Pick<Command, "routes" | "options">;
+
 /** The command line, ready for a shell. */
-export function formatSocat(route: Route, options: Options): string {
+export function formatSocat(route: Route, said: Said): string {
+  const { options } = said;
   const { targets: [target], settings } = route;
   if (target === undefined) return "";
-  if (isUdp(route)) return formatUdpSocat(route, target);
+  if (isUdp(route)) return formatUdpSocat(route, target, options);
   const { connectTimeoutMs, retryMs, halfCloseTimeoutMs, idleTimeoutMs } = settings;
   const hasLimit = "connect-timeout" in changedSettings(settings);
   const to = [
@@ -46,11 +50,16 @@ export function formatSocat(route: Route, options: Options): string {
   ];
   const halfClose = halfCloseTimeoutMs > 0 ? halfCloseTimeoutMs / 1000 : SOCAT_HALF_CLOSE_SECONDS;
   const idle = idleTimeoutMs > 0 ? ` -T ${idleTimeoutMs / 1000}` : "";
-  const words = [formatListener(route, options), to].map((parts) => shellWord(parts.join(",")));
-  return `socat -t ${halfClose}${idle} ${words.join(" ")}`;
+  const words = [formatListener(route, said), to].map((parts) => shellWord(parts.join(",")));
+  return `socat${tells(options)} -t ${halfClose}${idle} ${words.join(" ")}`;
 }
 
-function formatUdpSocat({ listen, settings }: Route, target: Endpoint): string {
+/** Who comes and goes, on stderr. */
+function tells({ logConnections }: Options): string {
+  return logConnections ? " -d -d" : "";
+}
+
+function formatUdpSocat({ listen, settings }: Route, target: Endpoint, options: Options): string {
   const { udpTimeoutMs } = settings;
   const from = [
     `${socatProtocol(listen)}-LISTEN:${listen.port}`,
@@ -60,11 +69,16 @@ function formatUdpSocat({ listen, settings }: Route, target: Endpoint): string {
   ].join(",");
   const to = `${socatProtocol(target)}:${formatAddress(target)}`;
   const idle = udpTimeoutMs > 0 ? ` -T ${udpTimeoutMs / 1000}` : "";
-  return `socat -b ${SOCAT_DATAGRAM_BYTES}${idle} ${shellWord(from)} ${shellWord(to)}`;
+  return `socat${tells(options)} -b ${SOCAT_DATAGRAM_BYTES}${idle} ${shellWord(from)} ${
+    shellWord(to)
+  }`;
 }
 
-function formatListener({ listen, settings }: Route, options: Options): readonly string[] {
+function formatListener(route: Route, said: Said): readonly string[] {
+  const { listen, settings } = route;
+  const { options } = said;
   const isTls = listen.protocol === "tls";
+  const most = maxChildren(route, said);
   return [
     isTls
       ? `OPENSSL-LISTEN:${listen.port}${socatFamily(listen)}`
@@ -73,9 +87,16 @@ function formatListener({ listen, settings }: Route, options: Options): readonly
     `fork,reuseaddr,${BOTH}`,
     ...rangeOption(listen, settings),
     ...(options.reusePort ? ["reuseport"] : []),
-    ...(settings.maxConnections > 0 ? [`max-children=${settings.maxConnections}`] : []),
-    ...(isTls ? listenByTls(options) : []),
+    ...(most > 0 ? [`max-children=${most}`] : []),
+    ...(isTls ? listenByTls(settings, options) : []),
   ];
+}
+
+/** The limit of the route, and of all together where there is no other; 0 is none. */
+function maxChildren({ settings }: Route, { routes, options }: Said): number {
+  const ofAll = routes.length === 1 ? options.maxConnections : 0;
+  const limits = [settings.maxConnections, ofAll].filter((limit) => limit > 0);
+  return limits.length === 0 ? 0 : Math.min(...limits);
 }
 
 /** The address on which a line listens, where that is not each one that its protocol means. */
@@ -89,10 +110,17 @@ function rangeOption(listen: Address, settings: RouteSettings): readonly string[
   return range === undefined ? [] : [`range=${range}`];
 }
 
-function listenByTls({ tlsCert, tlsKey, tlsCa, tlsClientCa, tlsClient }: Options): string[] {
+function listenByTls(settings: RouteSettings, options: Options): string[] {
+  const { tlsCert, tlsKey, tlsCa, tlsClientCa, tlsClient } = options;
   const own = [...fileOption("cert", tlsCert), ...fileOption("key", tlsKey)];
   if (tlsClient === "none") return [...own, "verify=0"];
-  return [...own, ...fileOption("cafile", tlsClientCa ?? tlsCa), "verify=1"];
+  const name = socatClient(settings);
+  return [
+    ...own,
+    ...fileOption("cafile", tlsClientCa ?? tlsCa),
+    "verify=1",
+    ...(name === undefined ? [] : [`commonname=${name}`]),
+  ];
 }
 
 function connectByTls(
@@ -107,6 +135,11 @@ function connectByTls(
     // It is asked for by SNI too.
     ...(tlsName === undefined ? [] : [`commonname=${tlsName}`]),
   ];
+}
+
+/** The one name that socat asks of clients; undefined if it can't be said. */
+function socatClient({ tlsAllow }: RouteSettings): string | undefined {
+  return tlsAllow.isAny ? undefined : /^[\w.-]+$/.exec(String(tlsAllow))?.[0];
 }
 
 /** An option that names a file; nothing where there is none. */
@@ -141,13 +174,12 @@ function nothingLike(option: string): string {
 }
 
 /** What the lines of these routes can't say, a line each. */
-export function socatNotes(
-  { routes, options }: Pick<Command, "routes" | "options">,
-): readonly string[] {
+export function socatNotes({ routes, options }: Said): readonly string[] {
   const ofAll = NOT_IN_SOCAT.flatMap((key) => {
     const { name, kind, default: standard }: OptionSpec = OPTIONS[key];
     const text = kind.format(options[key]);
-    return text === standard ? [] : [`--${name} ${text}: ${nothingLike(name)}`];
+    const isCarried = key === "maxConnections" && routes.length === 1 && !routes.some(isUdp);
+    return text === standard || isCarried ? [] : [`--${name} ${text}: ${nothingLike(name)}`];
   });
   const { tlsCert, tlsKey, tlsCa, tlsClientCa } = options;
   const inVariables = [tlsCert, tlsKey, tlsCa, tlsClientCa].flatMap((source) =>
@@ -167,10 +199,10 @@ function notesOf(route: Route, { tlsCa }: Options): readonly string[] {
     `${name}: ${one} ${changed[one]}: ${nothingLike(one)}`
   );
   if ("tls-allow" in changed) {
-    notes.unshift(
-      `${name}: tls-allow ${changed["tls-allow"]}: socat has nothing like it: the line serves ` +
-        "everybody whom the CA signed",
-    );
+    const less = socatClient(settings) === undefined
+      ? "socat knows one name without a star: the line serves everybody whom the CA signed"
+      : "socat looks for it in the subject too, and takes a certificate with a star for it";
+    notes.unshift(`${name}: tls-allow ${changed["tls-allow"]}: ${less}`);
   }
   if ("allow" in changed && socatRange(listen, settings) === undefined) {
     const line =

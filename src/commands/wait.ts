@@ -10,10 +10,10 @@ import { Backoff, pause, TimeLimit } from "../base/time.ts";
 import type { Command } from "../config/command_line.ts";
 import { isUdp, type Targets } from "../config/targets.ts";
 import { REPLACED } from "../config/variables.ts";
-import { localHeaderOf } from "../forward/proxy_protocol.ts";
 import { PLAIN_TRANSPORTS, type Transports } from "../net/transports.ts";
 import { EXIT } from "./command.ts";
 import { prepareTransports } from "./transports.ts";
+import { tryTarget } from "./trial.ts";
 import { type AwaitedUpstream, describeUpstreams, REDRAW, showProgress } from "./progress.ts";
 
 /** How long to wait unless told otherwise, in milliseconds. */
@@ -97,14 +97,9 @@ async function tryOnce(
   const accepted = new AbortController();
   const signal = AbortSignal.any([limit.signal, accepted.signal]);
   try {
-    await Promise.any(targets.map(async (target) => {
-      using _conn = await transports[target.protocol].connect(target, {
-        signal,
-        settings,
-        preface: localHeaderOf(settings),
-        isTrial: true,
-      });
-    }));
+    await Promise.any(
+      targets.map((target) => tryTarget(target, { settings, transports, signal })),
+    );
     return undefined;
   } catch (error) {
     const errors: readonly unknown[] = error instanceof AggregateError ? error.errors : [error];

@@ -36,6 +36,8 @@ export interface Command {
   readonly name: CommandName | "help" | "version";
   /** Every option, from its argument, its variable or its default. */
   readonly options: Options;
+  /** The options that were given, by their names. */
+  readonly given: ReadonlyMap<string, Given>;
   /** Ordered by listen port. */
   readonly routes: readonly Route[];
   /** Targets that `wait` is to reach, and that no route leads to. */
@@ -163,7 +165,7 @@ function* reading(asked: Asked, file?: RoutesFile | Problem): Generator<undefine
   if (name === "help" || name === "version" || name === "healthcheck") {
     if (problems.length > 0) throw new CommandError(problems, { warnings });
     const nothing = { routes: [], bare: [], ignored: [], file: undefined };
-    return { name, options, ...nothing, warnings, again };
+    return { name, options, given, ...nothing, warnings, again };
   }
   const before = problems.length;
   const listens = name !== "wait";
@@ -233,7 +235,7 @@ function* reading(asked: Asked, file?: RoutesFile | Problem): Generator<undefine
     warnings.push({ event: "warning", setting, reason, message: `${setting}: ${reason}` });
   }
   last.variables = variables.found;
-  return { name, options, routes, bare, ignored, warnings, file: read, again };
+  return { name, options, given, routes, bare, ignored, warnings, file: read, again };
 }
 
 /**

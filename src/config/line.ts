@@ -5,7 +5,6 @@ import { parseArgs } from "@std/cli/parse-args";
 import type { Problem } from "../base/errors.ts";
 import { looksLikeKey, nearest, quoteInput } from "../base/text.ts";
 import { isRoute } from "./arguments.ts";
-import { FLAGS_NOT_YET, NOT_YET } from "./not_yet.ts";
 import { type CommandName, COMMANDS, SPECS } from "./options.ts";
 
 /** The command line, taken apart but not yet understood. */
@@ -28,14 +27,14 @@ const FLAGS = ["help", "version"] as const;
 const VALUED = SPECS.map(({ name }) => name);
 /** What each option means that may stand without a value. */
 const ALONE = new Map(SPECS.map(({ name, kind }) => [name, kind.alone]));
-const KNOWN: readonly string[] = [...VALUED, ...FLAGS, ...FLAGS_NOT_YET];
+const KNOWN: readonly string[] = [...VALUED, ...FLAGS];
 
 /** Takes the command line apart; what is wrong with it stands among its faults. */
 export function parseLine(args: readonly string[]): Line {
   const faults: Problem[] = [];
   const holdsKey = args.some(looksLikeKey);
   const values: Line["values"] = parseArgs(readable(args, { faults, holdsKey }), {
-    boolean: [...FLAGS, ...FLAGS_NOT_YET],
+    boolean: [...FLAGS],
     string: ["_", ...VALUED],
     collect: VALUED,
     alias: { h: "help", V: "version" },
@@ -51,11 +50,6 @@ export function parseLine(args: readonly string[]): Line {
     // What listens nowhere needs no more than the address that it connects to.
     if (isRoute(word) || (name === "wait" && word.includes(":"))) routes.push(word);
     else faults.push(unknownWord(word, holdsKey));
-  }
-  for (const option of FLAGS_NOT_YET) {
-    if (textsOf(values, option).some((text) => text !== "false")) {
-      faults.push({ message: `--${option}: ${NOT_YET}` });
-    }
   }
   for (const { name: option, commands } of SPECS) {
     if (commands === undefined || commands.includes(name)) continue;

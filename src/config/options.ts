@@ -112,11 +112,16 @@ const TLS_NAME: Kind<string> = { placeholder: "NAME", parse: parseTlsName, forma
 const STARTTLS = choice("PROTOCOL", ["off", ...STARTTLS_PROTOCOLS] as const);
 const LEVEL = choice("LEVEL", LOG_LEVELS);
 const LOG_FORMAT = choice("FORMAT", LOG_FORMATS);
-const REUSE_PORT: Kind<boolean> = {
+/** One that is on where it stands alone. */
+const SWITCH: Kind<boolean> = {
   placeholder: "",
   alone: "on",
-  parse: (text) => parseReusePort(text, Deno.build.os),
+  parse: parseSwitch,
   format: (isOn) => isOn ? "on" : "off",
+};
+const REUSE_PORT: Kind<boolean> = {
+  ...SWITCH,
+  parse: (text) => parseReusePort(text, Deno.build.os),
 };
 /** Undefined is off. */
 const STATUS: Kind<Address | undefined> = {
@@ -328,11 +333,24 @@ export const OPTIONS = {
   },
   logLevel: { name: "log-level", kind: LEVEL, default: "info", help: "debug, info, warn or error" },
   logFormat: { name: "log-format", kind: LOG_FORMAT, default: "text", help: "text or json" },
+  logConnections: {
+    name: "log-connections",
+    kind: SWITCH,
+    default: "off",
+    help: "a line for each connection when it ends (connection_closed)",
+  },
   format: {
     name: "format",
     kind: choice("FORMAT", CHECK_FORMATS),
     default: "table",
     help: "check only: table, json or socat",
+    commands: ["check"],
+  },
+  probe: {
+    name: "probe",
+    kind: SWITCH,
+    default: "off",
+    help: "check only: try every target once, and say how it went",
     commands: ["check"],
   },
   timeoutMs: {
@@ -395,6 +413,12 @@ function parseBind(text: string): string {
   return hostname;
 }
 
+function parseSwitch(text: string): boolean {
+  const isOn = /^(?:on|true|yes|1)$/i.test(text);
+  if (!isOn && !/^(?:off|false|no|0)$/i.test(text)) throw new SyntaxError("not one of on, off");
+  return isOn;
+}
+
 /**
  * Whether ports are to be shared. Exported for its test.
  *
@@ -402,8 +426,7 @@ function parseBind(text: string): string {
  * @throws {RangeError} where it would give all clients of a port to one program
  */
 export function parseReusePort(text: string, system: string): boolean {
-  const isOn = /^(?:on|true|yes|1)$/i.test(text);
-  if (!isOn && !/^(?:off|false|no|0)$/i.test(text)) throw new SyntaxError("not one of on, off");
+  const isOn = parseSwitch(text);
   if (isOn && system !== "linux") {
     throw new RangeError(`${system} does not share clients out among programs, only Linux does`);
   }

@@ -3,7 +3,6 @@
 
 import type { Problem } from "../base/errors.ts";
 import { nearest, plain, prefixFinder } from "../base/text.ts";
-import { FLAGS_NOT_YET, NOT_YET } from "./not_yet.ts";
 import { SPECS, variableOf } from "./options.ts";
 import { aliasOf, type Environment } from "./variables.ts";
 
@@ -22,7 +21,6 @@ const START = "AMBASSADOR_";
 const KNOWN = optionsByEnd(SPECS.map(({ name }) => name));
 const PROTECTING = optionsByEnd(SPECS.filter(({ protects }) => protects).map(({ name }) => name));
 const TLS = optionsByEnd(SPECS.map(({ name }) => name).filter((name) => name.startsWith("tls-")));
-const LATER = optionsByEnd(FLAGS_NOT_YET);
 
 /** Maximum number of unknown names that the nearest option is looked for: nobody reads more. */
 const MAX_HINTS = 1000;
@@ -44,7 +42,7 @@ export function warningOf(setting: string, reason: string): Warning {
  */
 export function readEnvironment(env: Pick<Deno.Env, "get" | "toObject">): Environment {
   const environment = env.toObject();
-  for (const end of [...KNOWN.keys(), ...LATER.keys()]) {
+  for (const end of KNOWN.keys()) {
     try {
       env.get(START + end);
     } catch (error) {
@@ -69,24 +67,19 @@ export function findUnknown(environment: Environment, problems: Problem[]): read
   let unknown = 0;
   for (const name of names) {
     const end = name.slice(name.indexOf("_") + 1).toUpperCase();
-    const later = LATER.get(end);
     const isTls = end.startsWith("TLS");
     if (!name.startsWith(START)) {
-      if (!KNOWN.has(end) && later === undefined) continue;
+      if (!KNOWN.has(end)) continue;
       const start = name.slice(0, name.indexOf("_")).toUpperCase();
       if (start.length < 8 || nearest(start, ["AMBASSADOR"], 3) === undefined) continue;
-    } else if (later !== undefined) {
-      if (environment[name] !== "") problems.push({ message: `${name}: ${NOT_YET}` });
-      continue;
     } else if (
       KNOWN.has(name.slice(START.length)) || OWN_SERVICE.test(name) ||
       (!isTls && findLink(name.toUpperCase(), "_") !== undefined)
     ) {
       continue;
     }
-    const isLater = later !== undefined;
-    const mayProtect = isLater || isTls || PROTECTING.has(end);
-    const ends = [...(isLater ? LATER : isTls ? TLS : KNOWN).keys()];
+    const mayProtect = isTls || PROTECTING.has(end);
+    const ends = [...(isTls ? TLS : KNOWN).keys()];
     const hint = ++unknown > MAX_HINTS ? "ambassador --help lists all" : hintFor(end, ends);
     (mayProtect ? problems : warnings).push(warningOf(name, `no such option; ${hint}`));
   }

@@ -21,6 +21,9 @@ export type PemSource =
 /** No path that is shown is as long as this, in characters. */
 const MAX_SHOWN_PATH = 256;
 
+/** A name that files of PEM have, and keys don't look like. */
+const FILE_NAME = /^[\w-]{1,32}\.(?:pem|crt|cer|key)$/i;
+
 const BEGIN = "-----BEGIN ";
 const BLOCK = /-----BEGIN [A-Z0-9 ]+-----\r?\n[^]*?\n-----END [A-Z0-9 ]+-----/;
 
@@ -51,15 +54,20 @@ export function parsePem(text: string, source = ""): PemSource {
   return { option: source, path: parsePath(text) };
 }
 
-/** The path, or what stands for PEM: it is never shown. */
+/** The path, or what stands for PEM and for what may be a part of it: that is never shown. */
 export function formatPem(source: PemSource): string {
-  return "path" in source ? source.path : HIDDEN;
+  if (!("path" in source)) return HIDDEN;
+  const { path } = source;
+  return isShowable(path) || FILE_NAME.test(path) ? path : HIDDEN;
 }
 
 /** Text that was meant as a path, in quotes if it can be nothing else: then it is no secret. */
 export function quotePath(text: string): string {
-  const isShown = isPath(text) && text.length < MAX_SHOWN_PATH && !looksLikeKey(text);
-  return isShown ? quote(text) : HIDDEN;
+  return isShowable(text) ? quote(text) : HIDDEN;
+}
+
+function isShowable(text: string): boolean {
+  return isPath(text) && text.length < MAX_SHOWN_PATH && !looksLikeKey(text);
 }
 
 /** The PEM in a text, however it is written, or undefined if there is none. */

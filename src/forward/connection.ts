@@ -365,8 +365,8 @@ export class Connection implements Watched, Handshake {
     counts.ended(this.traffic, reason);
     admission.left(share, this.upstream !== undefined);
     this.#target?.left();
-    if (!log.debugs) return;
-    log.debug("connection_closed", {
+    if (!log.accesses) return;
+    log.access("connection_closed", {
       ...this.#fields(),
       peer: this.client.peer,
       bytes_up: this.traffic.up.bytes,

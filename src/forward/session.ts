@@ -185,8 +185,8 @@ export class Session {
       giveSlice(one.slice);
     }
     this.port.entryPoint.counts.sessionEnded(reason);
-    if (!log.debugs) return;
-    log.debug("connection_closed", {
+    if (!log.accesses) return;
+    log.access("connection_closed", {
       ...this.#fields(),
       bytes_up: this.#bytesUp,
       bytes_down: this.#bytesDown,

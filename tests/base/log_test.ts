@@ -90,6 +90,21 @@ Deno.test("createLog() writes its level and those after it", () => {
   }
 });
 
+Deno.test("createLog() writes the lines of connections at info where they are wanted, whatever the level", () => {
+  const access = (log: Log): void => log.access("connection_closed", { route: "REDIS" });
+  const shown = (options: Partial<CreateLogOptions>): string[] =>
+    lines(access, options).map((line) => line.slice(25));
+  assertEquals(shown({ level: "info" }), []);
+  assertEquals(shown({ level: "debug" }), ["DEBUG connection_closed route=REDIS"]);
+  for (const level of LOG_LEVELS) {
+    const options = { level, connections: true };
+    assertEquals(shown(options), ["INFO  connection_closed route=REDIS"]);
+    assertEquals(createLog({ ...options, format: "text" }).accesses, true);
+  }
+  assertEquals(createLog({ level: "info", format: "text" }).accesses, false);
+  assertEquals(createLog({ level: "debug", format: "text" }).accesses, true);
+});
+
 Deno.test("createLog() quotes nothing that is plain", () => {
   const plain = [
     "REDIS,REDIS_1",

@@ -137,6 +137,29 @@ Deno.test("formatCommand() shows settings where a route differs from the default
   assertEquals(all.routes[0].settings, { retry: "9s" });
 });
 
+Deno.test("formatCommand() shows the options that were given, and where each comes from", () => {
+  const environment = {
+    AMBASSADOR_CONNECT_TIMEOUT: "5",
+    AMBASSADOR_RETRY: "1s",
+    AMBASSADOR_IDLE_TIMEOUT: "",
+    AMBASSADOR_TLS_CERT: "/run/a b.pem",
+    AMBASSADOR_TLS_KEY: "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----",
+    AMBASSADOR_FORMAT: "table",
+  };
+  const args = ["--retry=2s", "--allow=10.1.2.3/8", "--allow", "::1", "--log-connections"];
+  assertEquals(format(read([...args, "1=tls://a:1"], environment), "table").split("\n").slice(3), [
+    "OPTION           VALUE           FROM",
+    "connect-timeout  5s              AMBASSADOR_CONNECT_TIMEOUT",
+    "retry            2s              --retry",
+    "allow            10.0.0.0/8,::1  --allow",
+    "tls-cert         /run/a b.pem    AMBASSADOR_TLS_CERT",
+    "tls-key          (not shown)     AMBASSADOR_TLS_KEY",
+    "log-connections  on              --log-connections",
+    "",
+    "1 route, 0 variables ignored",
+  ]);
+});
+
 Deno.test("formatCommand() prints the settings that socat has, and names what it can't carry over", () => {
   const both = "nodelay,keepalive";
   const from = (port: number): string => `TCP6-LISTEN:${port},ipv6only=0,fork,reuseaddr,${both}`;
@@ -149,7 +172,7 @@ Deno.test("formatCommand() prints the settings that socat has, and names what it
   const shared = { ...read(SETTINGS), options: { ...read(SETTINGS).options, reusePort: true } };
   assertStringIncludes(format(shared, "socat"), `${from(1)},reuseport TCP:a:1,`);
   const options = ["--max-connections=7", "--drain-timeout=1m", "--drain-delay=1s"];
-  const printed = read([...options, "--status=127.0.0.1:9090", "--retry=1s", "1=a:1"]);
+  const printed = read([...options, "--status=127.0.0.1:9090", "--retry=1s", "1=a:1", "2=b:2"]);
   assertEquals(formatCommand(printed, "socat").notes, [
     "--max-connections 7: socat has nothing like it",
     "--drain-timeout 1m: socat has nothing like it",
@@ -159,6 +182,14 @@ Deno.test("formatCommand() prints the settings that socat has, and names what it
   for (const other of ["table", "json"] as const) {
     assertEquals(formatCommand(printed, other).notes, []);
   }
+  // Of one route alone the limit of all is its own.
+  const alone = read(["--max-connections=7", "--log-connections", "1=a:1?max-connections=9"]);
+  assertEquals(formatCommand(alone, "socat"), {
+    text: `socat -d -d -t 100000000 ${from(1)},max-children=7 TCP:a:1,${both}`,
+    notes: [],
+  });
+  const udp = formatCommand(read(["--max-connections=7", "1/udp=a:1"]), "socat");
+  assertEquals(udp.notes[0], "--max-connections 7: socat has nothing like it");
 });
 
 Deno.test("formatCommand() prints the one network that socat knows, and says where it serves everybody", () => {
@@ -264,6 +295,10 @@ Deno.test("formatCommand() prints the OPENSSL addresses of socat, quoted for it 
     `${start}OPENSSL-LISTEN:1,pf=ip6,ipv6only=0,fork,reuseaddr,${both},cert=/c,key=/k,verify=0 ` +
       `TCP:a:1,${both}`,
   );
+  assertStringIncludes(
+    format(read(["1/tls=a:1?tls-allow=web.example.com"], TLS), "socat"),
+    ",cafile=/run/ca.pem,verify=1,commonname=web.example.com",
+  );
   const clients = { ...TLS, AMBASSADOR_TLS_CLIENT_CA: "/clients.pem" };
   assertStringIncludes(
     format(read(["1/tls=tls://a:1"], clients), "socat"),
@@ -280,12 +315,21 @@ Deno.test("formatCommand() names what of TLS socat can't say", () => {
   assertEquals(notes, [
     "AMBASSADOR_TLS_CERT: socat reads files alone: name one in the place of this",
     "AMBASSADOR_TLS_KEY: socat reads files alone: name one in the place of this",
-    "route 1: tls-allow web: socat has nothing like it: the line serves everybody whom the CA signed",
+    "route 1: tls-allow web: socat looks for it in the subject too, and takes a certificate with a " +
+    "star for it",
     "route 1: handshake-timeout 1s: socat has nothing like it",
     "route 1: starttls postgres: socat has nothing like it",
     "route 1: socat trusts the roots of the system where no cafile is named",
   ]);
   assert(!text.includes("cert=") && !text.includes("key="), text);
+  for (const allow of ["web,db", "*.example.com", "spiffe://example.com/web"]) {
+    const many = formatCommand(read([`1/tls=a:1?tls-allow=${allow}`], TLS), "socat");
+    assertEquals(many.notes, [
+      `route 1: tls-allow ${allow}: socat knows one name without a star: the line serves everybody ` +
+      "whom the CA signed",
+    ]);
+    assert(!many.text.includes("commonname"), many.text);
+  }
 });
 
 Deno.test({

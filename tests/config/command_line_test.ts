@@ -4,7 +4,6 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import { ConfigError, type Problem } from "../../src/base/errors.ts";
 import { formatTargets } from "../../src/base/address.ts";
 import { type Command, CommandError, parseCommand } from "../../src/config/command_line.ts";
-import { FLAGS_NOT_YET } from "../../src/config/not_yet.ts";
 import { COMMANDS, OPTIONS, type OptionSpec, SPECS, variableOf } from "../../src/config/options.ts";
 import { warningOf } from "../../src/config/own_variables.ts";
 import { DEFAULT_SETTINGS, formatSettings } from "../../src/config/settings.ts";
@@ -65,7 +64,9 @@ Deno.test("parseCommand() forwards what the environment says where nothing is as
     status: undefined,
     logLevel: "info",
     logFormat: "text",
+    logConnections: false,
     format: "table",
+    probe: false,
     timeoutMs: undefined,
   });
 });
@@ -149,7 +150,7 @@ Deno.test("parseCommand() lets nothing but --status and --timeout break healthch
     '"--bogus": no such option',
     "healthcheck and check: one command at a time",
     '"word": neither a command nor a route',
-    "--probe: not supported yet",
+    "--probe: only for check",
     "healthcheck: takes no routes",
     "AMBASSADOR_BNID: no such option; did you mean AMBASSADOR_BIND?",
   ]);
@@ -190,15 +191,6 @@ Deno.test("parseCommand() takes bare targets for wait alone, and its own port th
     '"http://a:1": only tcp:// and tls:// may stand here',
     '"a:1,a:1": the target a:1 stands there twice',
   ]);
-});
-
-Deno.test("parseCommand() refuses by name what is not supported yet", () => {
-  for (const name of FLAGS_NOT_YET) {
-    assertEquals(messages([`--${name}`, ROUTE]), [`--${name}: not supported yet`]);
-    assertEquals(messages([ROUTE], { [variableOf(name)]: "1" }), [
-      `${variableOf(name)}: not supported yet`,
-    ]);
-  }
 });
 
 Deno.test(

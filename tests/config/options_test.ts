@@ -36,7 +36,9 @@ Deno.test("OPTIONS has each option and default of the contract", () => {
     ["status", "off"],
     ["log-level", "info"],
     ["log-format", "text"],
+    ["log-connections", "off"],
     ["format", "table"],
+    ["probe", "off"],
     ["timeout", undefined],
   ]);
 });

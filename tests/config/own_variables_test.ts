@@ -1,8 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ConfigError, type Problem } from "../../src/base/errors.ts";
 import { parseCommand } from "../../src/config/command_line.ts";
-import { FLAGS_NOT_YET } from "../../src/config/not_yet.ts";
-import { variableOf } from "../../src/config/options.ts";
 import { findUnknown, readEnvironment } from "../../src/config/own_variables.ts";
 import type { Environment } from "../../src/config/variables.ts";
 import { programCommand, runProgram } from "../helpers/mod.ts";
@@ -15,22 +13,6 @@ function find(environment: Environment): { problems: string[]; warnings: string[
     warnings: warnings.map(({ message }) => message),
   };
 }
-
-Deno.test("findUnknown() refuses every variable of what is not supported yet", () => {
-  for (const name of FLAGS_NOT_YET) {
-    const variable = variableOf(name);
-    assertEquals(find({ [variable]: "x" }), {
-      problems: [`${variable}: not supported yet`],
-      warnings: [],
-    });
-  }
-});
-
-Deno.test("findUnknown() takes an empty variable of what is not supported yet as unset", () => {
-  for (const name of FLAGS_NOT_YET) {
-    assertEquals(find({ [variableOf(name)]: "" }), { problems: [], warnings: [] });
-  }
-});
 
 Deno.test("findUnknown() refuses a slip after AMBASSADOR_TLS, and warns of any other", () => {
   const near = "no such option; did you mean AMBASSADOR_";

@@ -415,15 +415,17 @@ Deno.test("parseCommand() shows no byte of a key, wherever it stands and however
 function everythingSaid(args: readonly string[], environment: Environment): string {
   try {
     const command = parseCommand(args, environment);
-    // Before `check` prints the files as socat's it has read them: what names one is no key.
     const files = {
       tlsCert: undefined,
       tlsKey: undefined,
       tlsCa: undefined,
       tlsClientCa: undefined,
     };
+    // Before `check` prints the files as socat's it has read them: what names one is no key.
     const known = { ...command, options: { ...command.options, ...files } };
-    const printed = CHECK_FORMATS.map((format) => formatCommand(known, format));
+    const printed = CHECK_FORMATS.map((format) =>
+      formatCommand(format === "socat" ? known : command, format)
+    );
     const notes = printed.flatMap(({ text, notes }) => [text, ...notes]);
     return JSON.stringify([command.warnings, command.ignored, notes]);
   } catch (error) {

@@ -473,7 +473,7 @@ Deno.test("readVariables() orders routes by port and what is ignored by name", (
 function outcome(environment: Environment): string {
   try {
     return formatCommand(
-      { ...parse(environment), options: parseCommand(["--help"], {}).options },
+      { ...parseCommand(["--help"], {}), ...parse(environment) },
       "json",
     ).text;
   } catch (error) {

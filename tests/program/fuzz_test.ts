@@ -10,7 +10,6 @@ import { ask, type Command, parseCommand, readCommand } from "../../src/config/c
 import { formatDuration, parseDuration } from "../../src/base/duration.ts";
 import { ConfigError } from "../../src/base/errors.ts";
 import { createLog } from "../../src/base/log.ts";
-import { FLAGS_NOT_YET } from "../../src/config/not_yet.ts";
 import { CHECK_FORMATS, SPECS, variableOf } from "../../src/config/options.ts";
 import type { Route } from "../../src/config/routes.ts";
 import { formatSettings } from "../../src/config/settings.ts";
@@ -165,7 +164,7 @@ function environment(random: Random): Record<string, string> {
     const name = random.below(3) > 0
       ? `${random.pick(ALIASES)}_PORT_${random.pick(PORTS)}_${random.pick(PROTOCOLS)}`
       : random.below(2) > 0
-      ? variableOf(random.below(8) > 0 ? random.pick(SPECS).name : random.pick(FLAGS_NOT_YET))
+      ? variableOf(random.pick(SPECS).name)
       : random.pick([
         "X_NAME",
         "AMBASSADOR_CONECT_TIMEOUT",
@@ -198,7 +197,6 @@ function args(random: Random): string[] {
         () => `${random.pick(PORTS)}=${targets(random)}`,
         () => `${random.pick(PORTS)}/${random.pick(PROTOCOLS)}=${targets(random)}`,
         () => `${random.pick(HOSTS)}:${random.pick(PORTS)}=${targets(random)}`,
-        () => `--${random.pick(FLAGS_NOT_YET)}=${value(random)}`,
         () => random.pick(WORDS),
         () => value(random),
       ])(),
