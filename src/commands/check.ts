@@ -19,7 +19,7 @@ import { formatSocat, socatNotes } from "./socat.ts";
 import { prepareTransports } from "./transports.ts";
 
 /** How the targets of each route fared. */
-type Probes = readonly (readonly Probe[])[];
+export type Probes = readonly (readonly Probe[])[];
 
 /**
  * Prints what would be forwarded, and where that is asked for, which targets can be reached.

@@ -28,7 +28,7 @@ const BOTH = "nodelay,keepalive";
 const SOCAT_DATAGRAM_BYTES = 65_507;
 
 /** What a line is made from: its route, and what holds for all. */
-type Said = Pick<Command, "routes" | "options">;
+export type Said = Pick<Command, "routes" | "options">;
 
 /** The command line, ready for a shell. */
 export function formatSocat(route: Route, said: Said): string {

@@ -54,6 +54,22 @@ Deno.test("ambassador forwards what the environment says and stops on SIGTERM wi
   assertMatch(stopped, new RegExp(`^${time} INFO  stopped cut_off=0`));
 });
 
+Deno.test("ambassador --log-connections writes one line a connection, whatever the level", async () => {
+  await using upstream = startEcho();
+  const port = freePort();
+  const route = `127.0.0.1:${port}=127.0.0.1:${upstream.address.port}`;
+  await using program = startProgram(["--log-connections", "--log-level=warn", route]);
+  await until(async () => !await isRefused({ port }), "the listener");
+  assertEquals(await roundTrip(port), "hello");
+  await program.line(/ bytes_up=5 /);
+  program.kill("SIGTERM");
+  assertEquals((await within(program.status, "the end")).code, 0);
+  const lines = program.stderr.trimEnd().split("\n").filter((line) => !/ bytes_up=0 /.test(line));
+  const end = String.raw`bytes_up=5 bytes_down=5 duration_ms=\d+ reason=finished$`;
+  assertEquals(lines.length, 1, program.stderr);
+  assertMatch(lines[0] ?? "", new RegExp(`^\\S+ INFO  connection_closed route=${port} .* ${end}`));
+});
+
 testEveryWay(
   "ambassador listens as a variable's name says, and connects as its value does",
   async (way) => {
