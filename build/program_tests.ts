@@ -1,9 +1,12 @@
 // Prints the test files that start the program: those on which it makes a difference whether that is
 // the sources or an executable.
 
-/** What the tests start the program with, from `tests/helpers`. */
+/**
+ * What the tests start the program with, from `tests/helpers`; but not what starts another program, and
+ * not a forwarder in the test's own process.
+ */
 const STARTS =
-  /\b(?:startProgram|runProgram|startRoute|startTraced|programCommand|networkOf|\w+ByTls|startPair|startTls\w+|startUdpRoute|startWired)\(/;
+  /\b(?:startProgram|runProgram|startRoute|startTraced|programCommand|networkOf|\w+ByTls|startPair|startTls(?!Forwarder)\w+|startUdpRoute|startWired)\((?!\[\], \{ command)/;
 
 /** The paths in the repository, in their order. */
 export function programTests(root: URL): string[] {
