@@ -3,7 +3,7 @@
 import config from "./deno.json" with { type: "json" };
 import type { Problem } from "./src/base/errors.ts";
 import { keepReading } from "./src/base/permissions.ts";
-import { endOutput } from "./src/base/stdio.ts";
+import { endOutput, writeToStderr } from "./src/base/stdio.ts";
 import { check } from "./src/commands/check.ts";
 import { type CommandContext, fail, print } from "./src/commands/command.ts";
 import { forward } from "./src/commands/forward.ts";
@@ -35,12 +35,12 @@ async function run(): Promise<number> {
     const environment = readEnvironment(Deno.env);
     const asked = ask(Deno.args, environment);
     keepReading(filesOf(asked.options));
-    const stop = new AbortController();
+    const [stop, kill] = [new AbortController(), new AbortController()];
     ignoreHangup();
     const { version } = config;
-    const context = { environment, signal: stop.signal, version, onHangup };
+    const context = { environment, signal: stop.signal, killed: kill.signal, version, onHangup };
     // The others have nothing to finish, and end at the first signal.
-    const killed = untilKilled(asked.name === "forward" ? stop : undefined);
+    const killed = untilKilled(kill, asked.name === "forward" ? stop : undefined);
     return await Promise.race([obey(asked, context), killed]);
   } catch (error) {
     return fail(error);
@@ -74,18 +74,29 @@ function onHangup(look: () => void): void {
   if (Deno.build.os !== "windows") Deno.addSignalListener("SIGHUP", look);
 }
 
-/** The status of the stop signal that ends the program at once: the one after `stop` has aborted. */
-function untilKilled(stop: AbortController | undefined): Promise<number> {
+/**
+ * The status of the stop signal that ends the program at once, and aborts `kill`: the one after `stop`
+ * has aborted.
+ */
+function untilKilled(kill: AbortController, stop: AbortController | undefined): Promise<number> {
   const { promise, resolve } = Promise.withResolvers<number>();
   for (const [name, status] of Object.entries(STOP_SIGNALS) as [Deno.Signal, number][]) {
     // As PID 1 of a container there is no default for any of them. Windows has but some.
     if (Deno.build.os === "windows" && name === "SIGTERM") continue;
     Deno.addSignalListener(name, () => {
-      if (stop === undefined || stop.signal.aborted) resolve(status);
-      else stop.abort();
+      if (stop !== undefined && name === "SIGINT") coverEcho();
+      if (stop !== undefined && !stop.signal.aborted) return stop.abort();
+      // Who hears it may say a last line; nothing waits for more than that.
+      kill.abort(name);
+      resolve(status);
     });
   }
   return promise;
+}
+
+/** The `^C` that a terminal shows stands where the next line of the log begins: it is written over. */
+function coverEcho(): void {
+  if (Deno.stderr.isTerminal()) writeToStderr("\r");
 }
 
 if (import.meta.main) {

@@ -13,6 +13,8 @@ export interface CommandContext {
   readonly environment: Environment;
   /** Aborts at a stop signal. */
   readonly signal: AbortSignal;
+  /** Aborts when the program ends at once, at a second stop signal: the reason is its name. */
+  readonly killed: AbortSignal;
   /** The program's version. */
   readonly version: string;
   /** Calls this whenever the program is told to look at its files again (SIGHUP). */

@@ -27,7 +27,7 @@ const UNCHANGING: WiringReport = {
 /** Forwards until the signal aborts. */
 export async function forward(
   command: Command,
-  { signal, version, onHangup }: CommandContext,
+  { signal, killed, version, onHangup }: CommandContext,
 ): Promise<number> {
   const { routes, file, ignored, warnings, options } = command;
   const { logLevel: level, logFormat: format, logConnections: connections } = options;
@@ -68,6 +68,7 @@ export async function forward(
     version,
     log,
     signal,
+    killed,
   });
   return cutOff > 0 ? EXIT.failed : EXIT.finished;
 }
@@ -80,6 +81,8 @@ export interface ServeOptions extends Omit<ForwarderOptions, "transports" | "onS
   readonly certificate?: () => CertificateInUse | undefined;
   /** Begins the stop when it aborts. */
   readonly signal: AbortSignal;
+  /** Has the log say what is cut off when it aborts, for the reason that it has: the end is another's. */
+  readonly killed?: AbortSignal;
   /** Told the addresses that were really bound, when all are. */
   readonly onReady?: (routes: readonly Route[], status: Address | undefined) => void;
   /** Where to serve the status page; nowhere unless given. */
@@ -100,7 +103,7 @@ export interface ServeOptions extends Omit<ForwarderOptions, "transports" | "onS
  */
 export async function serve(
   routes: readonly Route[],
-  { signal, onReady, status, version = "unknown", ignored = [], ...options }: ServeOptions,
+  { signal, killed, onReady, status, version = "unknown", ignored = [], ...options }: ServeOptions,
 ): Promise<Forwarded> {
   const { transports = PLAIN_TRANSPORTS, certificate, follow, log } = options;
   using forwarder = new Forwarder(routes, {
@@ -124,5 +127,6 @@ export async function serve(
   log.info("ready", { routes: routes.length, status: page && formatAddress(page.address) });
   onReady?.(forwarder.routes, page?.address);
   void rewiring?.watch();
+  killed?.addEventListener("abort", () => forwarder.tellKilled(killed.reason));
   return await forwarder.run(signal);
 }

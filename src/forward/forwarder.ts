@@ -93,6 +93,8 @@ export class Forwarder implements Disposable {
   #accepted = 0;
   #isClosed = false;
   #isStopping = false;
+  /** Whether the log says how it has ended. */
+  #hasTold = false;
   /** Called when the last connection has ended. */
   #onEmpty = (): void => {};
 
@@ -163,9 +165,13 @@ export class Forwarder implements Disposable {
     await pause(Infinity, signal);
     this.#isStopping = true;
     const cutOff = await this.#drain();
-    // The exit status is 1 then, and has to be explained also where only warnings are written.
-    this.#options.log[cutOff > 0 ? "warn" : "info"]("stopped", { cut_off: cutOff });
+    this.#tellStopped(cutOff);
     return { cutOff };
+  }
+
+  /** Says that a second signal ends the program at once, and what that cuts off. It closes nothing. */
+  tellKilled(signal: string): void {
+    this.#tellStopped(this.#unfinished().length, { reason: "a second signal", signal });
   }
 
   /**
@@ -340,10 +346,12 @@ export class Forwarder implements Disposable {
   /** Stops accepting, lets connections finish, closes the rest; how many those were. */
   async #drain(): Promise<number> {
     const { drainDelayMs, drainTimeoutMs, log } = this.#options;
+    const connections = this.#connections.size + this.#sessions.size;
     log.info("draining", {
-      connections: this.#connections.size + this.#sessions.size,
+      connections,
       delay: formatDuration(drainDelayMs),
       timeout: formatDuration(drainTimeoutMs),
+      hint: connections > 0 ? "a second signal ends at once" : undefined,
     });
     if (drainDelayMs > 0) await pause(drainDelayMs);
     // Answers leave from where the datagrams have come: that stays until the last session has ended.
@@ -368,14 +376,30 @@ export class Forwarder implements Disposable {
       for (const one of this.#connections) if (one.isHandshaking) one.end("drain_timeout");
     });
     await pause(drainTimeoutMs === 0 ? Infinity : drainTimeoutMs, empty.signal);
-    const late = [...this.#connections];
-    // Where a side has broken, what is left is a courtesy to the other.
-    const cutOff =
-      late.filter(({ traffic, isHandshaking }) => traffic.failure === undefined && !isHandshaking)
-        .length;
-    for (const connection of late) connection.end("drain_timeout");
+    const cutOff = this.#unfinished().length;
+    for (const connection of [...this.#connections]) connection.end("drain_timeout");
     await pause(Infinity, empty.signal);
     return cutOff;
+  }
+
+  /** Those that lose something if they end now. */
+  #unfinished(): readonly Connection[] {
+    // Where a side has broken, what is left is a courtesy to the other.
+    return [...this.#connections].filter(({ traffic, isHandshaking }) =>
+      traffic.failure === undefined && !isHandshaking
+    );
+  }
+
+  /** Says how it has ended, once: a drain may end while the program does. */
+  #tellStopped(
+    cutOff: number,
+    killed?: { readonly reason: string; readonly signal: string },
+  ): void {
+    if (this.#hasTold) return;
+    this.#hasTold = true;
+    // The exit status is not 0 then, and has to be explained also where only warnings are written.
+    const level = cutOff > 0 || killed !== undefined ? "warn" : "info";
+    this.#options.log[level]("stopped", { cut_off: cutOff, ...killed });
   }
 
   /** Gives descriptors back that are only held for convenience; whether there were any. */

@@ -1,9 +1,10 @@
 // The signals of the system: which of them stop the real program, and which are not its business.
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
   freePort,
   isRefused,
+  type Program,
   programCommand,
   readExactly,
   readText,
@@ -14,7 +15,8 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { LINUX, needs, programPath, UNIX } from "../helpers/needs.ts";
-import { startRoute } from "../helpers/process.ts";
+import { linesOf, startRoute } from "../helpers/process.ts";
+import { feed } from "../helpers/run.ts";
 
 /** Whether a process does something of its own at a signal (proc(5), SigCgt). */
 function catches(pid: number, number: number): boolean {
@@ -45,8 +47,85 @@ Deno.test({
   await client.closeWrite();
   assertEquals(await readText(client), "");
   assertEquals((await within(program.status, "the end")).code, 0);
-  assertMatch(program.stderr, / INFO {2}draining connections=\d .*timeout=0\n/);
+  assertMatch(program.stderr, / INFO {2}draining connections=\d .*timeout=0( hint=".*")?\n/);
   assertMatch(program.stderr, / INFO {2}stopped cut_off=0\n$/);
+});
+
+Deno.test("a stop signal tells that a second one ends at once, and the second tells what it cuts off", async () => {
+  const stopped = async (signal: Deno.Signal, args: readonly string[]): Promise<Program> => {
+    await using upstream = startEcho();
+    const { program, address } = await startRoute(upstream.address, { args });
+    await using _program = program;
+    using one = await Deno.connect(address);
+    using another = await Deno.connect(address);
+    for (const client of [one, another]) {
+      await writeAll(client, "x");
+      await readExactly(client, 1);
+    }
+    program.kill(signal);
+    await program.line(/draining/);
+    program.kill(signal);
+    const { code } = await within(program.status, "the end", 5000);
+    assertEquals(code, signal === "SIGINT" ? 130 : 143);
+    return program;
+  };
+  const text = await stopped("SIGTERM", ["--drain-timeout", "1h"]);
+  const [draining = "", ...others] = linesOf(text, "draining");
+  assertStringIncludes(
+    draining,
+    ' INFO  draining connections=2 delay=0 timeout=1h hint="a second signal ends at once"',
+  );
+  assertEquals(others, []);
+  const end = / WARN {2}stopped cut_off=2 reason="a second signal" signal=SIGTERM\n$/;
+  assertMatch(text.stderr, end);
+  assertEquals(linesOf(text, "stopped").length, 1);
+  const json = await stopped("SIGINT", ["--log-format", "json"]);
+  const lines = json.stderr.trimEnd().split("\n").map((line) => JSON.parse(line));
+  const [, , first, second] = lines;
+  assertEquals(lines.length, 4);
+  assertEquals([first.event, first.hint], ["draining", "a second signal ends at once"]);
+  const { time: _, ...rest } = second;
+  const reason = "a second signal";
+  assertEquals(rest, { level: "WARN", event: "stopped", cut_off: 2, reason, signal: "SIGINT" });
+});
+
+Deno.test("a stop signal speaks of no second one where nothing is open", async () => {
+  await using program = startProgram([`127.0.0.1:${freePort()}=127.0.0.1:${freePort()}`]);
+  await program.line(/ ready /);
+  program.kill("SIGINT");
+  assertEquals((await within(program.status, "the end")).code, 0);
+  assertMatch(
+    program.stderr,
+    / draining connections=0 delay=0 timeout=8s\n.* stopped cut_off=0\n$/,
+  );
+});
+
+Deno.test({
+  name: "Ctrl-C on a terminal leaves whole lines, and a second one ends at once",
+  ...needs(LINUX, "script"),
+}, async () => {
+  await using upstream = startEcho();
+  const port = freePort();
+  const route = `127.0.0.1:${port}=127.0.0.1:${upstream.address.port}`;
+  const command = [...programCommand(), "--drain-timeout", "1h", route];
+  const line = `exec ${command.map((word) => `'${word}'`).join(" ")}`;
+  await using terminal = feed("script", ["-qec", line, "/dev/null"]);
+  const shows = (text: string): Promise<void> =>
+    until(() => terminal.text.includes(text), `the terminal shows ${text}`);
+  await shows(" ready ");
+  using client = await Deno.connect({ hostname: "127.0.0.1", port });
+  await writeAll(client, "x");
+  await readExactly(client, 1);
+  await terminal.write("\x03");
+  await shows(" draining ");
+  await terminal.write("\x03");
+  const { code, text } = await within(terminal.result, "the end");
+  assertEquals(code, 130);
+  // Where the terminal has written ^C the line begins again.
+  assertMatch(
+    text,
+    /\n\^C\r\d{4}-\S+ INFO {2}draining .*\r\n\^C\r\d{4}-\S+ WARN {2}stopped .*\r\n$/,
+  );
 });
 
 Deno.test({
