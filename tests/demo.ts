@@ -88,13 +88,12 @@ function farRoute(
 
 function introduce({ port, farPort, hasTls, old }: Chain): void {
   const between = hasTls ? "=== TLS over the network ==>" : "----- over the network ---->";
+  const gap = " ".repeat(between.length + 13);
   console.log(`
 An app connects to a port of its own machine, and reaches a Redis that is elsewhere:
 
    (app) --> (near ambassador) ${between} (far ambassador) --> (redis)
-             :${port}            ${
-    " ".repeat(between.length)
-  } :${farPort}               :${old.port}
+             :${port}${gap}:${farPort}               :${old.port}
 `);
   const redis = REDIS_PATH === undefined
     ? "a stand-in for Redis: no redis-server is on the PATH"
@@ -105,15 +104,13 @@ An app connects to a port of its own machine, and reaches a Redis that is elsewh
   }
 }
 
-async function showCheck({ near, far }: Chain): Promise<void> {
+async function showCheck(chain: Chain): Promise<void> {
   await step("One line tells each what to forward; `ambassador check` shows what comes of it.");
-  const check = ({ env }: Told): ReturnType<typeof runProgram> => runProgram(["check"], { env });
-  for (
-    const [name, told, checked] of [["near", near, check(near)], ["far", far, check(far)]] as const
-  ) {
-    const { code, stdout, stderr } = await checked;
+  for (const name of ["near", "far"] as const) {
+    const { route, env } = chain[name];
+    const { code, stdout, stderr } = await runProgram(["check"], { env });
     expect(code === 0, `check of the ${name} ambassador: ${stderr}`);
-    seen(`${name}: ${told.route}`);
+    seen(`${name}: ${route}`);
     quote(stdout);
   }
 }

@@ -60,9 +60,7 @@ Deno.test({
   ...needs(LINUX),
 }, async () => {
   await using place = await makePlace();
-  const startMs = performance.now();
   const { code, stdout, stderr } = await runProgram([], place);
-  const ms = performance.now() - startMs;
   assertEquals([code, stderr], [0, ""]);
   const lines = stdout.split("\n");
   assertEquals(
@@ -79,7 +77,6 @@ Deno.test({
   assertEquals(commands.length, 3);
   for (const args of commands) parseCommand(args.split(" "), {});
   assertEquals(place.left(), []);
-  assert(ms < 12_000, `${ms} ms`);
 });
 
 Deno.test({
