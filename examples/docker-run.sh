@@ -1,26 +1,34 @@
-# Each case stands alone: copy what you need, this is no script.
+#!/usr/bin/env bash
+# Each case stands alone: copy what you need, this is no script. `docker build -t IMAGE .` makes the
+# image. A port is published for this machine alone, 127.0.0.1, unless other hosts have to reach it.
 
-# One ambassador: the consumer finds Redis at port 6379 of this machine, wherever Redis is.
-docker run -d --name redis-ambassador -p 6379:6379 \
-  -e REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379 ambassador
+# The consumer runs on this machine: it finds Redis at 127.0.0.1:6379, wherever Redis is.
+docker run -d --name redis-ambassador -p 127.0.0.1:6379:6379 \
+  -e REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379 ghcr.io/example/ambassador:0.1.0
 
-# Two hosts. Where Redis runs, an ambassador on a network with it opens it to the other host.
-docker network create redis
-docker run -d --name redis --network redis redis
-docker run -d --name redis-server-side --network redis -p 6379:6379 \
-  -e REDIS_PORT_6379_TCP=tcp://redis:6379 ambassador
+# The same without a variable.
+docker run -d --name redis-ambassador -p 127.0.0.1:6379:6379 \
+  ghcr.io/example/ambassador:0.1.0 6379=192.0.2.10:6379
 
-# Where the consumer runs, an ambassador takes the name and the place of Redis.
+# The consumer runs in a container: on its network the ambassador has the name of Redis.
 docker network create consumer
 docker run -d --name redis-client-side --network consumer --network-alias redis \
-  -e REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379 ambassador
-docker run -it --rm --network consumer redis redis-cli -h redis PING
+  -e REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379 ghcr.io/example/ambassador:0.1.0
+docker exec redis-client-side /ambassador wait --timeout 30s    # until Redis itself accepts
+docker run --rm --network consumer redis:7.4 redis-cli -h redis PING
 
-# Several links in one container, and everything locked that can be.
-docker run -d --name ambassadors -p 6379:6379 -p 5432:5432 \
-  --read-only --cap-drop=ALL --security-opt=no-new-privileges --ulimit=nofile=65536:65536 \
+# The other host, where Redis runs: an ambassador opens it to 192.0.2.20 alone, and Redis itself is
+# not published. What passes between the hosts is plain text; docs/tls.md encrypts it.
+docker network create redis
+docker run -d --name redis --network redis redis:7.4
+docker run -d --name redis-server-side --network redis -p 192.0.2.10:6379:6379 \
+  -e 'REDIS_PORT_6379_TCP=tcp://redis:6379?allow=192.0.2.20' ghcr.io/example/ambassador:0.1.0
+
+# Several links in one container, all locked that can be, with limits, and 30 s for open connections
+# at a stop: --stop-timeout has to be longer, since Docker kills then.
+docker run -d --name ambassadors -p 127.0.0.1:6379:6379 -p 127.0.0.1:5432:5432 \
+  --restart=unless-stopped --read-only --cap-drop=ALL --security-opt=no-new-privileges \
+  --memory=256m --cpus=1 --ulimit=nofile=65536:65536 --stop-timeout=35 \
+  -e AMBASSADOR_DRAIN_TIMEOUT=30s \
   -e REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379 \
-  -e DB_PORT_5432_TCP=tcp://db.example.com:5432 ambassador
-
-# Without a variable.
-docker run -d -p 6379:6379 ambassador 6379=192.0.2.10:6379
+  -e DB_PORT_5432_TCP=tcp://db.example.com:5432 ghcr.io/example/ambassador:0.1.0

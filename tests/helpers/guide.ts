@@ -56,9 +56,12 @@ export interface DockerRun {
   readonly volumes: readonly string[];
 }
 
+/** The image of the ambassador, as it was built here or with its registry and version. */
+const IMAGE = /^(?:[\w.]+\/(?:[\w-]+\/)*)?ambassador(?::[\w.]+)?$/;
+
 /** Takes the words of a `docker run` line apart; nothing if it starts something else. */
 export function readDockerRun(words: readonly string[]): DockerRun | undefined {
-  const image = words.indexOf("ambassador");
+  const image = words.findIndex((word) => IMAGE.test(word));
   if (image < 0) return undefined;
   const flags = words.slice(0, image);
   const valuesOf = (flag: string): string[] =>

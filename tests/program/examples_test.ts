@@ -1,16 +1,25 @@
-// The files under examples/ and the blocks of README.md that show them: each ambassador in them is
-// read by the parser that the program itself uses. Certificates are made in tls_guide_test.ts.
+// The files under examples/: each ambassador in them is read by the parser that the program itself uses,
+// and what every example has to have is held here (limits, rights, probes, who may come). Certificates are
+// made in tls_guide_test.ts. It starts nothing, and knows nothing of prometheus/, grafana/ and systemd/.
 
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import config from "../../deno.json" with { type: "json" };
+import { formatTargets } from "../../src/base/address.ts";
+import { parseDuration } from "../../src/base/duration.ts";
 import { type Command, parseCommand } from "../../src/config/command_line.ts";
 import type { RoutesFile } from "../../src/config/routes_file.ts";
-import { formatTargets } from "../../src/base/address.ts";
 import { readDockerRun } from "../helpers/guide.ts";
 import { ROOT } from "../helpers/mod.ts";
 import { parseYaml, type Yaml, type YamlMap } from "../helpers/yaml.ts";
 
+/** The image of the examples: of the version that stands beside them. */
+const IMAGE = `ghcr.io/example/ambassador:${config.version}`;
+
 /** The variables of the image, under those of a container. */
 const IMAGE_ENV = { AMBASSADOR_STATUS: "127.0.0.1:9797" };
+
+/** An image with its registry and its version: what it is does not change, nor depend on the machine. */
+const WHOLE_IMAGE = /^[\w-]+(?:\.[\w-]+)+\/[\w./-]+:\d[\w.-]*$/;
 
 function readText(path: string): string {
   return Deno.readTextFileSync(new URL(path, ROOT));
@@ -20,18 +29,34 @@ function readExample(name: string): Yaml[] {
   return parseYaml(readText(`examples/${name}`));
 }
 
-/** The value at a path such as `spec.containers.0.env`. */
-function at(value: Yaml | undefined, path: string): Yaml {
+/** The files in examples/ that are called like this. */
+function exampleNames(pattern: RegExp): string[] {
+  return [...Deno.readDirSync(new URL("examples", ROOT))]
+    .filter(({ name, isFile }) => isFile && pattern.test(name)).map(({ name }) => name).sort();
+}
+
+const COMPOSE = exampleNames(/^docker-compose.*\.yaml$/);
+const KUBERNETES = exampleNames(/^kubernetes.*\.yaml$/);
+
+/** The value at a path such as `spec.containers.0.env`; undefined if there is none. */
+function find(value: Yaml | undefined, path: string): Yaml | undefined {
   let found: Yaml | undefined = value;
   for (const key of path.split(".")) {
-    found = (found as Readonly<Record<string, Yaml>> | undefined)?.[key];
+    found = (found as Readonly<Record<string, Yaml>> | null | undefined)?.[key];
   }
+  return found;
+}
+
+/** The same where there has to be one. */
+function at(value: Yaml | undefined, path: string): Yaml {
+  const found = find(value, path);
   if (found === undefined) throw new Error(`nothing at ${path}`);
   return found;
 }
 
+/** The list at a path; an empty one if there is none. */
 function list(value: Yaml | undefined, path: string): readonly YamlMap[] {
-  return at(value, path) as readonly YamlMap[];
+  return (find(value, path) ?? []) as readonly YamlMap[];
 }
 
 /** What a container has. */
@@ -64,153 +89,236 @@ function routesFile(
   return { path, text, mayEverybodyWrite: false };
 }
 
-function envOf(container: YamlMap): Record<string, string> {
-  const pairs = list(container, "env").map(({ name, value }) => [name, value]);
-  return Object.fromEntries(pairs);
-}
-
 function formatRoutes({ routes }: Command): string[] {
   return routes.map(({ listen, targets }) => `${listen.port}=${formatTargets(targets)}`);
 }
 
-/** What every ambassador in a pod has to have. */
-function checkContainer(container: YamlMap, inside?: Inside): Command {
-  const command = settingsOf(envOf(container), inside);
-  const { status } = command.options;
-  assert(status !== undefined && status.hostname === "::", "the kubelet comes from outside");
-  const ports = new Map(list(container, "ports").map((port) => [port["name"], port]));
-  assertEquals(ports.get("status")?.["containerPort"], status.port);
-  for (const [probe, path] of [["livenessProbe", "/healthz"], ["readinessProbe", "/readyz"]]) {
-    const settings = container[probe ?? ""] ?? container["startupProbe"];
-    assertEquals(at(settings, "httpGet.path"), path ?? "");
-    assertEquals(at(settings, "httpGet.port"), "status");
+/** How long a stop may take before whoever asked for it has to kill. */
+function stopMs({ options }: Command): number {
+  return options.drainDelayMs + options.drainTimeoutMs;
+}
+
+/** Strangers are kept out of every route of a port that others reach. */
+function assertGuarded({ routes }: Command, port: number, where: string): void {
+  const there = routes.filter(({ listen }) => listen.port === port);
+  assert(there.length > 0, `${where}: nothing listens on ${port}`);
+  for (const { listen, settings } of there) {
+    const isOpen = settings.allow.has("203.0.113.1") && listen.protocol !== "tls";
+    assert(!isOpen, `${where}: ${port} is open to everybody`);
   }
-  const security = container["securityContext"];
-  assertEquals(at(security, "runAsNonRoot"), true);
-  assertEquals(at(security, "runAsUser"), 65532);
-  assertEquals(at(security, "readOnlyRootFilesystem"), true);
-  assertEquals(at(security, "allowPrivilegeEscalation"), false);
-  assertEquals(at(security, "capabilities.drop"), ["ALL"]);
-  return command;
+}
+
+/** The paths of the TLS files that a command names. */
+function tlsFiles({ options }: Command): string[] {
+  return [options.tlsCert, options.tlsKey, options.tlsCa].map((source) => {
+    assert(source !== undefined && "path" in source);
+    return source.path;
+  });
+}
+
+/** The words of a command, without the quotation marks that a shell takes away. */
+function wordsOf(line: string): string[] {
+  return (line.match(/(?:'[^']*'|[^\s'])+/g) ?? []).map((word) => word.replaceAll("'", ""));
 }
 
 Deno.test("examples/docker-run.sh starts ambassadors with settings that are understood", () => {
   const text = readText("examples/docker-run.sh").replaceAll("\\\n", " ");
-  const found = text.split("\n").filter((line) => line.startsWith("docker run")).flatMap((line) => {
-    const run = readDockerRun(line.trim().split(/\s+/));
-    if (run === undefined) return [];
-    const command = settingsOf(run.env, run);
-    for (const port of run.published) {
-      assert(command.routes.some(({ listen }) => listen.port === port), `${line}: ${port}`);
+  const containers = new Map<string, Readonly<Record<string, string>>>();
+  const found: string[] = [];
+  for (const line of text.split("\n").filter((line) => line.startsWith("docker "))) {
+    const words = wordsOf(line.split(" #")[0] ?? "");
+    if (words[1] === "exec") {
+      // It has the variables of the container.
+      const { name } = settingsOf(containers.get(words[2] ?? "") ?? {}, { args: words.slice(4) });
+      assertEquals([words[3], name], ["/ambassador", "wait"]);
     }
-    return [formatRoutes(command).join(" ")];
-  });
+    const run = words[1] === "run" ? readDockerRun(words) : undefined;
+    if (run === undefined) continue;
+    assert(words.includes(IMAGE), `${line}: ${IMAGE}`);
+    const command = settingsOf(run.env, run);
+    for (const published of words.filter((_, index) => words[index - 1] === "-p")) {
+      const port = Number(published.split(":").at(-1));
+      assert(command.routes.some(({ listen }) => listen.port === port), `${line}: ${published}`);
+      if (!published.startsWith("127.0.0.1:")) assertGuarded(command, port, published);
+    }
+    const stopTimeout = /--stop-timeout=(\d+)/.exec(line)?.[1] ?? "10";
+    assert(stopMs(command) < Number(stopTimeout) * 1000, line);
+    containers.set(words[words.indexOf("--name") + 1] ?? "", run.env);
+    found.push(formatRoutes(command).join(" "));
+  }
   assertEquals(found, [
     "6379=192.0.2.10:6379",
+    "6379=192.0.2.10:6379",
+    "6379=192.0.2.10:6379",
     "6379=redis:6379",
-    "6379=192.0.2.10:6379",
     "5432=db.example.com:5432 6379=192.0.2.10:6379",
-    "6379=192.0.2.10:6379",
   ]);
 });
 
-/** The ambassador of a compose file, which has to have settings that are understood. */
-function checkCompose(name: string, inside?: Inside): YamlMap {
+/** The services of a compose file. */
+function servicesOf(name: string): Readonly<Record<string, YamlMap>> {
   const [file, ...more] = readExample(name);
   assertEquals(more, []);
-  const service = at(file, "services.redis") as YamlMap;
-  assertEquals(formatRoutes(checkService(service, inside)), ["6379=redis.example.com:6379"]);
-  return service;
+  return at(file, "services") as Readonly<Record<string, YamlMap>>;
+}
+
+function isAmbassador(container: YamlMap): boolean {
+  return String(container["image"]).includes("/ambassador:");
+}
+
+/** The text of the files that a compose service mounts, by their paths in it. */
+function filesOf(service: YamlMap): Record<string, string> {
+  // A file by itself would stay the old one, so folders are mounted.
+  return Object.fromEntries(
+    list(service, "volumes").flatMap((volume) => {
+      const [host = "", inside] = String(volume).split(":");
+      const folder = `examples/${host}`;
+      return [...Deno.readDirSync(new URL(folder, ROOT))].map(({ name }) => [
+        `${inside}/${name}`,
+        readText(`${folder}/${name}`),
+      ]);
+    }),
+  );
 }
 
 /** The settings of an ambassador in a compose file, which have to be understood. */
-function checkService(service: YamlMap, inside?: Inside): Command {
-  assertEquals(service["image"], "ambassador");
-  const command = settingsOf(service["environment"] as Record<string, string>, inside);
-  // Compose kills ten seconds after it has told to stop, and the file asks for no longer.
-  assertEquals(service["stop_grace_period"], undefined);
-  const { drainDelayMs, drainTimeoutMs } = command.options;
-  assert(drainDelayMs + drainTimeoutMs < 10_000);
-  return command;
+function checkService(service: YamlMap): Command {
+  const env = service["environment"] as Record<string, string>;
+  return settingsOf(env, { files: filesOf(service) });
 }
 
-Deno.test("examples/docker-compose.yaml gives its ambassador settings that are understood", () => {
-  checkCompose("docker-compose.yaml");
-});
+/** What the networks of a service in a compose file are called. */
+function networksOf(service: YamlMap): readonly string[] {
+  const networks = service["networks"] ?? ["default"];
+  return Array.isArray(networks) ? networks : Object.keys(networks);
+}
 
-Deno.test("examples/docker-compose-replicas.yaml has several ambassadors that can stand side by side", () => {
-  const service = checkCompose("docker-compose-replicas.yaml");
-  assertEquals(at(service, "deploy.replicas"), 3);
-  // Each of these can be had by one container alone.
+for (const name of COMPOSE) {
+  Deno.test(`examples/${name} starts ambassadors that are locked, have limits and may finish`, () => {
+    const services = Object.entries(servicesOf(name));
+    assert(services.some(([, service]) => isAmbassador(service)));
+    for (const [who, service] of services) {
+      assertMatch(String(service["image"]), WHOLE_IMAGE, who);
+      if (!isAmbassador(service)) continue;
+      const command = checkService(service);
+      assertEquals([service["image"], service["build"]], [IMAGE, ".."], who);
+      assertEquals([service["read_only"], service["cap_drop"]], [true, ["ALL"]], who);
+      assertEquals(service["security_opt"], ["no-new-privileges:true"], who);
+      assertEquals(service["restart"], "unless-stopped", who);
+      assertEquals(find(service, "ulimits.nofile"), 65536, who);
+      assertMatch(String(find(service, "deploy.resources.limits.memory")), /^\d+M$/, who);
+      assertMatch(String(find(service, "deploy.resources.limits.cpus")), /^[\d.]+$/, who);
+      const graceMs = parseDuration(String(service["stop_grace_period"]));
+      assert(stopMs(command) < graceMs, `${who}: it is killed too early`);
+      for (const port of list(service, "ports").map(String)) {
+        if (port.startsWith("127.0.0.1:")) continue;
+        assertGuarded(command, Number(port.split(":").at(-1)), `${who}: ${port}`);
+      }
+    }
+  });
+
+  Deno.test(`examples/${name} names networks, secrets and services that are there`, () => {
+    const [file] = readExample(name);
+    const services = servicesOf(name);
+    const networks = ["default", ...Object.keys((find(file, "networks") ?? {}) as YamlMap)];
+    for (const [who, service] of Object.entries(services)) {
+      for (const network of networksOf(service)) assert(networks.includes(network), network);
+      for (const secret of list(service, "secrets")) at(file, `secrets.${secret}.file`);
+      for (const [other, how] of Object.entries((service["depends_on"] ?? {}) as YamlMap)) {
+        // The image brings a health check, and other images need not.
+        assert(isAmbassador(services[other] ?? {}), `${who}: ${other}`);
+        assertEquals(how, { condition: "service_healthy" });
+      }
+    }
+  });
+}
+
+/** Whether one service finds another under a name. */
+function finds(from: YamlMap, to: YamlMap, name: string, service: string): boolean {
+  return networksOf(from).some((network) => {
+    const aliases = [service, ...list(to, `networks.${network}.aliases`).map(String)];
+    return networksOf(to).includes(network) && aliases.includes(name);
+  });
+}
+
+Deno.test("examples/docker-compose.yaml leads app to Redis by the ambassador alone", () => {
+  const [file] = readExample("docker-compose.yaml");
+  const services = servicesOf("docker-compose.yaml");
+  const { app = {}, "redis-ambassador": ambassador = {}, "redis-server": redis = {} } = services;
+  assertEquals(formatRoutes(checkService(ambassador)), ["6379=redis-server:6379"]);
+  assert(finds(app, ambassador, "redis", "redis-ambassador"));
+  assert(finds(ambassador, redis, "redis-server", "redis-server"));
+  assert(!finds(app, redis, "redis-server", "redis-server"));
+  assertEquals(app["command"], ["redis-cli", "-h", "redis", "PING"]);
+  assertEquals([app["networks"], at(file, "networks.app.internal")], [["app"], true]);
+  // `--scale` makes more of it: each of these can be had by one container alone.
   for (const key of ["ports", "container_name", "network_mode"]) {
-    assertEquals(service[key], undefined, key);
+    assertEquals(ambassador[key], undefined, key);
   }
 });
 
 Deno.test("examples/docker-compose-rewiring.yaml mounts the folder of the file that it names", () => {
-  const files = { "/etc/ambassador/routes": readText("examples/ambassador/routes") };
-  const service = checkCompose("docker-compose-rewiring.yaml", { files });
-  // A file by itself would stay the old one, and nothing else is to be seen in the container.
-  assertEquals(service["volumes"], ["./ambassador:/etc/ambassador:ro"]);
-  const found = [...Deno.readDirSync(new URL("examples/ambassador", ROOT))];
-  assertEquals(found.map(({ name }) => name), ["routes"]);
+  const { redis = {} } = servicesOf("docker-compose-rewiring.yaml");
+  assertEquals(formatRoutes(checkService(redis)), ["6379=redis.example.com:6379"]);
+  assertEquals(redis["volumes"], ["./ambassador:/etc/ambassador:ro"]);
+  assertEquals(Object.keys(filesOf(redis)), ["/etc/ambassador/routes"]);
 });
 
 /** Each host of the TLS example: its ambassador, its route, and the name in its certificate. */
 const TLS_HOSTS = [
   ["service", "redis-server-side", "6380=redis:6379", "big-server"],
-  ["consumer", "redis", "6379=tls://192.0.2.10:6380", "consumer"],
+  ["consumer", "redis-ambassador", "6379=tls://192.0.2.10:6380", "consumer"],
 ] as const;
 
 for (const [host, name, route, identity] of TLS_HOSTS) {
-  Deno.test(`examples/docker-compose-tls-${host}.yaml gives its ambassador the files that it names`, () => {
-    const [file] = readExample(`docker-compose-tls-${host}.yaml`);
+  const example = `docker-compose-tls-${host}.yaml`;
+  Deno.test(`examples/${example} gives its ambassador the files that it names`, () => {
+    const [file] = readExample(example);
     const service = at(file, `services.${name}`) as YamlMap;
     const command = checkService(service);
     assertEquals(formatRoutes(command), [route]);
-    const { tlsCert, tlsKey, tlsCa } = command.options;
-    const files = [tlsCert, tlsKey, tlsCa].map((source) => {
-      assert(source !== undefined && "path" in source);
-      const secret = source.path.replace(/^\/run\/secrets\//, "");
-      assert((service["secrets"] as string[]).includes(secret), source.path);
+    const files = tlsFiles(command).map((path) => {
+      const secret = path.replace(/^\/run\/secrets\//, "");
+      assert((service["secrets"] as string[]).includes(secret), path);
       return at(file, `secrets.${secret}.file`);
     });
     assertEquals(files, [`${identity}.pem`, `${identity}.key`, "ca.pem"]);
-    // Compose mounts the key as it is on the host.
-    const head = readText(`examples/docker-compose-tls-${host}.yaml`).replaceAll("\n# ", " ");
-    assertStringIncludes(head, "The key has to be readable by user 65532.");
+    // Compose mounts the key as it is on the host, and the image's user has to read it.
+    assertStringIncludes(readText(`examples/${example}`), `sudo chown 65532 ${identity}.key`);
     // What is made with these names stands in the other file.
     assertStringIncludes(readText("examples/tls-certificates.sh"), ` ${identity}`);
   });
 }
 
-Deno.test("examples/docker-compose-tls-consumer.yaml fits examples/docker-compose-tls-service.yaml", () => {
-  const routeOf = (host: string, name: string): Command["routes"][number] => {
-    const [file] = readExample(`docker-compose-tls-${host}.yaml`);
-    const [route] = checkService(at(file, `services.${name}`) as YamlMap).routes;
-    assert(route !== undefined);
-    return route;
-  };
-  const [service, consumer] = [
-    routeOf("service", "redis-server-side"),
-    routeOf("consumer", "redis"),
-  ];
-  assertEquals([service.listen.protocol, service.listen.port], ["tls", consumer.targets[0]?.port]);
-  assertEquals(consumer.settings.tlsName, "big-server");
-  assert(service.settings.tlsAllow.has({ dns: ["consumer"], uris: [] }));
-  assert(!service.settings.tlsAllow.has({ dns: ["big-server"], uris: [] }));
-});
-
-/** What the networks of a service in a compose file are called. */
-function networksOf(service: YamlMap): readonly string[] {
-  const networks = service["networks"] ?? [];
-  return Array.isArray(networks) ? networks : Object.keys(networks);
+/** The service's side is reached where the consumer's side looks for it, and both know the other's name. */
+function assertPair(service: Command, consumer: Command): void {
+  const [listener] = service.routes;
+  const [caller] = consumer.routes;
+  assert(listener !== undefined && caller !== undefined);
+  const [target] = caller.targets;
+  assertEquals([listener.listen.protocol, target?.protocol], ["tls", "tls"]);
+  assertEquals(listener.listen.port, target?.port);
+  assertEquals(caller.settings.tlsName, "big-server");
+  assert(listener.settings.tlsAllow.has({ dns: ["consumer"], uris: [] }));
+  assert(!listener.settings.tlsAllow.has({ dns: ["big-server"], uris: [] }));
 }
 
+Deno.test("examples/docker-compose-tls-consumer.yaml fits examples/docker-compose-tls-service.yaml", () => {
+  const [service, consumer] = TLS_HOSTS.map(([host, name]) => {
+    const services = servicesOf(`docker-compose-tls-${host}.yaml`);
+    return checkService(services[name] ?? {});
+  });
+  assert(service !== undefined && consumer !== undefined);
+  assertPair(service, consumer);
+  const { app = {}, "redis-ambassador": near = {} } = servicesOf(
+    "docker-compose-tls-consumer.yaml",
+  );
+  assert(finds(app, near, "redis", "redis-ambassador"));
+});
+
 Deno.test("examples/docker-compose-dns.yaml leads DNS of both protocols through two ambassadors", () => {
-  const [file, ...more] = readExample("docker-compose-dns.yaml");
-  assertEquals(more, []);
-  const services = at(file, "services") as Readonly<Record<string, YamlMap>>;
+  const [file] = readExample("docker-compose-dns.yaml");
+  const services = servicesOf("docker-compose-dns.yaml");
   const chain = ["app", "dns", "dns-server-side", "name-server"]
     .map((name) => services[name] ?? {});
   const [app = {}, near = {}, far = {}] = chain;
@@ -227,124 +335,256 @@ Deno.test("examples/docker-compose-dns.yaml leads DNS of both protocols through 
   assertEquals([...shared(0, 1), ...shared(1, 2), ...shared(2, 3)], names);
   assertEquals([shared(0, 2), shared(0, 3), shared(1, 3)], [[], [], []]);
   // app asks the ambassador, which lets in whoever is on that network.
-  assertEquals(app["dns"], [at(near, "networks.consumer.ipv4_address")]);
-  const [{ subnet } = {}] = list(file, "networks.consumer.ipam.config");
+  assertEquals(app["dns"], [at(near, "networks.app.ipv4_address")]);
+  const [{ subnet } = {}] = list(file, "networks.app.ipam.config");
   assertEquals(at(near, "environment.AMBASSADOR_ALLOW"), subnet ?? null);
   for (const { settings } of checkService(near).routes) assert(settings.allow.has("172.30.53.3"));
 });
 
-/** A pod whose sidecar is an ambassador for it alone; the container of the app. */
-function checkSidecar(name: string, routes: readonly string[]): YamlMap {
-  const [pod, ...more] = readExample(name);
-  assertEquals(more, []);
-  assertEquals(at(pod, "spec.enableServiceLinks"), false);
-  const container = list(pod, "spec.initContainers")[0] ?? {};
-  assertEquals(container["restartPolicy"], "Always");
-  const command = checkContainer(container);
-  assertEquals(formatRoutes(command), routes);
+/** A pod of a Kubernetes file: its own or that of a Deployment. */
+interface Pod {
+  readonly labels: YamlMap;
+  readonly spec: YamlMap;
+  readonly ambassador: YamlMap;
+  readonly isSidecar: boolean;
+}
+
+/** The documents of a kind. */
+function ofKind(documents: readonly Yaml[], kind: string): readonly YamlMap[] {
+  return documents.filter((one) => find(one, "kind") === kind) as YamlMap[];
+}
+
+function podsOf(documents: readonly Yaml[]): readonly Pod[] {
+  const deployments = ofKind(documents, "Deployment").map((one) => at(one, "spec.template"));
+  return [...ofKind(documents, "Pod"), ...deployments].map((pod) => {
+    const spec = at(pod, "spec") as YamlMap;
+    const sidecar = list(spec, "initContainers").find(isAmbassador);
+    const ambassador = sidecar ?? list(spec, "containers").find(isAmbassador);
+    assert(ambassador !== undefined, "a pod without an ambassador");
+    const labels = (find(pod, "metadata.labels") ?? {}) as YamlMap;
+    return { labels, spec, ambassador, isSidecar: sidecar !== undefined };
+  });
+}
+
+function envOf(container: YamlMap): Record<string, string> {
+  const pairs = list(container, "env").map(({ name, value }) => [name, value]);
+  return Object.fromEntries(pairs);
+}
+
+/** The text of the files that a pod's ConfigMaps bring into a container, by their paths in it. */
+function mapFiles(documents: readonly Yaml[], { spec, ambassador }: Pod): Record<string, string> {
+  const mounts = list(ambassador, "volumeMounts");
+  return Object.fromEntries(mounts.flatMap(({ name, mountPath }) => {
+    const volume = list(spec, "volumes").find((one) => one["name"] === name);
+    const map = ofKind(documents, "ConfigMap").find((one) =>
+      at(one, "metadata.name") === find(volume, "configMap.name")
+    );
+    return Object.entries((find(map, "data") ?? {}) as YamlMap).map(([file, text]) => [
+      `${mountPath}/${file}`,
+      String(text),
+    ]);
+  }));
+}
+
+/** The command of a pod's ambassador, which has to be understood. */
+function checkPod(documents: readonly Yaml[], pod: Pod): Command {
+  return settingsOf(envOf(pod.ambassador), { files: mapFiles(documents, pod) });
+}
+
+for (const name of KUBERNETES) {
+  const documents = readExample(name);
+  const pods = podsOf(documents);
+
+  Deno.test(`examples/${name} starts ambassadors that are locked and have limits`, () => {
+    assert(pods.length > 0);
+    for (const { spec, ambassador } of pods) {
+      assertEquals(spec["enableServiceLinks"], false);
+      assertEquals(spec["automountServiceAccountToken"], false);
+      for (const container of [...list(spec, "initContainers"), ...list(spec, "containers")]) {
+        assertMatch(String(container["image"]), WHOLE_IMAGE);
+      }
+      assertEquals(ambassador["image"], IMAGE);
+      const security = ambassador["securityContext"];
+      assertEquals(at(security, "runAsNonRoot"), true);
+      assertEquals(at(security, "runAsUser"), 65532);
+      assertEquals(at(security, "readOnlyRootFilesystem"), true);
+      assertEquals(at(security, "allowPrivilegeEscalation"), false);
+      assertEquals(at(security, "capabilities.drop"), ["ALL"]);
+      assertEquals(at(security, "seccompProfile.type"), "RuntimeDefault");
+      for (const path of ["requests.cpu", "requests.memory", "limits.memory"]) {
+        assertMatch(String(at(ambassador["resources"], path)), /^\d+(?:m|Mi)$/);
+      }
+    }
+  });
+
+  Deno.test(`examples/${name} has its ambassadors asked how they are`, () => {
+    for (const pod of pods) {
+      const { ambassador, isSidecar } = pod;
+      const { status } = checkPod(documents, pod).options;
+      assert(status !== undefined && status.hostname === "::", "the kubelet comes from outside");
+      const ports = new Map(list(ambassador, "ports").map((port) => [port["name"], port]));
+      assertEquals(ports.get("status")?.["containerPort"], status.port);
+      // What is a sidecar of its own kind has to be ready before the next container starts.
+      const ready = isSidecar ? "startupProbe" : "readinessProbe";
+      for (const [probe, path] of [["livenessProbe", "/healthz"], [ready, "/readyz"]] as const) {
+        assertEquals(at(ambassador, `${probe}.httpGet.path`), path);
+        assertEquals(at(ambassador, `${probe}.httpGet.port`), "status");
+      }
+      if (isSidecar) assertEquals(ambassador["restartPolicy"], "Always");
+    }
+  });
+
+  Deno.test(`examples/${name} lets connections finish before a pod is killed`, () => {
+    for (const pod of pods) {
+      const command = checkPod(documents, pod);
+      const graceMs = Number(find(pod.spec, "terminationGracePeriodSeconds") ?? 30) * 1000;
+      assert(stopMs(command) < graceMs);
+      // Clients of a Service come for a while after the stop; those of a sidecar have stopped before.
+      assertEquals(command.options.drainDelayMs > 0, !pod.isSidecar);
+    }
+  });
+
+  Deno.test(`examples/${name} selects pods that are there, and ports that are listened on`, () => {
+    /** The ports of the pod that a selector chooses. */
+    function listensOf(selector: Yaml): readonly (Yaml | undefined)[] {
+      const wanted = Object.entries(selector as YamlMap);
+      const pod = pods.find(({ labels }) =>
+        wanted.every(([label, value]) => labels[label] === value)
+      );
+      assert(pod !== undefined && wanted.length > 0, `no pod has ${JSON.stringify(selector)}`);
+      const ports = checkPod(documents, pod).routes.map(({ listen }) => listen.port);
+      const named = list(pod.ambassador, "ports").filter(({ containerPort }) =>
+        ports.some((port) => port === containerPort)
+      );
+      // Where sidecars are, a name of their ports is not found by every Kubernetes.
+      return [...ports, ...pod.isSidecar ? [] : named.map((port) => port["name"])];
+    }
+    for (const service of ofKind(documents, "Service")) {
+      const listens = listensOf(at(service, "spec.selector"));
+      for (const { targetPort } of list(service, "spec.ports")) {
+        assert(listens.includes(targetPort), `${targetPort} is not listened on`);
+      }
+    }
+    for (const policy of ofKind(documents, "NetworkPolicy")) {
+      const listens = listensOf(at(policy, "spec.podSelector.matchLabels"));
+      for (const { port } of list(policy, "spec.ingress").flatMap((one) => list(one, "ports"))) {
+        assert(listens.includes(port), `${port} is not listened on`);
+      }
+    }
+    for (const kind of ["Deployment", "PodDisruptionBudget"]) {
+      for (const one of ofKind(documents, kind)) listensOf(at(one, "spec.selector.matchLabels"));
+    }
+    // What others reach has a policy that says who.
+    assertEquals(
+      ofKind(documents, "NetworkPolicy").length,
+      ofKind(documents, "Service").length,
+    );
+  });
+
+  Deno.test(`examples/${name} mounts folders that change when what is in them does`, () => {
+    for (const { spec, ambassador } of pods) {
+      const volumes = list(spec, "volumes");
+      const mounts = list(ambassador, "volumeMounts");
+      assertEquals(mounts.map((mount) => mount["name"]), volumes.map((volume) => volume["name"]));
+      // Kubernetes never changes what is mounted by a subPath, nor what is immutable.
+      for (const mount of mounts) {
+        assertEquals([mount["subPath"], mount["readOnly"]], [undefined, true]);
+      }
+    }
+    for (const map of ofKind(documents, "ConfigMap")) assertEquals(map["immutable"], undefined);
+  });
+}
+
+Deno.test("examples/kubernetes-deployment.yaml keeps pods that serve, and spreads these pods", () => {
+  const documents = readExample("kubernetes-deployment.yaml");
+  const [pod, ...pods] = podsOf(documents);
+  const [deployment] = ofKind(documents, "Deployment");
+  const [budget] = ofKind(documents, "PodDisruptionBudget");
+  assert(pod !== undefined && pods.length === 0);
+  assertEquals(formatRoutes(checkPod(documents, pod)), ["6379=redis.example.com:6379"]);
+  const [spread] = list(pod.spec, "topologySpreadConstraints");
+  assertEquals(at(spread, "labelSelector.matchLabels"), pod.labels);
+  assertEquals(at(deployment, "spec.strategy.rollingUpdate.maxUnavailable"), 0);
+  assert(Number(at(deployment, "spec.replicas")) > Number(at(budget, "spec.maxUnavailable")));
+});
+
+Deno.test("examples/kubernetes-deployment.yaml lets in who is labelled, and out to the target", () => {
+  const documents = readExample("kubernetes-deployment.yaml");
+  const [policy] = ofKind(documents, "NetworkPolicy");
+  const [rule, ...rules] = list(policy, "spec.ingress");
+  assertEquals(rules, []);
+  const [from] = list(rule, "from");
+  assertEquals(at(from, "podSelector.matchLabels"), { "redis-client": "true" });
+  const out = list(policy, "spec.egress").flatMap((one) => list(one, "ports"));
+  const open = out.map(({ port, protocol = "TCP" }) => `${port}/${protocol}`);
+  assertEquals(open, ["53/UDP", "53/TCP", "6379/TCP"]);
+  const [pod] = podsOf(documents);
+  assert(pod !== undefined);
+  for (const { targets } of checkPod(documents, pod).routes) {
+    for (const { port } of targets) assert(open.includes(`${port}/TCP`), `no way to ${port}`);
+  }
+});
+
+Deno.test("examples/kubernetes-sidecar.yaml serves its pod alone, by TCP and UDP", () => {
+  const documents = readExample("kubernetes-sidecar.yaml");
+  const [pod] = podsOf(documents);
+  assert(pod !== undefined);
+  const command = checkPod(documents, pod);
   assertEquals(command.options.bind, "127.0.0.1");
-  return list(pod, "spec.containers")[0] ?? {};
-}
-
-Deno.test("examples/kubernetes-sidecar.yaml gives its ambassador settings that are understood", () => {
-  checkSidecar("kubernetes-sidecar.yaml", ["6379=redis.example.com:6379"]);
-});
-
-Deno.test("examples/kubernetes-statsd.yaml sends what app sends to the place that it is told", () => {
-  const app = checkSidecar("kubernetes-statsd.yaml", ["8125=udp://statsd.example.com:8125"]);
-  assertEquals(envOf(app), { STATSD_HOST: "127.0.0.1", STATSD_PORT: "8125" });
-});
-
-/** A Service and the Deployment behind it; the Deployment. */
-function checkDeployment(
-  service: Yaml | undefined,
-  deployment: Yaml | undefined,
-  inside?: Inside,
-): YamlMap {
-  const pod = at(deployment, "spec.template");
-  const label = at(pod, "metadata.labels.app");
-  assertEquals(at(service, "spec.selector.app"), label);
-  assertEquals(at(deployment, "spec.selector.matchLabels.app"), label);
-  assertEquals(at(pod, "spec.enableServiceLinks"), false);
-  const container = list(pod, "spec.containers")[0] ?? {};
-  const command = checkContainer(container, inside);
-  assertEquals(formatRoutes(command), ["6379=redis.example.com:6379"]);
-  const names = new Map(list(container, "ports").map((port) => [port["name"], port]));
-  const listens = command.routes.map(({ listen }) => listen.port);
-  for (const { targetPort } of list(service, "spec.ports")) {
-    const port = names.get(targetPort ?? null)?.["containerPort"];
-    assert(listens.some((listen) => listen === port), `${targetPort} is not listened on`);
-  }
-  const { drainDelayMs, drainTimeoutMs } = command.options;
-  const graceMs = Number(at(pod, "spec.terminationGracePeriodSeconds")) * 1000;
-  assert(drainDelayMs > 0 && drainDelayMs + drainTimeoutMs < graceMs);
-  return deployment as YamlMap;
-}
-
-Deno.test("examples/kubernetes-deployment.yaml gives its ambassador settings that are understood", () => {
-  const [service, deployment, ...more] = readExample("kubernetes-deployment.yaml");
-  assertEquals(more, []);
-  checkDeployment(service, deployment);
-});
-
-Deno.test("examples/kubernetes-rewiring.yaml mounts the folder of the file that it names", () => {
-  const [map, service, deployment, ...more] = readExample("kubernetes-rewiring.yaml");
-  assertEquals(more, []);
-  const files = { "/etc/ambassador/routes": at(map, "data.routes") as string };
-  const { spec } = checkDeployment(service, deployment, { files });
-  const [mount = {}, ...mounts] = list(spec, "template.spec.containers.0.volumeMounts");
-  const [volume, ...volumes] = list(spec, "template.spec.volumes");
-  assertEquals([mounts, volumes], [[], []]);
-  assertEquals(at(volume, "name"), at(mount, "name"));
-  assertEquals(at(volume, "configMap.name"), at(map, "metadata.name"));
-  // Kubernetes never changes what is mounted by a subPath, nor what is immutable.
-  assertEquals([mount["mountPath"], mount["subPath"]], ["/etc/ambassador", undefined]);
-  assertEquals((map as YamlMap)["immutable"], undefined);
-});
-
-Deno.test("examples/kubernetes-replicas.yaml keeps pods that serve, and spreads these pods", () => {
-  const [service, deployment, budget, ...more] = readExample("kubernetes-replicas.yaml");
-  assertEquals(more, []);
-  const { spec } = checkDeployment(service, deployment);
-  const label = at(spec, "template.metadata.labels.app");
-  const [spread = {}] = list(spec, "template.spec.topologySpreadConstraints");
-  assertEquals(at(spread, "labelSelector.matchLabels.app"), label);
-  assertEquals(at(budget, "kind"), "PodDisruptionBudget");
-  assertEquals(at(budget, "spec.selector.matchLabels.app"), label);
-  assertEquals(at(spec, "strategy.rollingUpdate.maxUnavailable"), 0);
-  assert(Number(at(spec, "replicas")) > Number(at(budget, "spec.maxUnavailable")));
-});
-
-Deno.test("README.md shows the files of examples/ as they are, and docs/ links the others", () => {
-  const readme = readText("README.md");
-  const guides = ["rewiring", "scaling", "tls", "udp"];
-  const texts = guides.map((name) => readText(`docs/${name}.md`)).join();
-  const found = [...Deno.readDirSync(new URL("examples", ROOT))];
-  // Of the folder, the test of the compose file that mounts it knows what is in it.
-  const names = found.map(({ name, isFile }) => isFile ? name : `${name}/routes`).sort();
-  assertEquals(names, [
-    "ambassador/routes",
-    "docker-compose-dns.yaml",
-    "docker-compose-replicas.yaml",
-    "docker-compose-rewiring.yaml",
-    "docker-compose-tls-consumer.yaml",
-    "docker-compose-tls-service.yaml",
-    "docker-compose.yaml",
-    "docker-run.sh",
-    "kubernetes-deployment.yaml",
-    "kubernetes-replicas.yaml",
-    "kubernetes-rewiring.yaml",
-    "kubernetes-sidecar.yaml",
-    "kubernetes-statsd.yaml",
-    "tls-certificates.sh",
+  assertEquals(formatRoutes(command), [
+    "6379=redis.example.com:6379",
+    "8125=udp://statsd.example.com:8125",
   ]);
-  for (const name of names) {
-    if (texts.includes(`](../examples/${name})`)) continue;
-    const block = readText(`examples/${name}`).trimEnd().split("\n")
-      .map((line) => line === "" ? "" : `    ${line}`).join("\n");
-    assert(readme.includes(`\n${block}\n`), `README.md does not show examples/${name} as it is`);
-    assertStringIncludes(readme, `](examples/${name})`);
+  const [app = {}] = list(pod.spec, "containers");
+  assertEquals(envOf(app), {
+    REDIS_URL: "redis://127.0.0.1:6379",
+    STATSD_HOST: "127.0.0.1",
+    STATSD_PORT: "8125",
+  });
+});
+
+Deno.test("examples/kubernetes-tls-consumer.yaml fits examples/kubernetes-tls-service.yaml", () => {
+  const [service, consumer] = ["service", "consumer"].map((side) => {
+    const name = `kubernetes-tls-${side}.yaml`;
+    const documents = readExample(name);
+    const [pod] = podsOf(documents);
+    assert(pod !== undefined);
+    const command = checkPod(documents, pod);
+    // The files are those that the command at the head of the file puts into the Secret.
+    const head = readText(`examples/${name}`);
+    const [volume] = list(pod.spec, "volumes");
+    assertStringIncludes(head, `create secret generic ${at(volume, "secret.secretName")} `);
+    for (const path of tlsFiles(command)) {
+      assertStringIncludes(head, `--from-file=${path.replace("/tls/", "")}=`);
+    }
+    assertEquals(at(pod.spec, "securityContext.fsGroup"), 65532);
+    return command;
+  });
+  assert(service !== undefined && consumer !== undefined);
+  assertPair(service, consumer);
+  assertEquals(formatRoutes(service), ["6380=127.0.0.1:6379"]);
+  assertEquals(consumer.options.bind, "127.0.0.1");
+});
+
+Deno.test("every example says at its head what it shows, and how to start itself", () => {
+  for (const name of [...COMPOSE, ...KUBERNETES, ...exampleNames(/\.sh$/)]) {
+    const text = readText(`examples/${name}`).replace(/^#!.*\n/, "");
+    assertMatch(text, /^# \w/, name);
+    const head = text.split("\n").findIndex((line) => !line.startsWith("#"));
+    assert(head > 0 && head <= 12, `${name}: a head of ${head} lines`);
+    for (const [, file] of text.matchAll(/^# .* -f (?:examples\/)?(\S+)/gm)) {
+      assertEquals(file, name);
+    }
   }
+});
+
+Deno.test("the documents link every example", () => {
+  const folder = [...Deno.readDirSync(new URL("docs", ROOT))];
+  const paths = folder.map(({ name }) => `docs/${name}`).filter((path) => path.endsWith(".md"));
+  const texts = ["README.md", ...paths].map(readText).join("\n");
+  const missing = [...Deno.readDirSync(new URL("examples", ROOT))].map(({ name }) => name)
+    .filter((name) => ![")", "/"].some((end) => texts.includes(`examples/${name}${end}`)));
+  assertEquals(missing, []);
 });
 
 Deno.test("the Dockerfile sets the variables that these tests suppose, for both images", () => {
