@@ -578,6 +578,34 @@ Deno.test("every example says at its head what it shows, and how to start itself
   }
 });
 
+/** The blocks of a document that are YAML. */
+function yamlBlocks(path: string): readonly Yaml[] {
+  const blocks = readText(path).matchAll(/^```yaml\n(.*?)^```$/gms);
+  return [...blocks].flatMap(([, text = ""]) => parseYaml(text));
+}
+
+Deno.test("docs/docker.md has app wait for the service itself", () => {
+  const [file, ...more] = yamlBlocks("docs/docker.md");
+  assertEquals(more, []);
+  const waiting = at(file, "services.redis-is-there");
+  assertEquals([at(waiting, "image"), find(waiting, "restart")], [IMAGE, undefined]);
+  const { name, bare } = settingsOf({}, { args: at(waiting, "command") as string[] });
+  assertEquals([name, bare.length], ["wait", 1]);
+  assertEquals(at(file, "services.app.depends_on"), {
+    "redis-is-there": { condition: "service_completed_successfully" },
+  });
+});
+
+Deno.test("docs/kubernetes.md shows Services that would do without an ambassador", () => {
+  const [external, service, slice] = yamlBlocks("docs/kubernetes.md");
+  assertEquals(at(external, "spec.type"), "ExternalName");
+  assertEquals(find(service, "spec.selector"), undefined);
+  // What makes the addresses those of the Service is this label, and that the ports are called alike.
+  const label = at(slice, "metadata.labels") as YamlMap;
+  assertEquals(label["kubernetes.io/service-name"], at(service, "metadata.name"));
+  assertEquals(list(service, "spec.ports")[0]?.["name"], list(slice, "ports")[0]?.["name"]);
+});
+
 Deno.test("the documents link every example", () => {
   const folder = [...Deno.readDirSync(new URL("docs", ROOT))];
   const paths = folder.map(({ name }) => `docs/${name}`).filter((path) => path.endsWith(".md"));
