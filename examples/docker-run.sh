@@ -15,12 +15,12 @@ docker network create consumer
 docker run -d --name redis-client-side --network consumer --network-alias redis \
   -e REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379 ghcr.io/example/ambassador:0.1.0
 docker exec redis-client-side /ambassador wait --timeout 30s    # until Redis itself accepts
-docker run --rm --network consumer redis:7.4 redis-cli -h redis PING
+docker run --rm --network consumer docker.io/library/redis:7.4 redis-cli -h redis PING
 
 # The other host, where Redis runs: an ambassador opens it to 192.0.2.20 alone, and Redis itself is
 # not published. What passes between the hosts is plain text; docs/tls.md encrypts it.
 docker network create redis
-docker run -d --name redis --network redis redis:7.4
+docker run -d --name redis --network redis docker.io/library/redis:7.4
 docker run -d --name redis-server-side --network redis -p 192.0.2.10:6379:6379 \
   -e 'REDIS_PORT_6379_TCP=tcp://redis:6379?allow=192.0.2.20' ghcr.io/example/ambassador:0.1.0
 

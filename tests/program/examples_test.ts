@@ -1,15 +1,18 @@
 // The files under examples/: each ambassador in them is read by the parser that the program itself uses,
-// and what every example has to have is held here (limits, rights, probes, who may come). Certificates are
-// made in tls_guide_test.ts. It starts nothing, and knows nothing of prometheus/, grafana/ and systemd/.
+// and what every example has to have is held here (limits, rights, probes, who may come). It starts no
+// program of ours. Certificates are made in tls_guide_test.ts; prometheus/, grafana/ and systemd/ have
+// tests of their own.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { pathOf } from "../../build/sources.ts";
 import config from "../../deno.json" with { type: "json" };
 import { formatTargets } from "../../src/base/address.ts";
 import { parseDuration } from "../../src/base/duration.ts";
 import { type Command, parseCommand } from "../../src/config/command_line.ts";
 import type { RoutesFile } from "../../src/config/routes_file.ts";
-import { readDockerRun } from "../helpers/guide.ts";
+import { readDockerRun, shell } from "../helpers/guide.ts";
 import { ROOT } from "../helpers/mod.ts";
+import { needs, UNIX } from "../helpers/needs.ts";
 import { parseYaml, type Yaml, type YamlMap } from "../helpers/yaml.ts";
 
 /** The image of the examples: of the version that stands beside them. */
@@ -132,6 +135,7 @@ Deno.test("examples/docker-run.sh starts ambassadors with settings that are unde
       const { name } = settingsOf(containers.get(words[2] ?? "") ?? {}, { args: words.slice(4) });
       assertEquals([words[3], name], ["/ambassador", "wait"]);
     }
+    if (words[1] === "run") assert(words.some((word) => WHOLE_IMAGE.test(word)), line);
     const run = words[1] === "run" ? readDockerRun(words) : undefined;
     if (run === undefined) continue;
     assert(words.includes(IMAGE), `${line}: ${IMAGE}`);
@@ -154,6 +158,12 @@ Deno.test("examples/docker-run.sh starts ambassadors with settings that are unde
     "5432=db.example.com:5432 6379=192.0.2.10:6379",
   ]);
 });
+
+for (const name of exampleNames(/\.sh$/)) {
+  Deno.test(`examples/${name} is understood by bash`, needs(UNIX, "bash"), async () => {
+    await shell(`bash -n examples/${name}`, pathOf("."));
+  });
+}
 
 /** The services of a compose file. */
 function servicesOf(name: string): Readonly<Record<string, YamlMap>> {
