@@ -264,7 +264,7 @@ for (const format of ["text", "json"]) {
     const lines = text.trimEnd().split("\n");
     const lost = lines.filter((line) => line.includes("lines_lost"));
     const whole = format === "text"
-      ? /^\d{4}-\S+Z (?:DEBUG|INFO |WARN ) (\w+)(?: \w+=\S+)*$/
+      ? /^\d{4}-\S+Z (?:DEBUG|INFO |WARN ) (\w+)(?: \w+=(?:"[^"]*"|\S+))*$/
       : /^\{"time":"[^"]+","level":"\w+","event":"(\w+)",.*\}$/;
     for (const line of lines) assertMatch(line, whole);
     const one = format === "text"
