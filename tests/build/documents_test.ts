@@ -1,27 +1,59 @@
-// What the documents name is there: files of the repository, and where a link leads. It knows nothing of
-// what they say of them. CHANGELOG.md tells of what was, and may name what is gone.
+// What the documents name is there, what they show is understood, and what they list is whole: files,
+// links, commands, variables, YAML, options, events of the log. It knows nothing of what they explain.
+// CHANGELOG.md tells of what was, and may name what is gone.
+//
+// A block that shows a mistake on purpose says so behind its language: ```sh mistake
 
 import { assert, assertEquals } from "@std/assert";
-import { ROOT } from "../helpers/mod.ts";
+import { withOptionsTable } from "../../build/reference.ts";
+import { parseCommand } from "../../src/config/command_line.ts";
+import { readDockerRun } from "../helpers/guide.ts";
+import {
+  anchorsOf,
+  type Block,
+  commandsOf,
+  type Document,
+  readDocuments,
+} from "../helpers/markdown.ts";
+import { ROOT, runProgram } from "../helpers/mod.ts";
+import { parseYaml } from "../helpers/yaml.ts";
+
+const DOCUMENTS = readDocuments(["CHANGELOG.md"]);
 
 /** A path from the repository's folder, in backticks, in an example or in a sentence. */
 const PATH = /(?<![\w./-])(?:bench|build|docs|examples|src|tests)\/[\w./-]*(?<!\.)/g;
 
-/** A link to another file: not to another place, and not to a heading of the same. */
-const LINK = /\]\((?!\w+:|#)([^)#]+)/g;
+/** A link to a file or a heading: not to another place. */
+const LINK = /\]\((?!\w+:)([^)#]*)(?:#([^)]*))?\)/g;
 
-/** What a document names, each with the document and the line. */
-function readNames(document: string): readonly { readonly where: string; readonly url: URL }[] {
-  const url = new URL(document, ROOT);
-  const lines = Deno.readTextFileSync(url).split("\n");
-  return lines.flatMap((line, index) => {
-    const paths = [...line.matchAll(PATH)].map(([path]) => ({ name: path, base: ROOT }));
-    const links = [...line.matchAll(LINK)].map(([, name = ""]) => ({ name, base: url }));
-    return [...paths, ...links].map(({ name, base }) => ({
-      where: `${document}:${index + 1} ${name}`,
-      url: new URL(name, base),
-    }));
-  });
+/** Languages of blocks that a shell reads; an indented block has none. */
+const SHELL = ["", "sh", "bash", "console"];
+
+/** A line that is a route, as it stands in a file or an environment. */
+const ROUTE_LINE = /^(?:export )?([A-Z]\w*_PORT_\d+_(?:TCP|TLS|UDP))=(\S*)(?:\s+#.*)?$/;
+
+/** What a route that listens by TLS needs; no file is opened to read a command. */
+const TLS = {
+  AMBASSADOR_TLS_CERT: "/tls/tls.crt",
+  AMBASSADOR_TLS_KEY: "/tls/tls.key",
+  AMBASSADOR_TLS_CA: "/tls/ca.crt",
+};
+
+/** What `--routes` would read, where a document does not show it. */
+const FILE = { text: "REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379", mayEverybodyWrite: false };
+
+function documentOf(path: string): Document {
+  const found = DOCUMENTS.find((document) => document.path === path);
+  assert(found !== undefined, `${path} is not there`);
+  return found;
+}
+
+/** All blocks that are to be taken at their word. */
+function blocks(languages: readonly string[]): readonly (Block & { readonly path: string })[] {
+  return DOCUMENTS.flatMap(({ path, blocks }) =>
+    blocks.filter(({ info }) => languages.includes(info[0] ?? "") && !info.includes("mistake"))
+      .map((block) => ({ ...block, path }))
+  );
 }
 
 function exists(url: URL): boolean {
@@ -34,14 +66,138 @@ function exists(url: URL): boolean {
   }
 }
 
-Deno.test("every file that the documents name is there", () => {
-  const documents = ["", "docs/"].flatMap((folder) =>
-    [...Deno.readDirSync(new URL(folder, ROOT))].map(({ name }) => folder + name)
-  ).filter((path) => path.endsWith(".md") && path !== "CHANGELOG.md");
-  const names = documents.flatMap(readNames);
-  for (const document of ["README.md", "ARCHITECTURE.md", "docs/tls.md"]) {
-    assert(names.some(({ where }) => where.startsWith(document)), `${document} names nothing`);
+/** What is wrong with a command; undefined if nothing is. */
+function flawOf(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): string | undefined {
+  const at = args.indexOf("--routes");
+  const path = at < 0 ? env["AMBASSADOR_ROUTES"] : args[at + 1];
+  try {
+    parseCommand(args, env, path === undefined ? undefined : { path, ...FILE });
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
   }
-  const missing = names.filter(({ url }) => !exists(url)).map(({ where }) => where);
+}
+
+/** The arguments and variables of what starts an ambassador: itself, or docker. */
+function startOf(
+  { words, env }: ReturnType<typeof commandsOf>[number],
+):
+  | { readonly args: readonly string[]; readonly env: Readonly<Record<string, string>> }
+  | undefined {
+  const [program = "", verb = ""] = words;
+  if (/^(?:\.\/|dist\/|\/)?ambassador$/.test(program)) return { args: words.slice(1), env };
+  return /^(?:docker|podman)$/.test(program) && verb === "run" ? readDockerRun(words) : undefined;
+}
+
+Deno.test("every file that the documents name is there", () => {
+  const named = DOCUMENTS.flatMap(({ path, text }) =>
+    text.split("\n").flatMap((line, index) => {
+      const paths = [...line.matchAll(PATH)].map(([name]) => ({ name, base: ROOT }));
+      const links = [...line.matchAll(LINK)].map(([, name = ""]) => ({
+        name,
+        base: new URL(path, ROOT),
+      }));
+      return [...paths, ...links].map(({ name, base }) => ({
+        where: `${path}:${index + 1} ${name}`,
+        url: new URL(name, base),
+      }));
+    })
+  );
+  for (const document of ["README.md", "ARCHITECTURE.md", "docs/tls.md"]) {
+    assert(named.some(({ where }) => where.startsWith(document)), `${document} names nothing`);
+  }
+  const missing = named.filter(({ url }) => !exists(url)).map(({ where }) => where);
   assertEquals(missing.toSorted(), []);
+});
+
+Deno.test("every heading that the documents link to is there", () => {
+  const anchors = new Map(DOCUMENTS.map((document) => [document.path, anchorsOf(document)]));
+  const links = DOCUMENTS.flatMap(({ path, prose }) =>
+    prose.flatMap(([line, text]) =>
+      [...text.matchAll(LINK)].filter(([, , anchor]) => anchor !== undefined)
+        .map(([, name = "", anchor = ""]) => ({ path, line, name, anchor }))
+    )
+  );
+  assert(links.length > 10, "the documents link to no headings");
+  const missing = links.filter(({ path, name, anchor }) => {
+    const url = new URL(name, new URL(path, ROOT));
+    return !anchors.get(url.href.slice(ROOT.href.length))?.has(anchor);
+  });
+  assertEquals(
+    missing.map(({ path, line, name, anchor }) => `${path}:${line} ${name}#${anchor}`),
+    [],
+  );
+});
+
+Deno.test("parseCommand() understands every command that the documents show", () => {
+  const flaws: string[] = [];
+  let count = 0;
+  for (const block of blocks(SHELL)) {
+    for (const command of commandsOf(block)) {
+      const start = startOf(command);
+      if (start === undefined) continue;
+      count++;
+      const flaw = flawOf(start.args, start.env);
+      if (flaw !== undefined) flaws.push(`${block.path}:${block.line + command.line} ${flaw}`);
+    }
+  }
+  assert(count > 20, `the documents show ${count} commands`);
+  assertEquals(flaws, []);
+});
+
+Deno.test("parseCommand() understands every route that the documents show", () => {
+  const flaws: string[] = [];
+  let count = 0;
+  for (const { path, line, text } of blocks([...SHELL, "env"])) {
+    for (const [index, one] of text.split("\n").entries()) {
+      const [, name, value = ""] = ROUTE_LINE.exec(one.trim()) ?? [];
+      if (name === undefined || value === "") continue;
+      count++;
+      const env = { [name]: value.replaceAll(/^["']|["']$/g, "") };
+      const flaw = flawOf([], /_TLS=|=.*\btls:/.test(one) ? { ...env, ...TLS } : env);
+      if (flaw !== undefined) flaws.push(`${path}:${line + index} ${flaw}`);
+    }
+  }
+  assert(count > 10, `the documents show ${count} routes`);
+  assertEquals(flaws, []);
+});
+
+Deno.test("parseYaml() understands every YAML block of the documents", () => {
+  const flaws = blocks(["yaml", "yml"]).flatMap(({ path, line, text }) => {
+    try {
+      parseYaml(text);
+      return [];
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      return [`${path}:${line} ${error.message}`];
+    }
+  });
+  assertEquals(flaws, []);
+});
+
+Deno.test("docs/reference.md has the table of options that build/reference.ts makes", () => {
+  const { text } = documentOf("docs/reference.md");
+  const how = "run deno run -A --import-map=$(deno task -q imports) build/reference.ts";
+  assertEquals(text, withOptionsTable(text), how);
+});
+
+Deno.test("docs/reference.md shows what check prints", async () => {
+  const { blocks } = documentOf("docs/reference.md");
+  const shown = blocks.filter(({ text }) => text.startsWith("$ ambassador check "));
+  assert(shown.length > 0, "it shows no check");
+  for (const block of shown) {
+    const [{ words, env } = { words: [], env: {} }] = commandsOf(block);
+    const { stdout } = await runProgram(words.slice(1), { env });
+    assertEquals(`${block.text.slice(block.text.indexOf("\n") + 1)}\n`, stdout);
+  }
+  const env = {
+    REDIS_PORT_6379_TCP: "tls://192.0.2.10:6380?idle-timeout=5m",
+    KUBERNETES_PORT_443_TCP: "tcp://10.0.0.1:443",
+  };
+  const { stdout } = await runProgram(["check", "--format", "json"], { env });
+  const json = blocks.find(({ info: [language] }) => language === "json");
+  assertEquals(JSON.parse(json?.text ?? ""), JSON.parse(stdout));
 });
