@@ -201,3 +201,49 @@ Deno.test("docs/reference.md shows what check prints", async () => {
   const json = blocks.find(({ info: [language] }) => language === "json");
   assertEquals(JSON.parse(json?.text ?? ""), JSON.parse(stdout));
 });
+
+/** All source files of the program as one text, where texts that go on in another line are one. */
+function readSources(): string {
+  const texts = [...Deno.readDirSync(new URL("src/", ROOT))].flatMap(({ name: folder }) =>
+    [...Deno.readDirSync(new URL(`src/${folder}/`, ROOT))].map(({ name }) =>
+      Deno.readTextFileSync(new URL(`src/${folder}/${name}`, ROOT))
+    )
+  );
+  return texts.join("\n").replaceAll(/["`]\s*\+\s*["`]/g, "");
+}
+
+/** What stands in backticks in the first column of the tables of a document. */
+function firstCells({ prose }: Document): readonly string[] {
+  return prose.flatMap(([, line]) => {
+    const [, cell = ""] = /^\| (.*?) \|/.exec(line) ?? [];
+    return [...cell.matchAll(/`([^`]+)`/g)].map(([, phrase = ""]) => phrase);
+  });
+}
+
+Deno.test("docs/troubleshooting.md has a row for every event of the log", () => {
+  const sources = readSources();
+  const found = [
+    /\blog(?:\?)?\.(?:debug|info|warn|error)\(\s*"(\w+)"/g,
+    /\blog\[[^\]]*\]\(\s*"(\w+)"/g,
+    /\brepeated\(\s*"\w+",\s*"(\w+)"/g,
+    /#(?:complain|refuse)\(\s*"(\w+)"/g,
+    /#notConnected\([^"]*"(\w+)" : "(\w+)"/g,
+    /\bevent: "(\w+)"/g,
+    /\bmsg: "(\w+)"/g,
+  ].flatMap((pattern) => [...sources.matchAll(pattern)].flatMap(([, ...events]) => events));
+  const rows = documentOf("docs/troubleshooting.md").prose.flatMap(([, line]) =>
+    /^\| `(\w+)` +\| (?:debug|info|warn|error)\b/.exec(line)?.[1] ?? []
+  );
+  assertEquals(rows, [...new Set(found)].filter((event) => event !== undefined).sort());
+});
+
+Deno.test("docs/troubleshooting.md explains messages in the words of the program", () => {
+  const sources = readSources();
+  // "no PROXY header" is put together there.
+  const phrases = firstCells(documentOf("docs/troubleshooting.md"))
+    .map((phrase) => phrase.replace(/^no PROXY header /, "PROXY header… "));
+  assert(phrases.length > 60, `it explains ${phrases.length} messages`);
+  const pieces = phrases.flatMap((phrase) => phrase.split("…").map((piece) => piece.trim()))
+    .filter((piece) => /^[\w<-]/.test(piece));
+  assertEquals(pieces.filter((piece) => !sources.includes(piece)), []);
+});
