@@ -184,15 +184,18 @@ Deno.test("docs/reference.md has the table of options that build/reference.ts ma
   assertEquals(text, withOptionsTable(text), how);
 });
 
-Deno.test("docs/reference.md shows what check prints", async () => {
-  const { blocks } = documentOf("docs/reference.md");
-  const shown = blocks.filter(({ text }) => text.startsWith("$ ambassador check "));
-  assert(shown.length > 0, "it shows no check");
+Deno.test("the documents show what check prints", async () => {
+  const shown = blocks(["console"]).filter(({ text }) => /^\$ ambassador check .*\n/.test(text));
+  assert(shown.length > 1, "they show no check");
   for (const block of shown) {
     const [{ words, env } = { words: [], env: {} }] = commandsOf(block);
     const { stdout } = await runProgram(words.slice(1), { env });
-    assertEquals(`${block.text.slice(block.text.indexOf("\n") + 1)}\n`, stdout);
+    assertEquals(`${block.text.slice(block.text.indexOf("\n") + 1)}\n`, stdout, block.path);
   }
+});
+
+Deno.test("docs/reference.md shows what check --format json prints", async () => {
+  const { blocks } = documentOf("docs/reference.md");
   const env = {
     REDIS_PORT_6379_TCP: "tls://192.0.2.10:6380?idle-timeout=5m",
     KUBERNETES_PORT_443_TCP: "tcp://10.0.0.1:443",
@@ -246,4 +249,12 @@ Deno.test("docs/troubleshooting.md explains messages in the words of the program
   const pieces = phrases.flatMap((phrase) => phrase.split("…").map((piece) => piece.trim()))
     .filter((piece) => /^[\w<-]/.test(piece));
   assertEquals(pieces.filter((piece) => !sources.includes(piece)), []);
+});
+
+Deno.test("docs/guarantees.md names a test for every promise", () => {
+  const rows = documentOf("docs/guarantees.md").prose.map(([, line]) => line)
+    .filter((line) => line.startsWith("| ") && !/^\| promise /.test(line));
+  assert(rows.length > 40, `it has ${rows.length} promises`);
+  const promises = rows.filter((row) => !/\| `tests\/[\w/]+\.ts`[^|]*\|$/.test(row));
+  assertEquals(promises.filter((row) => !/^\| -+ \|/.test(row)), []);
 });
