@@ -2,6 +2,7 @@
 // and its `docker run` lines taken apart. It knows nothing of what any of them is about.
 
 import { assert, assertEquals } from "@std/assert";
+import { parseDocument } from "./markdown.ts";
 import { ROOT, within } from "./mod.ts";
 import { programPath } from "./needs.ts";
 
@@ -10,26 +11,25 @@ export interface Guide {
   /** All of it. */
   readonly text: string;
   /**
-   * The block that begins like this, without its indentation; a block in a list too.
+   * The block of code that begins like this, without its indentation; a block in a list too.
    *
    * @throws {AssertionError} if there is none
    */
   block(start: string): string;
+  /** The lines of all blocks. */
+  readonly lines: readonly string[];
 }
 
 /** Reads a guide; its path is that in the repository. */
 export function readGuide(path: string): Guide {
   const text = Deno.readTextFileSync(new URL(path, ROOT));
-  return { text, block: (start) => findBlock(text, start, path) };
-}
-
-function findBlock(text: string, start: string, path: string): string {
-  const indent = ["    ", "      "].find((one) => text.includes(`\n\n${one}${start}`));
-  assert(indent !== undefined, `${path} has no block that begins with ${start}`);
-  const lines = text.slice(text.indexOf(`\n\n${indent}${start}`) + 2).split("\n");
-  const end = lines.findIndex((line) => line !== "" && !line.startsWith(indent));
-  const block = end < 0 ? lines : lines.slice(0, end);
-  return block.map((line) => line.slice(indent.length)).join("\n").trimEnd() + "\n";
+  const { blocks } = parseDocument(path, text);
+  function block(start: string): string {
+    const found = blocks.find(({ text }) => text.startsWith(start));
+    assert(found !== undefined, `${path} has no block that begins with ${start}`);
+    return `${found.text}\n`;
+  }
+  return { text, block, lines: blocks.flatMap(({ text }) => text.split("\n")) };
 }
 
 /** What bash prints in a folder; it has to succeed. */

@@ -207,7 +207,7 @@ Deno.test("docs/tls.md puts PEM into variables in ways that are understood", SHE
 });
 
 Deno.test("docs/tls.md gives a pod settings that are understood, and mounts what they name", () => {
-  const [pod] = parseYaml(block("spec:\n      enableServiceLinks: false")) as YamlMap[];
+  const [pod] = parseYaml(block("spec:\n  enableServiceLinks: false")) as YamlMap[];
   const [certificate] = parseYaml(block("apiVersion: cert-manager.io/v1")) as YamlMap[];
   const spec = pod?.["spec"] as YamlMap;
   const [container] = spec["containers"] as YamlMap[];

@@ -26,8 +26,8 @@ function wordsOf(line: string): string[] {
 }
 
 /** The lines of all blocks, joined where they go on. */
-const LINES = GUIDE.text.replaceAll("\\\n", " ").split("\n")
-  .filter((line) => line.startsWith("    ")).map((line) => line.trim());
+const LINES = GUIDE.lines.join("\n").replaceAll("\\\n", " ").split("\n")
+  .map((line) => line.trim());
 
 /** The arguments of every `ambassador` line. */
 const ARGUMENTS = LINES.filter((line) => line.startsWith("ambassador "))
