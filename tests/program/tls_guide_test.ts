@@ -4,7 +4,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { parseCommand } from "../../src/config/command_line.ts";
 import { parsePem } from "../../src/config/pem.ts";
-import { formatTargets } from "../../src/base/address.ts";
 import { REFUSALS } from "../../src/net/tls_error.ts";
 import {
   freePort,
