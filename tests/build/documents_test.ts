@@ -247,9 +247,13 @@ Deno.test("docs/troubleshooting.md has a row for every event of the log", () => 
 
 Deno.test("docs/troubleshooting.md explains messages in the words of the program", () => {
   const sources = readSources();
-  // "no PROXY header" is put together there.
-  const phrases = firstCells(documentOf("docs/troubleshooting.md"))
-    .map((phrase) => phrase.replace(/^no PROXY header /, "PROXY header… "));
+  // These are put together there.
+  const phrases = firstCells(documentOf("docs/troubleshooting.md")).map((phrase) =>
+    phrase.replace(/^no PROXY header /, "PROXY header… ").replace(
+      /^nothing to forward/,
+      "nothing to",
+    )
+  );
   assert(phrases.length > 60, `it explains ${phrases.length} messages`);
   const pieces = phrases.flatMap((phrase) => phrase.split("…").map((piece) => piece.trim()))
     .filter((piece) => /^[\w<-]/.test(piece));
