@@ -190,7 +190,9 @@ Deno.test("docs/reference.md has the table of options that build/reference.ts ma
 });
 
 Deno.test("the documents show what check prints", async () => {
-  const shown = blocks(["console"]).filter(({ text }) => /^\$ ambassador check .*\n/.test(text));
+  const shown = blocks(["console"]).filter(({ text }) =>
+    /^\$ (?:\w+=\S* )*ambassador check\b.*\n/.test(text)
+  );
   assert(shown.length > 1, "they show no check");
   for (const block of shown) {
     const [{ words, env } = { words: [], env: {} }] = commandsOf(block);
