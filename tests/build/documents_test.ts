@@ -32,6 +32,9 @@ const SHELL = ["", "sh", "bash", "console"];
 /** A line that is a route, as it stands in a file or an environment. */
 const ROUTE_LINE = /^(?:export )?([A-Z]\w*_PORT_\d+_(?:TCP|TLS|UDP))=(\S*)(?:\s+#.*)?$/;
 
+/** The same as an argument. */
+const ROUTE_ARGUMENT = /^(?:[\d.]+:|\[[\da-f:.]+\]:)?\d+(?:\/\w+)?=\S+:\d+(?:\?\S+)?$/;
+
 /** What a route that listens by TLS needs; no file is opened to read a command. */
 const TLS = {
   AMBASSADOR_TLS_CERT: "/tls/tls.crt",
@@ -154,19 +157,30 @@ Deno.test("parseCommand() understands every command that the documents show", ()
 });
 
 Deno.test("parseCommand() understands every route that the documents show", () => {
-  const flaws: string[] = [];
-  let count = 0;
-  for (const { path, line, text } of blocks([...SHELL, "env"])) {
-    for (const [index, one] of text.split("\n").entries()) {
-      const [, name, value = ""] = ROUTE_LINE.exec(one.trim()) ?? [];
-      if (name === undefined || value === "") continue;
-      count++;
-      const env = { [name]: value.replaceAll(/^["']|["']$/g, "") };
-      const flaw = flawOf([], /_TLS=|=.*\btls:/.test(one) ? { ...env, ...TLS } : env);
-      if (flaw !== undefined) flaws.push(`${path}:${line + index} ${flaw}`);
-    }
-  }
-  assert(count > 5, `the documents show ${count} routes`);
+  const inBlocks = blocks([...SHELL, "env"]).flatMap(({ path, line, text }) =>
+    text.split("\n").map((one, index) => ({ where: `${path}:${line + index}`, text: one.trim() }))
+  );
+  const inProse = DOCUMENTS.flatMap(({ path, prose }) =>
+    prose.flatMap(([line, text]) =>
+      [...text.matchAll(/`([^`]+)`/g)].map(([, code = ""]) => ({
+        where: `${path}:${line}`,
+        text: code,
+      }))
+    )
+  );
+  const routes = [...inBlocks, ...inProse].flatMap(({ where, text }) => {
+    const [, name, value = ""] = ROUTE_LINE.exec(text) ?? [];
+    if (text.includes("…")) return [];
+    if (ROUTE_ARGUMENT.test(text)) return { where, args: [text], env: {} };
+    if (name === undefined || value === "") return [];
+    return { where, args: [], env: { [name]: value.replaceAll(/^["']|["']$/g, "") } };
+  });
+  assert(routes.length > 30, `the documents show ${routes.length} routes`);
+  const flaws = routes.flatMap(({ where, args, env }) => {
+    const isTls = /_TLS=|\/tls=|=.*\btls:/.test([...args, ...Object.entries(env).flat()].join("="));
+    const flaw = flawOf(args, isTls ? { ...env, ...TLS } : env);
+    return flaw === undefined ? [] : [`${where} ${flaw}`];
+  });
   assertEquals(flaws, []);
 });
 
