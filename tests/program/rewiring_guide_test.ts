@@ -18,7 +18,7 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { type DockerRun, readDockerRun, readGuide, shell } from "../helpers/guide.ts";
-import { needs, PROGRAM_TLS, programPath, UNIX } from "../helpers/needs.ts";
+import { needs, PROGRAM_TLS, UNIX } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
 import { sClient } from "../helpers/tls.ts";
 
@@ -347,19 +347,4 @@ Deno.test("docs/rewiring.md says what a file may not hold, and the program says 
   assertMatch(refuse("A_PORT_1_TCP=tcp://a:1\nA_PORT_1_TCP=tcp://a:1\n"), /line 2/);
   assertMatch(refuse('A_PORT_1_TCP="tcp://a:1"\n'), /quotation marks/);
   assertMatch(refuse("A_PORT_1_TCP=tcp://a:1\n", ["3=c:3"]), /--routes/);
-});
-
-Deno.test("docs/rewiring.md has an alert that Prometheus takes", needs("promtool"), async () => {
-  const rules = GUIDE.block("- alert:").replaceAll(/^/gm, "  ");
-  const file = await Deno.makeTempFile();
-  try {
-    await Deno.writeTextFile(file, `groups:\n- name: rewiring\n  rules:\n${rules}`);
-    const promtool = new Deno.Command(programPath("promtool"), { args: ["check", "rules", file] });
-    const { code, stdout, stderr } = await within(promtool.output(), "promtool");
-    const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
-    assertEquals(code, 0, said);
-    assertStringIncludes(said, "1 rules found");
-  } finally {
-    await Deno.remove(file);
-  }
 });

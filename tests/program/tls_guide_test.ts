@@ -17,7 +17,7 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { readGuide, shell } from "../helpers/guide.ts";
-import { needs, PROGRAM_TLS, programPath, UNIX } from "../helpers/needs.ts";
+import { needs, PROGRAM_TLS, UNIX } from "../helpers/needs.ts";
 import { parseYaml, type YamlMap } from "../helpers/yaml.ts";
 
 const { text: GUIDE, block } = readGuide("docs/tls.md");
@@ -259,23 +259,5 @@ Deno.test("docs/tls.md explains refusals in the words of the program", () => {
   for (const phrase of PHRASES) {
     const [start = ""] = phrase.split(/ ?["…]/);
     assertStringIncludes(sources, start, `docs/tls.md: nothing says "${phrase}"`);
-  }
-});
-
-Deno.test("docs/tls.md has an alert that Prometheus takes", needs("promtool"), async () => {
-  const rules = `groups:\n- name: tls\n  rules:\n${block("- alert:").replaceAll(/^/gm, "  ")}`;
-  const file = await Deno.makeTempFile();
-  try {
-    await Deno.writeTextFile(file, rules);
-    const args = ["check", "rules", file];
-    const { code, stdout, stderr } = await within(
-      new Deno.Command(programPath("promtool"), { args }).output(),
-      "promtool",
-    );
-    const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
-    assertEquals(code, 0, said);
-    assertStringIncludes(said, "1 rules found");
-  } finally {
-    await Deno.remove(file);
   }
 });

@@ -13,8 +13,8 @@ import {
   startUdpPeer,
 } from "../helpers/datagrams.ts";
 import { readDockerRun, readGuide, shell } from "../helpers/guide.ts";
-import { runProgram, startProgram, within } from "../helpers/mod.ts";
-import { IPV6, LINUX, needs, programPath, UNIX } from "../helpers/needs.ts";
+import { runProgram, startProgram } from "../helpers/mod.ts";
+import { IPV6, LINUX, needs, UNIX } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
 import { startUdpRoute } from "../helpers/udp_program.ts";
 
@@ -285,18 +285,3 @@ Deno.test(
     assertMatch(await shell(docker + GUIDE.block("grep Udp: /proc/$("), "."), /^Udp: \d/m);
   },
 );
-
-Deno.test("docs/udp.md has alerts that Prometheus takes", needs("promtool"), async () => {
-  const rules = GUIDE.block("- alert:").replaceAll(/^/gm, "  ");
-  const file = await Deno.makeTempFile();
-  try {
-    await Deno.writeTextFile(file, `groups:\n- name: udp\n  rules:\n${rules}`);
-    const promtool = new Deno.Command(programPath("promtool"), { args: ["check", "rules", file] });
-    const { code, stdout, stderr } = await within(promtool.output(), "promtool");
-    const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
-    assertEquals(code, 0, said);
-    assertStringIncludes(said, "2 rules found");
-  } finally {
-    await Deno.remove(file);
-  }
-});
