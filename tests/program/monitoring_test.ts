@@ -6,7 +6,16 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { createCa } from "../helpers/certificates.ts";
 import { askUdp, freeUdpPort, startUdpEcho } from "../helpers/datagrams.ts";
-import { freePort, readAll, readText, ROOT, startEcho, writeAll } from "../helpers/mod.ts";
+import {
+  freePort,
+  readAll,
+  readText,
+  ROOT,
+  startEcho,
+  until,
+  within,
+  writeAll,
+} from "../helpers/mod.ts";
 import { needs, SOURCES, TLS } from "../helpers/needs.ts";
 import { type Prometheus, startPrometheus } from "../helpers/prometheus.ts";
 import { metricsOf, startWired, tlsOptionsOf, type Wired } from "../helpers/rewiring.ts";
@@ -341,3 +350,36 @@ async function checkRules(prometheus: Prometheus): Promise<readonly Rule[]> {
   }
   return rules;
 }
+
+Deno.test({
+  name: "Deno tells an OTLP collector of V8 and of nothing else, as docs/opentelemetry.md says",
+  ...needs(SOURCES),
+  fn: async () => {
+    const told = new Map<string, string>();
+    await using collector = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+      async (request) => {
+        const { pathname } = new URL(request.url);
+        told.set(pathname, (told.get(pathname) ?? "") + await request.text());
+        return Response.json({});
+      },
+    );
+    const env = {
+      OTEL_DENO: "true",
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.addr.port}`,
+      OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+      OTEL_METRIC_EXPORT_INTERVAL: "100",
+      OTEL_BSP_SCHEDULE_DELAY: "100",
+    };
+    const guide = Deno.readTextFileSync(new URL("docs/opentelemetry.md", ROOT));
+    assertStringIncludes(guide, "OTEL_DENO=true OTEL_EXPORTER_OTLP_ENDPOINT=http://");
+    await using wired = await startWired(`A_PORT_${freePort()}_TCP=tcp://192.0.2.1:1`, { env });
+    await metricsOf(wired);
+    await until(() => /v8js\.memory/.test(told.get("/v1/metrics") ?? ""), "V8's memory is told");
+    wired.program.kill("SIGTERM");
+    assertEquals((await within(wired.program.status, "the program to end")).code, 0);
+    assertEquals([...told.keys()], ["/v1/metrics"]);
+    const metrics = told.get("/v1/metrics")?.match(/"name": *"[^"]+"/g) ?? [];
+    for (const name of new Set(metrics)) assertMatch(name, /"v8js/);
+  },
+});
