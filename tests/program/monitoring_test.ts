@@ -4,6 +4,8 @@
 // an executable.
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { Route } from "../../src/config/routes.ts";
+import { REASONS } from "../../src/forward/counts.ts";
 import { createCa } from "../helpers/certificates.ts";
 import { askUdp, freeUdpPort, startUdpEcho } from "../helpers/datagrams.ts";
 import {
@@ -18,11 +20,12 @@ import {
 } from "../helpers/mod.ts";
 import { needs, SOURCES, TLS } from "../helpers/needs.ts";
 import { type Prometheus, startPrometheus } from "../helpers/prometheus.ts";
-import { metricsOf, startWired, tlsOptionsOf, type Wired } from "../helpers/rewiring.ts";
+import { get, metricsOf, startWired, tlsOptionsOf, type Wired } from "../helpers/rewiring.ts";
 import { run } from "../helpers/run.ts";
 
 const FOLDER = new URL("examples/prometheus/", ROOT);
 const RULES = readExample("alerts.yaml");
+const GUIDE = Deno.readTextFileSync(new URL("docs/observability.md", ROOT));
 const DASHBOARD: Dashboard = JSON.parse(
   Deno.readTextFileSync(new URL("examples/grafana/dashboard.json", ROOT)),
 );
@@ -108,7 +111,13 @@ Deno.test("every alert has a test, a severity, and says what to do", needs(SOURC
     assertStringIncludes(tests, `alertname="${name}"`);
     assertMatch(alert, /severity: (?:critical|warning)\n/, name);
     assertMatch(alert, /summary: .*\n[^]*description: >-\n/, name);
-    assertMatch(alert, /docs\/(?:troubleshooting|observability)\.md/, name);
+    const words = alert.replaceAll(/\s+/g, " ");
+    const pages = [...words.matchAll(/(?:"([A-Z][^"]+)" in )?(docs\/\w+\.md)/g)];
+    assert(pages.length > 0, `${name} names no page`);
+    for (const [, heading = "", page = ""] of pages) {
+      const text = Deno.readTextFileSync(new URL(page, ROOT));
+      assertMatch(text, new RegExp(`^#+ .*${heading}`, "m"), `${name}: ${heading} in ${page}`);
+    }
   }
 });
 
@@ -139,6 +148,42 @@ Deno.test(
   },
 );
 
+Deno.test("docs/observability.md has every event, reason and alert", needs(SOURCES), () => {
+  const events = new Set(EVENTS_BY_VARIABLE);
+  const calls = /\b(?:debug|info|warn|error|access|complain|repeated)\((?:"\w+", )?"(\w+)"/gi;
+  for (const { name: folder } of Deno.readDirSync(new URL("src/", ROOT))) {
+    const url = new URL(`src/${folder}/`, ROOT);
+    for (const { name } of Deno.readDirSync(url)) {
+      const text = Deno.readTextFileSync(new URL(name, url));
+      for (const [, event = ""] of text.matchAll(calls)) events.add(event);
+      // A level before an event that is handed over.
+      events.delete("warn");
+    }
+  }
+  assertEquals(readTable("event").map(([event]) => event).sort(), [...events].sort());
+  const [, reasons = ""] = /`reason` is one\s+of (.*?): see/s.exec(GUIDE) ?? [];
+  assertEquals([...reasons.matchAll(/`(\w+)`/g)].map(([, one]) => one).sort(), [...REASONS].sort());
+  const alerts = RULES.split("- alert: ").slice(1).map((rule) => {
+    const [, name, severity] = /^(\w+)\n[^]*severity: (\w+)/.exec(rule) ?? [];
+    return `${name} ${severity}`;
+  });
+  const told = readTable("alert").map(([name, severity]) => `${name} ${severity}`);
+  assertEquals(told.sort(), alerts.sort());
+});
+
+/** Events whose lines are written by a function that is handed their name. */
+const EVENTS_BY_VARIABLE = ["bad_proxy_header", "ignored", "lines_lost", "stopped", "tls_failed"];
+
+/** The cells of the guide's table whose first column has this head, without backticks. */
+function readTable(head: string): string[][] {
+  const [, after = ""] = GUIDE.split(new RegExp(`^\\| ${head} .*\\n\\|[ |-]+\\n`, "m"));
+  const [rows = ""] = /^(?:\|.*\n)+/.exec(after) ?? [];
+  assert(rows !== "", `no table of ${head}`);
+  return rows.trim().split("\n").map((row) =>
+    row.split("|").slice(1, -1).map((cell) => cell.trim().replaceAll("`", ""))
+  );
+}
+
 /** An ambassador with every kind of route and of failure, watched by a Prometheus. */
 interface Scene extends AsyncDisposable {
   readonly wired: Wired;
@@ -162,7 +207,14 @@ async function startScene(): Promise<Scene> {
     `DNS_PORT_${port.dns}_UDP=udp://127.0.0.1:${udpEcho.address.port}`,
     "",
   ].join("\n");
-  const args = [...tlsOptionsOf(own), "--tls-client", "none", "--fail-timeout", "1m"];
+  const args = [
+    ...tlsOptionsOf(own),
+    "--tls-client",
+    "none",
+    "--fail-timeout",
+    "1m",
+    "--log-connections",
+  ];
   const wired = opened.use(await startWired(routes, { args }));
   const status = wired.statusUrl.replace("http://", "");
   const prometheus = opened.use(
@@ -248,11 +300,12 @@ Deno.test({
     await scene.use();
     const seen = 'ambassador_rewires_total{job="ambassador",result="ok"} == 1';
     await prometheus.untilTrue(seen);
-    const known = namesOf(await metricsOf(wired));
+    const known = typesOf(await metricsOf(wired));
+    await checkGuide(scene);
     await checkPods(prometheus);
     const asked = await checkDashboard(prometheus, wired);
     // What is counted is shown.
-    assertEquals([...known].filter((name) => !asked.has(name)), []);
+    assertEquals([...known.keys()].filter((name) => !asked.has(name)), []);
     const rules = await checkRules(prometheus);
     for (const { query } of rules) metricsIn(query).forEach((name) => asked.add(name));
     const unknown = [...asked].filter((name) => name !== "up" && !known.has(name));
@@ -260,9 +313,32 @@ Deno.test({
   },
 });
 
-/** The metrics that an ambassador has. */
-function namesOf(metrics: string): Set<string> {
-  return new Set([...metrics.matchAll(/^# TYPE (\S+)/gm)].map(([, name = ""]) => name));
+/** The metrics that an ambassador has, by their types. */
+function typesOf(metrics: string): Map<string, string> {
+  const types = [...metrics.matchAll(/^# TYPE (\S+) (\S+)$/gm)];
+  return new Map(types.map(([, name = "", type = ""]) => [name, type]));
+}
+
+/** The guide's table of metrics, its expression, its line of the access log and its JSON are so. */
+async function checkGuide({ wired, prometheus }: Scene): Promise<void> {
+  const types = typesOf(await metricsOf(wired));
+  const told = readTable("metric").map(([name = "", type = ""]) => [name, type] as const);
+  assertEquals(told.toSorted(), [...types].toSorted());
+  const [, expression = ""] = /```promql\n(.*)\n```/.exec(GUIDE) ?? [];
+  assertEquals((await prometheus.query(expression)).length, 0);
+  assertEquals((await prometheus.query(expression.replace("> 900", "< 900"))).length, 2);
+  const fields = (line: string): string[] => line.match(/(?<= )\w+(?==)/g) ?? [];
+  const [shown = ""] = GUIDE.match(/^.* connection_closed .*$/m) ?? [];
+  const [closed] = await wired.program.line(/.* INFO {2}connection_closed route=SHOP .*/);
+  assertEquals(fields(shown), fields(closed));
+  const [, json = ""] = /```json\n(.*?)\n```/s.exec(GUIDE) ?? [];
+  const [, answer] = await get(wired, "readyz");
+  const keys = (text: string): string[] => {
+    const { routes, ...rest } = JSON.parse(text);
+    const route = routes.find(({ listen }: Route) => listen.protocol === "tcp");
+    return [...Object.keys(rest), ...Object.keys(route), ...Object.keys(route.targets[0])];
+  };
+  assertEquals(keys(json), keys(answer));
 }
 
 /** The metrics that an expression names; those of a histogram by the name of that. */
