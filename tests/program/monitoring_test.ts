@@ -102,6 +102,19 @@ Deno.test("promtool accepts examples/prometheus/", needs(SOURCES, "promtool"), a
   }
 });
 
+Deno.test("the examples for Kubernetes name what Prometheus looks for", needs(SOURCES), () => {
+  const [, container = "", port = ""] =
+    /regex: (\w+);(\w+)\n/.exec(readExample("prometheus-kubernetes.yaml")) ?? [];
+  const folder = new URL("examples/", ROOT);
+  const names = [...Deno.readDirSync(folder)].map(({ name }) => name)
+    .filter((name) => /^kubernetes.*\.yaml$/.test(name));
+  assert(names.length > 0);
+  for (const name of names) {
+    const text = Deno.readTextFileSync(new URL(name, folder));
+    assertMatch(text, new RegExp(` - name: ${container}\n[^]* - name: ${port}\n`), name);
+  }
+});
+
 Deno.test("every alert has a test, a severity, and says what to do", needs(SOURCES), () => {
   const tests = readExample("alerts_test.yaml");
   const alerts = RULES.split("- alert: ").slice(1);
