@@ -24,6 +24,10 @@ export interface CertificateInUse {
   readonly path?: string;
   /** Whose it is, as one line. */
   readonly subject: string;
+  /** All whom it is for: DNS names, URIs and IP addresses. */
+  readonly names: readonly string[];
+  /** Who signed it, as one line; undefined unless that one's certificate is given too. */
+  readonly issuer: string | undefined;
   /** The first moment at which it is valid, in milliseconds since 1970. */
   readonly notBeforeMs: number;
   /** The last moment at which it is valid, in milliseconds since 1970. */
@@ -92,16 +96,35 @@ export async function loadCredentials(
     ...(key === undefined ? {} : { key: key.pem }),
     upstreamTrust: trust ?? Trust.roots(),
     clientTrust,
-    certificates: findings.certificates,
+    certificates: inUse(findings.certificates),
     warnings: findings.warnings,
   };
+}
+
+/** A certificate to be used, and which source holds it with what chain. */
+interface Found {
+  readonly source: PemSource;
+  readonly certificate: Certificate;
+  readonly chain: readonly Certificate[];
+}
+
+/** What is told of them. By name: who reads it knows whose they are, and trust is found otherwise. */
+function inUse(found: readonly Found[]): CertificateInUse[] {
+  const known = found.flatMap(({ certificate, chain }) => [certificate, ...chain]);
+  return found.map(({ source, certificate }) => {
+    const { subject, names, issuerName, notBeforeMs, notAfterMs } = certificate;
+    const issuer = known.find(({ subjectName }) => subjectName === issuerName)?.subject;
+    const path = "path" in source ? { path: source.path } : {};
+    const all = [...names.dns, ...names.uris, ...names.ips];
+    return { option: source.option, ...path, subject, names: all, issuer, notBeforeMs, notAfterMs };
+  });
 }
 
 /** All that was found in one go, good and bad. */
 class Findings {
   readonly problems: Problem[] = [];
   readonly warnings: string[] = [];
-  readonly certificates: CertificateInUse[] = [];
+  readonly certificates: Found[] = [];
   readonly #nowMs: number;
 
   constructor(nowMs: number) {
@@ -181,7 +204,7 @@ class Findings {
       const hint = "the certificate comes first, then the one that has signed it, and so on";
       return this.#problem(source, "its certificates are not in order", hint);
     }
-    this.#use(source, leaf);
+    this.certificates.push({ source, certificate: leaf, chain });
     for (const certificate of chain) this.#checkDates(source, certificate);
     if (leaf.isCa) {
       const which = `the certificate of ${leaf.subject}`;
@@ -264,7 +287,7 @@ class Findings {
         this.#problem(source, `${which} is no CA`, hint);
         continue;
       }
-      this.#use(source, authority);
+      this.certificates.push({ source, certificate: authority, chain: [] });
       this.#checkDates(source, authority);
       const reason = whyUnusable(authority);
       if (reason !== undefined) {
@@ -272,12 +295,6 @@ class Findings {
       }
     }
     return Trust.of(authorities.map(({ der }) => formatPem("CERTIFICATE", der)).join(""));
-  }
-
-  #use(source: PemSource, { subject, notBeforeMs, notAfterMs }: Certificate): void {
-    const { option } = source;
-    const path = "path" in source ? { path: source.path } : {};
-    this.certificates.push({ option, ...path, subject, notBeforeMs, notAfterMs });
   }
 
   #checkDates(source: PemSource, { subject, notBeforeMs, notAfterMs }: Certificate): void {

@@ -81,17 +81,40 @@ Deno.test(
     assertEquals(credentials.clientTrust?.pem, clients.pem);
     assertEquals(credentials.warnings, []);
     assertEquals(
-      credentials.certificates.map(({ option, path, subject }) => [option, path, subject]),
+      credentials.certificates.map((
+        { option, path, subject, issuer },
+      ) => [option, path, subject, issuer]),
       [
-        ["--tls-cert", certPath, "redis"],
-        ["--tls-ca", ca.path, `"our CA"`],
-        ["--tls-client-ca", clients.path, `"their CA"`],
+        ["--tls-cert", certPath, "redis", `"our CA"`],
+        ["--tls-ca", ca.path, `"our CA"`, `"our CA"`],
+        ["--tls-client-ca", clients.path, `"their CA"`, `"their CA"`],
       ],
     );
     const days = credentials.certificates.map(({ notBeforeMs, notAfterMs }) =>
       (notAfterMs - notBeforeMs) / 86_400_000
     );
     assertEquals(days, [30, 30, 30]);
+  },
+);
+
+Deno.test(
+  "loadCredentials() tells all names of the own certificate, and its signer if that is there too",
+  OPTIONS,
+  async () => {
+    using ca = await createCa();
+    const intermediate = await ca.intermediate({ commonName: "between" });
+    const names = { dns: ["redis", "*.example.com"], uris: ["spiffe://x/redis"], ips: ["::1"] };
+    const { certPath, keyPath } = await intermediate.issue(names);
+    const { certificates: [own] } = await loadCredentials(
+      fromFiles({ cert: certPath, key: keyPath }),
+    );
+    assertEquals(own?.names, ["redis", "*.example.com", "spiffe://x/redis", "::1"]);
+    assertEquals(own?.issuer, "between");
+    const alone = await ca.issue();
+    const { certificates: [unknown] } = await loadCredentials(
+      fromFiles({ cert: alone.certPath, key: alone.keyPath }),
+    );
+    assertEquals([unknown?.names, unknown?.issuer], [[], undefined]);
   },
 );
 

@@ -80,6 +80,8 @@ Deno.test("formatMetrics() says when the own certificate expires, where there is
   const certificate = {
     option: "--tls-cert",
     subject: "redis",
+    names: ["redis"],
+    issuer: undefined,
     notBeforeMs: 0,
     notAfterMs: Date.UTC(2027, 0, 1),
   };
