@@ -78,8 +78,12 @@ export interface Counts {
   readonly acceptErrors: number;
   /** The last dial that failed. */
   readonly lastConnectError: ConnectError | undefined;
+  /** Since when each dial has failed, in milliseconds since the epoch; undefined unless the last has. */
+  readonly failingSince: number | undefined;
   /** The last client whose TLS handshake failed. */
   readonly lastHandshakeError: ConnectError | undefined;
+  /** Whether no client has got an upstream since. */
+  readonly refusesAll: boolean;
   /** Upstreams reached, by the first of {@linkcode CONNECT_SECONDS} that bounds the time it took. */
   readonly connectBuckets: readonly number[];
   /** Seconds that reaching them took in all. */
@@ -102,8 +106,6 @@ export class RouteCounts {
   acceptErrors = 0;
   /** The last dial that failed. */
   lastConnectError: ConnectError | undefined;
-  /** The last client whose TLS handshake failed. */
-  lastHandshakeError: ConnectError | undefined;
   /** Connections closed, by reason. */
   readonly closed: Record<Reason, number> = zeros(REASONS);
   /** Clients accepted. */
@@ -125,6 +127,12 @@ export class RouteCounts {
   #connectErrors = 0;
   #closedUp = 0;
   #closedDown = 0;
+  #passesDatagrams = false;
+  #failingSince = 0;
+  /** What {@linkcode #worked} was when a dial last failed, and when a handshake did. */
+  #workedAtFailure = 0;
+  #workedAtRefusal = 0;
+  #lastHandshakeError: ConnectError | undefined;
 
   /** Counts a client that was accepted. */
   opened(moved: Moved): void {
@@ -144,6 +152,7 @@ export class RouteCounts {
   sessionBegan(): void {
     this.connections++;
     this.#sessions++;
+    this.#passesDatagrams = true;
   }
 
   /** Counts one that has ended; what is still under way then counts on. */
@@ -168,7 +177,36 @@ export class RouteCounts {
 
   /** Keeps what went wrong with a target now, as the last that did. */
   noteConnectError(message: string): void {
-    this.lastConnectError = { at: Date.now(), message };
+    const at = Date.now();
+    if (!this.#isFailing()) this.#failingSince = at;
+    this.#workedAtFailure = this.#worked();
+    this.lastConnectError = { at, message };
+  }
+
+  /** The last client whose TLS handshake failed. */
+  get lastHandshakeError(): ConnectError | undefined {
+    return this.#lastHandshakeError;
+  }
+
+  set lastHandshakeError(error: ConnectError | undefined) {
+    this.#lastHandshakeError = error;
+    this.#workedAtRefusal = this.#worked();
+  }
+
+  /** Whether nothing has worked since a dial has failed. */
+  #isFailing(): boolean {
+    return this.lastConnectError !== undefined && this.#worked() === this.#workedAtFailure;
+  }
+
+  /**
+   * A number that grows whenever a target turns out to be there. It is made of what is counted anyway,
+   * so that what works pays nothing for what does not. A new session of UDP tells nothing of its target:
+   * there it takes a datagram that the system has sent.
+   */
+  #worked(): number {
+    return this.#passesDatagrams
+      ? this.datagramsUp
+      : this.#connectBuckets.reduce((all, count) => all + count);
   }
 
   /** The counts at this moment. */
@@ -186,7 +224,10 @@ export class RouteCounts {
       connectErrors: this.#connectErrors,
       acceptErrors: this.acceptErrors,
       lastConnectError: this.lastConnectError,
+      failingSince: this.#isFailing() ? this.#failingSince : undefined,
       lastHandshakeError: this.lastHandshakeError,
+      refusesAll: this.lastHandshakeError !== undefined &&
+        this.#worked() === this.#workedAtRefusal,
       connectBuckets: [...this.#connectBuckets],
       connectSecondsSum: this.#connectSecondsSum,
       bytesUp,

@@ -36,6 +36,16 @@ export function isDatagrams({ route }: Pick<RouteReport, "route">): boolean {
   return route.listen.protocol === "udp";
 }
 
+/**
+ * Whether clients get no upstream now, as far as is known: the last who wanted one got none. Of several
+ * targets one may be back without any client: the ambassador tries them itself. Over UDP it can't tell.
+ */
+export function isFailing(report: Pick<RouteReport, "route" | "targets" | "counts">): boolean {
+  if (report.counts.failingSince === undefined) return false;
+  const targets = report.targets.filter(({ isLeaving }) => !isLeaving);
+  return isDatagrams(report) || targets.length < 2 || !targets.some(({ isUp }) => isUp);
+}
+
 /** When and from where the present routes came. */
 export interface WiringReport {
   /** The path of `--routes`. */
