@@ -130,8 +130,8 @@ export class RouteCounts {
   #passesDatagrams = false;
   #failingSince = 0;
   /** What {@linkcode #worked} was when a dial last failed, and when a handshake did. */
-  #workedAtFailure = 0;
-  #workedAtRefusal = 0;
+  #workedAtFailure = -1;
+  #workedAtRefusal = -1;
   #lastHandshakeError: ConnectError | undefined;
 
   /** Counts a client that was accepted. */

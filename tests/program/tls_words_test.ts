@@ -63,7 +63,7 @@ async function startSide(
 async function readSide({ program, status }: Side): Promise<Read> {
   const html = await (await fetch(`http://${status}/`)).text();
   const cell =
-    /<td class="error" data-label="Last error"><span><span class="bad">([^<]*)</.exec(html)?.[1] ??
+    /<td class="error" data-label="Last error"><span><span class="\w+">([^<]*)</.exec(html)?.[1] ??
       "";
   const { routes: [route] } = await (await fetch(`http://${status}/readyz`)).json();
   const events = ["tls_failed", "connect_failed", "connect_retrying"];

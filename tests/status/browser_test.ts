@@ -260,3 +260,167 @@ Deno.test({
   }
   assertEquals(page.complaints, []);
 });
+
+/** How fast the number in the first cell or tile of this kind is said to grow. */
+function rate(page: BrowserPage, of: string): Promise<string | null> {
+  return page.evaluate(`document.querySelector('[data-rate="${of}"]').dataset.grows ?? null`);
+}
+
+Deno.test({
+  name:
+    "in a browser, the status page shows how fast numbers grow, and no rate of what begins anew",
+  ...needs("chromium"),
+}, async () => {
+  const startMs = Date.now();
+  let [startedAt, shift] = [startMs, 0];
+  // Ten a second, 2 KiB a second up, nothing down, five datagrams a second up.
+  const report = (): Report => {
+    const seconds = (Date.now() - startMs) / 1000 + shift;
+    const shown = reportOf({ TCP: false, QUIET: false });
+    const counts = { connections: 10 * seconds, bytesUp: 2048 * seconds, bytesDown: 77 };
+    const [busy, quiet] = shown.routes.map((one) => ({
+      ...one,
+      counts: { ...one.counts, ...counts },
+    }));
+    assert(busy && quiet);
+    const other = { ...quiet.route.listen, port: 2 };
+    const still = {
+      ...quiet,
+      route: { ...quiet.route, listen: other },
+      counts: shown.routes[0]?.counts,
+    };
+    const routes = [busy, { ...still, counts: still.counts ?? quiet.counts }];
+    return {
+      ...shown,
+      startedAt,
+      routes: [...routes, datagramRoute({ datagramsUp: 5 * seconds })],
+    };
+  };
+  await using page = await openBrowser(programPath("chromium"));
+  using _server = await openWired(page, report);
+  assertEquals(await rate(page, "Connections so far"), null);
+  const seen = async (): Promise<boolean> => (await rate(page, "Connections so far") ?? "") !== "";
+  await until(seen, "a second look");
+  assertMatch(await rate(page, "Connections so far") ?? "", /^(9\.[5-9]|10(\.[0-5])?)\/s$/);
+  assertMatch(await rate(page, "Bytes up") ?? "", /^(1\.9|2|2\.1) KiB\/s$/);
+  assertEquals(await rate(page, "Bytes down"), "0 B/s");
+  assertMatch(await rate(page, "opened") ?? "", /^(9\.[5-9]|10(\.[0-5])?)\/s$/);
+  assertMatch(await rate(page, "Datagrams up") ?? "", /^(4\.[5-9]|5(\.[0-5])?)\/s$/);
+  // In a table what stands still has none.
+  assertEquals(await rate(page, "Down"), "");
+  assertEquals(
+    await page.evaluate(
+      `[...document.querySelectorAll('[data-rate="opened"]')].at(-1).dataset.grows`,
+    ),
+    "",
+  );
+  // Another process has taken the place of the first, and has counted more.
+  [startedAt, shift] = [startMs + 1, 1e6];
+  await until(async () => !await seen(), "it has no rate");
+  assertEquals(page.complaints, []);
+});
+
+/** A thousand routes, of which every hundredth is failing. */
+function manyRoutes(): readonly RouteReport[] {
+  const working = new RouteCounts().report();
+  const lastConnectError = { at: Date.now(), message: "connection refused" };
+  const failing = { ...working, lastConnectError, failingSince: Date.now() };
+  return Array.from({ length: 1000 }, (_, index): RouteReport => ({
+    route: routeTo({ hostname: "192.0.2.10", port: 6379 }, {
+      aliases: [`SERVICE_${index}`],
+      listen: { hostname: "::", port: 10_000 + index },
+    }),
+    targets: [{ name: `t${index}:1`, isUp: true, open: 0, connections: 0, isLeaving: false }],
+    counts: index % 100 === 7 ? failing : working,
+    isLeaving: false,
+  }));
+}
+
+Deno.test({
+  name:
+    "in a browser, a thousand routes can be searched by hand, and are while the page is refreshed",
+  ...needs("chromium"),
+}, async () => {
+  let routes = manyRoutes();
+  await using page = await openBrowser(programPath("chromium"));
+  using _server = await openWired(page, () => ({ ...reportOf({}), routes }));
+  const shown = (): Promise<string> =>
+    page.evaluate(
+      `[...document.querySelectorAll("#routes tbody tr")].filter((row) => row.offsetHeight > 0)
+      .map((row) => row.id).join()`,
+    );
+  const said = (): Promise<string> => page.evaluate(`document.querySelector("output").innerText`);
+  const press = async (...keys: readonly string[]): Promise<void> => {
+    for (const key of keys) {
+      const text = key.length === 1 ? { text: key } : {};
+      const code = key === "Tab" ? { windowsVirtualKeyCode: 9 } : {};
+      await page.call("Input.dispatchKeyEvent", { type: "keyDown", key, ...code, ...text });
+      await page.call("Input.dispatchKeyEvent", { type: "keyUp", key, ...code });
+    }
+  };
+  const failing = [7, 107, 207, 307, 407, 507, 607, 707, 807, 907];
+  // The routes that are failing are reached first, and are links.
+  assertEquals(await page.evaluate(`document.querySelectorAll(".flaw li a").length`), 10);
+  await press(...failing.map(() => "Tab"), "Tab");
+  assertEquals(await page.evaluate("document.activeElement.id"), "find");
+  await press(..."service_1 t107");
+  assertEquals([await shown(), await said()], ["[::]:10107", "1 of 1,000 routes"]);
+  await page.evaluate("window.row = document.querySelectorAll('#routes tbody tr')[107]; 1");
+  // What is asked for holds on; what changes meanwhile changes.
+  routes = routes.map((one) => ({ ...one, counts: { ...one.counts, open: 3 } }));
+  await until(() => page.evaluate("row.cells[3].innerText === '3'"), "the page is refreshed");
+  assertEquals([await shown(), await said()], ["[::]:10107", "1 of 1,000 routes"]);
+  assertEquals(await page.evaluate("document.activeElement.id"), "find");
+  const type = (text: string): Promise<unknown> =>
+    page.evaluate(`document.getElementById("find").value = "${text}"; search()`);
+  await type("");
+  await page.evaluate(`document.getElementById("only-failing").click()`);
+  assertEquals(await shown(), failing.map((index) => `[::]:${10_000 + index}`).join());
+  await type("t55");
+  assertEquals(await said(), "0 of 1,000 routes");
+  // A link shows its route, whatever was asked for.
+  await page.evaluate(`document.querySelectorAll(".flaw a")[9].click()`);
+  assertEquals((await shown()).split(",").length, 1000);
+  const top = await page.evaluate<number>(
+    `document.querySelector(":target").getBoundingClientRect().top`,
+  );
+  assertEquals(await page.evaluate(`document.querySelector(":target").id`), "[::]:10907");
+  assert(top >= 0 && top < 640, `${top}`);
+  assertEquals(page.complaints, []);
+});
+
+Deno.test({
+  name:
+    "in a browser, a route begins to fail and works again on the status page, and targets stay unfolded",
+  ...needs("chromium"),
+}, async () => {
+  const up = { name: "a:1", isUp: true, open: 0, connections: 0, isLeaving: false };
+  const shown = reportOf({ REDIS: false });
+  const lastConnectError = { at: Date.now(), message: "connection refused" };
+  const made = (counts: Partial<RouteReport["counts"]>, isUp: boolean): Report => ({
+    ...shown,
+    routes: shown.routes.map((one) => ({
+      ...one,
+      targets: Array.from({ length: 8 }, () => ({ ...up, isUp })),
+      counts: { ...one.counts, ...counts },
+    })),
+  });
+  let report = made({}, true);
+  await using page = await openBrowser(programPath("chromium"));
+  using _server = await openWired(page, () => report);
+  await page.evaluate(`document.querySelector("summary").click()`);
+  const look = (): Promise<string> =>
+    page.evaluate(`[document.title, document.querySelector(".flaw h2")?.innerText,
+      document.querySelector("tbody tr").className, document.querySelector("summary").innerText,
+      document.querySelector("details").open].join("; ")`);
+  const before = "Ambassador: ready, 0 open; ; ; 8 targets, 0 down; true";
+  assertEquals(await look(), before);
+  report = made({ lastConnectError, failingSince: Date.now() }, false);
+  const during =
+    "Ambassador: ready, 1 failing, 0 open; The route is failing; failing; 8 targets, 8 down; true";
+  await until(async () => await look() === during, "it fails");
+  report = made({ lastConnectError }, true);
+  await until(async () => await look() === before, "it works again");
+  assertMatch(await cell(page, "Last error"), /^connection refused\n.* ago; works again$/);
+  assertEquals(page.complaints, []);
+});

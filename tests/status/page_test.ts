@@ -1,8 +1,10 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { RouteCounts } from "../../src/forward/counts.ts";
-import { formatBytes, formatPage, formatSpan, pagePolicy } from "../../src/status/page.ts";
+import { type Counts, RouteCounts } from "../../src/forward/counts.ts";
+import { formatBytes, formatSpan } from "../../src/status/markup.ts";
+import { formatPage, pagePolicy } from "../../src/status/page.ts";
 import { newTraffic } from "../../src/net/relay.ts";
-import type { Report, WiringReport } from "../../src/forward/report.ts";
+import type { Report, TargetReport, WiringReport } from "../../src/forward/report.ts";
+import type { CertificateInUse } from "../../src/net/credentials.ts";
 import "../helpers/mod.ts";
 import { BUSY_DATAGRAMS, datagramRoute, FIXED_WIRING } from "../helpers/reports.ts";
 import { routeTo } from "../helpers/routes.ts";
@@ -50,17 +52,168 @@ function textOf(html: string): string {
     .replace(/\s+/g, " ");
 }
 
-Deno.test("formatPage() shows the last handshake that failed beside the last connect that did", () => {
-  const shown = report();
-  const routes = shown.routes.map((route) => {
-    const lastHandshakeError = { at: NOW - 5000, message: "the client sent no certificate" };
-    return { ...route, counts: { ...route.counts, lastHandshakeError } };
-  });
+/** The report with other counts for its route. */
+function counted(counts: Partial<Counts>, shown: Report = report()): Report {
+  const routes = shown.routes.map((route) => ({
+    ...route,
+    counts: { ...route.counts, ...counts },
+  }));
+  return { ...shown, routes };
+}
+
+/** Counts of a route that has been failing for two hours. */
+const FAILING: Partial<Counts> = { failingSince: NOW - 7_200_000 };
+const UP: TargetReport = {
+  name: "192.0.2.10:6380",
+  isUp: true,
+  open: 0,
+  connections: 2,
+  isLeaving: false,
+};
+const DOWN: TargetReport = { ...UP, isUp: false };
+
+Deno.test("formatPage() shows the last handshake that failed, and whether anybody was served since", () => {
+  const lastHandshakeError = { at: NOW - 5000, message: "the client sent no certificate" };
+  for (const [refusesAll, who, look] of [[true, "nobody", "warn"], [false, "somebody", "past"]]) {
+    const page = pageOf(counted({ lastHandshakeError, refusesAll: refusesAll === true }));
+    assertStringIncludes(
+      textOf(page),
+      "connection &lt;refused&gt; 2026-11-22 18:18:59 UTC, 1 min 1 s ago; works again " +
+        `the client sent no certificate 2026-11-22 18:19:55 UTC, 5 s ago; ${who} has been served since`,
+    );
+    assertStringIncludes(page, `<span class="${look}">the client sent`);
+    // Whoever comes without a certificate makes no route fail.
+    assertEquals(textOf(page).includes("failing"), false);
+  }
+});
+
+Deno.test("formatPage() tells a route that fails now from one that has failed and works again", () => {
+  const works = pageOf(report());
+  assertEquals(textOf(works).includes("failing"), false);
+  assertEquals(works.includes(`class="bad`), false);
+  assertStringIncludes(works, `<span class="past">connection &lt;refused&gt;</span>`);
+  const shown = counted(FAILING);
+  const [route] = shown.routes;
+  assert(route);
+  const fails = pageOf({ ...shown, routes: [{ ...route, targets: [DOWN] }] });
+  assertStringIncludes(fails, "<title>Ambassador: ready, 1 failing, 1 open</title>");
   assertStringIncludes(
-    textOf(pageOf({ ...shown, routes })),
-    "connection &lt;refused&gt; 2026-11-22 18:18:59 UTC, 1 min 1 s ago " +
-      "the client sent no certificate 2026-11-22 18:19:55 UTC, 5 s ago",
+    textOf(fails),
+    "The route is failing REDIS : connection &lt;refused&gt; " +
+      "(1 min 1 s ago; failing for 2 h 0 min) Open connections",
   );
+  assertStringIncludes(textOf(fails), " REDIS failing [::]:6379 192.0.2.10:6380 down ");
+  assertStringIncludes(fails, `<tr id="[::]:6379" class="failing">`);
+  assertStringIncludes(fails, `<a href="#%5B%3A%3A%5D%3A6379">`);
+  assertStringIncludes(fails, `<td class="number bad" data-label="Failed">7</td>`);
+  assertStringIncludes(fails, `<span class="bad">connection &lt;refused&gt;</span>`);
+});
+
+Deno.test("formatPage() says nothing fails while one of several targets is back, or of a route that leaves", () => {
+  const [route] = counted(FAILING).routes;
+  assert(route);
+  const states = [
+    [{ targets: [DOWN, UP] }, false],
+    [{ targets: [DOWN, DOWN] }, true],
+    [{ targets: [DOWN], isLeaving: true }, false],
+  ] as const;
+  for (const [state, isFailing] of states) {
+    const text = textOf(pageOf({ ...report(), routes: [{ ...route, ...state }] }));
+    assertEquals(text.includes("is failing"), isFailing);
+  }
+});
+
+Deno.test("formatPage() names the first ten of many routes that are failing, and counts the others", () => {
+  const shown = counted(FAILING);
+  const [route] = shown.routes;
+  assert(route);
+  const routes = Array.from({ length: 1200 }, (_, index) => {
+    const listen = { ...route.route.listen, port: index + 1 };
+    const counts = { ...route.counts, ...(index % 100 === 0 ? {} : { failingSince: undefined }) };
+    return { ...route, route: { ...route.route, aliases: [], listen }, targets: [UP], counts };
+  });
+  const page = pageOf({ ...shown, routes });
+  assertStringIncludes(
+    textOf(page),
+    "12 of 1,200 routes are failing 1 : connection &lt;refused&gt;",
+  );
+  assertStringIncludes(textOf(page), "and 2 more");
+  assertEquals(page.match(/<li><a /g)?.length, 10);
+  // It is fetched every two seconds.
+  assert(page.length < 1200 * 900, `${page.length}`);
+});
+
+Deno.test("formatPage() can be searched where there are more routes than one sees at a glance", () => {
+  const [route] = report().routes;
+  assert(route);
+  for (const [count, isSearched] of [[20, false], [21, true]] as const) {
+    const page = pageOf({ ...report(), routes: Array(count).fill(route) });
+    assertEquals(page.includes("<input"), isSearched);
+  }
+});
+
+Deno.test("formatPage() folds many targets into one line, which tells how many are down", () => {
+  const [route] = report().routes;
+  assert(route);
+  const page = (targets: TargetReport[]): string =>
+    pageOf({ ...report(), routes: [{ ...route, targets }] });
+  assertEquals(page(Array(5).fill(DOWN)).includes("<details>"), false);
+  assertStringIncludes(
+    textOf(page([...Array(9).fill(UP), DOWN, { ...DOWN, isLeaving: true }, DOWN])),
+    " 12 targets, 2 down 192.0.2.10:6380 up , 0 open, 2 so far ",
+  );
+  assertStringIncludes(
+    page(Array(6).fill(UP)),
+    `<summary>6 targets,\n<span class="">0 down</span>`,
+  );
+});
+
+const DAY_MS = 86_400_000;
+const CERTIFICATE: CertificateInUse = {
+  option: "--tls-cert",
+  path: "/run/secrets/tls.crt",
+  subject: "redis.example.com",
+  names: ["redis.example.com", "spiffe://example.com/redis"],
+  issuer: '"Example CA"',
+  notBeforeMs: NOW - 30 * DAY_MS,
+  notAfterMs: NOW + 60 * DAY_MS,
+};
+
+Deno.test("formatPage() shows the own certificate: its names, who signed it, and until when it is valid", () => {
+  const text = (certificate: CertificateInUse | undefined): string =>
+    textOf(pageOf({ ...report(), certificate }));
+  assertStringIncludes(
+    text(CERTIFICATE),
+    "Certificate redis.example.com, spiffe://example.com/redis " +
+      "valid until 2027-01-21 18:20:00 UTC (60 d 0 h), signed by &quot;Example CA&quot; , " +
+      "from /run/secrets/tls.crt Ignored",
+  );
+  assertEquals(/certificate/i.test(text(undefined)), false);
+  const { path: _, ...unnamed } = { ...CERTIFICATE, names: [], issuer: undefined };
+  assertStringIncludes(text(unnamed), "Certificate redis.example.com valid until");
+  assertStringIncludes(text(unnamed), "(60 d 0 h), from --tls-cert");
+  const names = Array.from({ length: 100 }, (_, index) => `n${index}`);
+  assertStringIncludes(text({ ...CERTIFICATE, names }), "n7 and 92 more");
+});
+
+Deno.test("formatPage() puts a certificate above all else that expires within 14 days, or is not valid", () => {
+  const cases: [Partial<CertificateInUse>, string][] = [
+    [{ notAfterMs: NOW + 14 * DAY_MS - 1 }, "soon The certificate expires in 13 d 23 h"],
+    [{ notAfterMs: NOW + 14 * DAY_MS }, "good Certificate"],
+    [{ notAfterMs: NOW }, "soon The certificate expires in 0 s"],
+    [{ notAfterMs: NOW - 1 }, "expired The certificate has expired: peers refuse it"],
+    [{ notBeforeMs: NOW + 1 }, "early The certificate is not valid yet: peers refuse it"],
+    // Of one for three hours the last hour is the one to worry about.
+    [{ notBeforeMs: NOW - 7_200_000, notAfterMs: NOW + 3_600_000 }, "good Certificate"],
+    [{ notBeforeMs: NOW - 7_200_001, notAfterMs: NOW + 3_599_999 }, "soon The certificate expires"],
+  ];
+  for (const [dates, expected] of cases) {
+    const page = pageOf({ ...report(), certificate: { ...CERTIFICATE, ...dates } });
+    const found = /<section class="certificate (.*)">\n<h2>(.*)<\/h2>/.exec(page);
+    assertStringIncludes(`${found?.[1]} ${found?.[2]}`, expected);
+    const isFirst = (found?.index ?? 0) < page.indexOf("Open connections");
+    assertEquals(isFirst, !expected.startsWith("good"));
+  }
 });
 
 Deno.test("formatPage() shows the routes, their numbers and last error, and what is ignored", () => {
@@ -173,7 +326,7 @@ Deno.test("formatPage() marks a route that is leaving, and says what that means"
   const page = pageOf({ ...shown, routes: [route, { ...route, isLeaving: true }] });
   const rows = page.split("<tr ").slice(1);
   assertEquals(rows.map((row) => row.includes("leaving</span>")), [false, true]);
-  assertEquals(rows.map((row) => row.startsWith('class="leaving"')), [false, true]);
+  assertEquals(rows.map((row) => row.includes('class="leaving"')), [false, true]);
   assertStringIncludes(
     textOf(page),
     "A leaving route takes no more clients: it is gone from the routes, and its connections finish.",
@@ -209,7 +362,13 @@ Deno.test("formatPage() lets no path and no problem become HTML", () => {
 
 Deno.test("formatPage() lets no alias become HTML", () => {
   const hostile = `<script>alert(1)</script>'"&<img src=x onerror=alert(1)>\${1}\`</main>`;
-  const page = pageOf(report({ aliases: [hostile] }));
+  const certificate = { ...CERTIFICATE, names: [hostile], issuer: hostile, path: hostile };
+  const error = { at: NOW, message: hostile };
+  const counts = { ...FAILING, lastConnectError: error, lastHandshakeError: error };
+  const [route] = counted(counts, report({ aliases: [hostile] })).routes;
+  assert(route);
+  const targets = Array(7).fill({ ...DOWN, name: hostile });
+  const page = pageOf({ ...report(), certificate, routes: [{ ...route, targets }] });
   assertEquals(page.split("<script>").length, 2);
   assertEquals(page.split("</main>").length, 2);
   assertEquals(page.includes("<img"), false);

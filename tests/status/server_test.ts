@@ -26,6 +26,7 @@ import {
   within,
   writeAll,
 } from "../helpers/mod.ts";
+import { freeUdpPort, startUdpPeer } from "../helpers/datagrams.ts";
 import { LINUX, needs, RESETS, SOURCES, UNIX } from "../helpers/needs.ts";
 import { FIXED_WIRING } from "../helpers/reports.ts";
 import { routeTo } from "../helpers/routes.ts";
@@ -276,6 +277,46 @@ Deno.test("ambassador is not ready from the first stop signal on, and still serv
   assertEquals(program.stdout, "");
 });
 
+Deno.test("the status page says which routes fail now, and of one that is mended that it works again", async () => {
+  await using upstream = startEcho();
+  const [dead, one, two] = [freePort(), freePort(), freePort()];
+  const [dns, status] = [freeUdpPort(), freePort()];
+  const alive = `127.0.0.1:${upstream.address.port}`;
+  await using program = startProgram(["--status", `127.0.0.1:${status}`], {
+    env: {
+      AMBASSADOR_BIND: "127.0.0.1",
+      [`ONE_PORT_${one}_TCP`]: `tcp://127.0.0.1:${dead}`,
+      [`TWO_PORT_${two}_TCP`]: `tcp://127.0.0.1:${dead},tcp://${alive}`,
+      [`DNS_PORT_${dns}_UDP`]: "udp://dns.invalid:53",
+    },
+  });
+  await program.line(/ ready /);
+  /** Who is failing, and who works again. */
+  const states = async (): Promise<[failing: string, mended: string]> => {
+    const page = await (await fetch(`http://127.0.0.1:${status}/`)).text();
+    const rows = page.split("<tr ").filter((row) => row.includes("data-label"));
+    const those = (mark: string): string =>
+      rows.filter((row) => row.includes(mark))
+        .map((row) => /<bdi>(\w+)</.exec(row)?.[1]).join();
+    return [those(">failing<"), those("works again")];
+  };
+  const visit = async (port: number): Promise<string> => {
+    using client = await Deno.connect({ hostname: "127.0.0.1", port });
+    await writeAll(client, "PING").catch(() => {});
+    await client.closeWrite().catch(() => {});
+    return await readText(client).catch(() => "");
+  };
+  assertEquals(await states(), ["", ""]);
+  assertEquals([await visit(one), await visit(two)], ["", "PING"]);
+  await using client = startUdpPeer();
+  await client.send("question", { hostname: "127.0.0.1", port: dns });
+  await until(async () => (await states())[0] === "ONE,DNS", "both are failing", 30_000);
+  assertEquals(await states(), ["ONE,DNS", ""]);
+  await using _mended = startEcho({ hostname: "127.0.0.1", port: dead });
+  assertEquals(await visit(one), "PING");
+  assertEquals(await states(), ["DNS", "ONE"]);
+});
+
 /** Opens connections that want nothing, too much, or all there is without ever reading it. */
 async function besiege(port: number): Promise<Disposable> {
   const connections = new DisposableStack();
@@ -452,15 +493,15 @@ async function startMany(
 
 const SCRAPE = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
-async function scrape(port: number): Promise<string> {
+async function scrape(port: number, path = "/metrics"): Promise<string> {
   using conn = await Deno.connect({ hostname: "127.0.0.1", port });
   // By HTTP/1.0, whose answers have no chunks: one may begin in the middle of a line.
-  await writeAll(conn, "GET /metrics HTTP/1.0\r\n\r\n");
+  await writeAll(conn, `GET ${path} HTTP/1.0\r\n\r\n`);
   return await readText(conn);
 }
 
 Deno.test({
-  name: "ambassador with a thousand routes holds up nobody while it is scraped",
+  name: "ambassador with a thousand routes holds up nobody while it is scraped or looked at",
   ...needs(LINUX),
 }, async () => {
   await using upstream = startEcho();
@@ -480,17 +521,20 @@ Deno.test({
   }
   const pinging = ping();
   pinging.catch(() => {});
-  const longest: number[] = [];
-  for (let i = 0; i < 15; i++) {
-    longestMs = 0;
-    const text = await scrape(status);
-    longest.push(longestMs);
-    assertEquals(text.match(/^ambassador_connections_open\{/gm)?.length, 1000);
+  const routes = { "/metrics": /^ambassador_connections_open\{/gm, "/": /^<tr id=/gm };
+  for (const [path, route] of Object.entries(routes)) {
+    const longest: number[] = [];
+    for (let i = 0; i < 15; i++) {
+      longestMs = 0;
+      const text = await scrape(status, path);
+      longest.push(longestMs);
+      assertEquals(text.match(route)?.length, 1000);
+    }
+    const medianMs = longest.sort((a, b) => a - b)[7] ?? Infinity;
+    assert(medianMs < 15, `${path}: PING took ${longest.map((ms) => ms.toFixed(1))} ms`);
   }
   hasEnded = true;
   await within(pinging, "the last PING");
-  const medianMs = longest.sort((a, b) => a - b)[7] ?? Infinity;
-  assert(medianMs < 15, `PING took ${longest.map((ms) => ms.toFixed(1))} ms`);
 });
 
 Deno.test({
