@@ -82,8 +82,8 @@ td.number { white-space: nowrap; }
 .failing td { background: var(--bad-back); }
 .failing td:first-child { box-shadow: inset .3rem 0 var(--bad); }
 .failing .mark { border: 0; background: var(--bad); color: var(--card); font-weight: 600; }
-tr { scroll-margin: 1rem; }
-:target td { border-top: 2px solid var(--focus); }
+tr { scroll-margin: 4rem; }
+tr:target { outline: 2px solid var(--focus); outline-offset: -2px; }
 summary { cursor: pointer; }
 .mark { padding: .05rem .5rem; border: 1px dashed var(--faint); border-radius: 1rem; font-size: .82rem; font-weight: 400; white-space: nowrap; }
 #stale { margin: 1rem 0 0; padding: .5rem .9rem; border-radius: .5rem; color: var(--warn); background: var(--warn-back); }
@@ -235,7 +235,7 @@ function search() {
   if (find === null) return;
   const isSearched = onlyFailing || words.length > 0;
   const shown = rows.filter((row) => !row.hidden).length;
-  const said = isSearched ? shown + " of " + rows.length.toLocaleString("en") + " routes" : "";
+  const said = isSearched ? shown.toLocaleString("en") + " of " + rows.length.toLocaleString("en") + " routes" : "";
   const output = document.querySelector(".search output");
   if (output.textContent !== said) output.textContent = said;
 }
