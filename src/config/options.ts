@@ -54,6 +54,8 @@ export interface Kind<T> {
   readonly placeholder: string;
   /** The value where the option stands alone. One that has this takes another behind a `=` only. */
   readonly alone?: string;
+  /** The only texts that there are, for completions; undefined where there are countless. */
+  readonly choices?: readonly string[];
   /**
    * Text to value; throws SyntaxError or RangeError with the reason. Where the text stands, `--tls-key`
    * or `AMBASSADOR_TLS_KEY`, matters to few kinds.
@@ -467,7 +469,7 @@ function choice<T extends string>(placeholder: string, choices: readonly T[]): K
     if (found === undefined) throw new SyntaxError(`not one of ${choices.join(", ")}`);
     return found;
   }
-  return { placeholder, parse, format: String };
+  return { placeholder, choices, parse, format: String };
 }
 
 /** The files that the options name. */
