@@ -8,7 +8,7 @@ import { completions, writeCompletions } from "../../build/completions.ts";
 import { parseLine } from "../../src/config/line.ts";
 import { type CommandName, COMMANDS, type OptionSpec, SPECS } from "../../src/config/options.ts";
 import { within } from "../helpers/mod.ts";
-import { needs, programPath } from "../helpers/needs.ts";
+import { needs } from "../helpers/needs.ts";
 import { feed, run } from "../helpers/run.ts";
 
 type Shell = "bash" | "zsh" | "fish";
