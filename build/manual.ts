@@ -4,6 +4,7 @@
 import config from "../deno.json" with { type: "json" };
 import { type OptionSpec, SPECS, variableOf } from "../src/config/options.ts";
 import { PRINTING, readHelp } from "./command_line.ts";
+import { buildTimeMs } from "./time.ts";
 
 /** What a signal does, as in docs/reference.md. */
 const SIGNALS: readonly (readonly [string, string])[] = [
@@ -148,18 +149,12 @@ function wrap(line: string): string {
   return line.replaceAll(/(.{1,78}) (?![.'])/g, "$1\n");
 }
 
-/** Today, or the day that SOURCE_DATE_EPOCH names, so that a build can be repeated. */
-function today(): string {
-  const seconds = Deno.env.get("SOURCE_DATE_EPOCH");
-  const date = seconds === undefined ? new Date() : new Date(Number(seconds) * 1000);
-  return date.toISOString().slice(0, 10);
-}
-
 /** Writes the file, and gives its path. */
 export async function writeManual(folder = "dist"): Promise<string> {
   await Deno.mkdir(folder, { recursive: true });
   const path = `${folder}/ambassador.1`;
-  await Deno.writeTextFile(path, manual({ version: config.version, date: today() }));
+  const date = new Date(buildTimeMs()).toISOString().slice(0, 10);
+  await Deno.writeTextFile(path, manual({ version: config.version, date }));
   return path;
 }
 

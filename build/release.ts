@@ -1,7 +1,36 @@
-// Writes what a release has beside its executables: SHA256SUMS over them, and the notes, which are
-// the version's section of CHANGELOG.md. Refuses a tag that is not the version of deno.json.
+// Writes what a release has beside its executables: completions, the man page, the list of what is in
+// the executables, SHA256SUMS over all of it, and the notes, which are the version's section of
+// CHANGELOG.md. Refuses a tag that is not the version of deno.json.
 
 import config from "../deno.json" with { type: "json" };
+import { parseOptions } from "./arguments.ts";
+import { outputOf, TARGETS } from "./compile.ts";
+import { writeCompletions } from "./completions.ts";
+import { run } from "./engine.ts";
+import { readOrigin } from "./image.ts";
+import { writeManual } from "./manual.ts";
+import { readModules, sbom } from "./sbom.ts";
+import { pathOf } from "./sources.ts";
+import { buildTimeMs } from "./time.ts";
+
+/** What is written, and where to. */
+export interface ReleaseOptions {
+  /** The tag: `v` and the version. */
+  readonly tag: string;
+  /** The import map that the executables were made with. */
+  readonly importMap: string;
+  /** Where the executables are, all that a release has, and where the rest goes. */
+  readonly folder: string;
+  /** The text of CHANGELOG.md. */
+  readonly changelog: string;
+}
+
+/** Beside the executables, what of a release is published; SHA256SUMS is over all of it. */
+export const EXTRAS = [
+  "ambassador-completions.tar.gz",
+  "ambassador.1",
+  "ambassador.spdx.json",
+] as const;
 
 /**
  * The section of a changelog for one version, without its heading.
@@ -34,20 +63,80 @@ export function checkTag(tag: string, version: string): void {
   if (tag !== `v${version}`) throw new SyntaxError(`tag ${tag}: deno.json says ${version}`);
 }
 
-async function write(tag: string): Promise<void> {
+/**
+ * Writes all that a release has beside its executables.
+ *
+ * @returns the names of the files that the sums are over
+ * @throws {Error} if the tag is of another version, the changelog has no notes, or an executable is missing
+ */
+export async function writeRelease(
+  { tag, importMap, folder, changelog }: ReleaseOptions,
+): Promise<string[]> {
   checkTag(tag, config.version);
-  const notes = notesOf(await Deno.readTextFile("CHANGELOG.md"), config.version);
-  const names = [...Deno.readDirSync("dist")].map(({ name }) => name)
-    .filter((name) => name.startsWith("ambassador-")).sort();
+  const notes = notesOf(changelog, config.version);
+  const executables = await readExecutables(folder);
+  await writeCompletions(`${folder}/completions`);
+  await pack(folder);
+  await writeManual(folder);
+  const { source, revision } = readOrigin();
+  const list = await sbom(await readModules(importMap), {
+    executables,
+    createdMs: buildTimeMs(),
+    origin: source === "" ? undefined : { repository: source, revision },
+  });
+  await Deno.writeTextFile(`${folder}/ambassador.spdx.json`, `${JSON.stringify(list, null, 2)}\n`);
+  const names = [...Object.keys(executables), ...EXTRAS].sort();
   const lines: string[] = [];
-  for (const name of names) lines.push(await sumLine(name, await Deno.readFile(`dist/${name}`)));
-  await Deno.writeTextFile("dist/SHA256SUMS", lines.join(""));
-  await Deno.writeTextFile("dist/NOTES.md", notes);
+  for (const name of names) {
+    lines.push(await sumLine(name, await Deno.readFile(`${folder}/${name}`)));
+  }
+  await Deno.writeTextFile(`${folder}/SHA256SUMS`, lines.join(""));
+  await Deno.writeTextFile(`${folder}/NOTES.md`, notes);
+  return names;
+}
+
+/** Every executable of a release, by its name. */
+async function readExecutables(folder: string): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
+  const executables: Record<string, Uint8Array<ArrayBuffer>> = {};
+  for (const target of Object.keys(TARGETS)) {
+    const name = outputOf(target).slice("dist/".length);
+    try {
+      executables[name] = await Deno.readFile(`${folder}/${name}`);
+    } catch (cause) {
+      if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+      throw new Error(`${folder}/${name}: missing; deno task compile:all makes it`, { cause });
+    }
+  }
+  return executables;
+}
+
+/** Packs the completions, so that the same ones always make the same archive. Needs GNU tar. */
+async function pack(folder: string): Promise<void> {
+  const same = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mode=u=rwX,go=rX"];
+  const time = `--mtime=@${Math.floor(buildTimeMs() / 1000)}`;
+  const archive = `--file=${folder}/ambassador-completions.tar.gz`;
+  const args = [
+    "--create",
+    "--gzip",
+    ...same,
+    time,
+    archive,
+    `--directory=${folder}`,
+    "completions",
+  ];
+  const { code, stderr } = await run(["tar", ...args]);
+  if (code !== 0) throw new Error(`tar: ${stderr.trim()}`);
 }
 
 if (import.meta.main) {
   try {
-    await write(Deno.args[0] ?? "");
+    const { tag = "", "import-map": importMap = "deno.json" } = parseOptions(Deno.args, {
+      tag: { type: "string" },
+      "import-map": { type: "string" },
+    });
+    const changelog = await Deno.readTextFile(pathOf("CHANGELOG.md"));
+    const names = await writeRelease({ tag, importMap, folder: "dist", changelog });
+    console.log([...names, "SHA256SUMS", "NOTES.md"].map((name) => `dist/${name}`).join("\n"));
   } catch (error) {
     console.error(`release: ${error instanceof Error ? error.message : error}`);
     Deno.exit(1);

@@ -1,0 +1,124 @@
+// What a release has beside its executables, written for executables that are none: the sums, the
+// archive and the list are read by the programs that people read them with.
+
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import config from "../../deno.json" with { type: "json" };
+import { outputOf, TARGETS } from "../../build/compile.ts";
+import { completions } from "../../build/completions.ts";
+import { EXTRAS, type ReleaseOptions, writeRelease } from "../../build/release.ts";
+import type { Spdx } from "../../build/sbom.ts";
+import { hasPackages } from "../../build/sources.ts";
+import { buildTimeMs } from "../../build/time.ts";
+import "../helpers/mod.ts";
+import { needs } from "../helpers/needs.ts";
+import { run } from "../helpers/run.ts";
+
+const EXECUTABLES = Object.keys(TARGETS).map((target) => outputOf(target).slice("dist/".length));
+
+/** Runs `act` at a fixed build time, with a folder that holds such executables. */
+async function withExecutables(
+  names: readonly string[],
+  act: (options: ReleaseOptions) => Promise<void>,
+): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  const before = Deno.env.get("SOURCE_DATE_EPOCH");
+  Deno.env.set("SOURCE_DATE_EPOCH", "1795772100");
+  try {
+    for (const name of names) await Deno.writeTextFile(`${folder}/${name}`, `I am ${name}`);
+    await act({
+      tag: `v${config.version}`,
+      importMap: hasPackages() ? "deno.json" : "offline/import_map.json",
+      folder,
+      changelog: `## ${config.version}\n\n- one\n`,
+    });
+  } finally {
+    if (before === undefined) Deno.env.delete("SOURCE_DATE_EPOCH");
+    else Deno.env.set("SOURCE_DATE_EPOCH", before);
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test({
+  name: "writeRelease() writes sums that sha256sum finds true, over all that is published",
+  ...needs("sha256sum", "tar"),
+}, async () => {
+  await withExecutables(EXECUTABLES, async (options) => {
+    const names = await writeRelease(options);
+    assertEquals(names, [...EXECUTABLES, ...EXTRAS].sort());
+    const check = ["-c", `cd ${options.folder} && sha256sum --check --strict SHA256SUMS`];
+    const { code, text, stderr } = await run("sh", check);
+    assertEquals([code, stderr], [0, ""]);
+    assertEquals(text, names.map((name) => `${name}: OK\n`).join(""));
+    assertEquals(await Deno.readTextFile(`${options.folder}/NOTES.md`), "- one\n");
+  });
+});
+
+Deno.test("writeRelease() packs the completions as they are made", needs("tar"), async () => {
+  await withExecutables(EXECUTABLES, async (options) => {
+    await writeRelease(options);
+    const archive = `${options.folder}/ambassador-completions.tar.gz`;
+    const { text } = await run("tar", ["--list", "--file", archive]);
+    const names = Object.keys(completions()).map((name) => `completions/${name}`).sort();
+    assertEquals(text.trimEnd().split("\n").sort(), ["completions/", ...names]);
+    for (const [name, content] of Object.entries(completions())) {
+      const from = ["--extract", "--to-stdout", "--file", archive, `completions/${name}`];
+      assertEquals((await run("tar", from)).text, content);
+    }
+  });
+});
+
+Deno.test("writeRelease() lists the executables that are published", needs("tar"), async () => {
+  await withExecutables(EXECUTABLES, async (options) => {
+    await writeRelease(options);
+    const list: Spdx = JSON.parse(
+      await Deno.readTextFile(`${options.folder}/ambassador.spdx.json`),
+    );
+    const sums = await Deno.readTextFile(`${options.folder}/SHA256SUMS`);
+    const made = list.files.filter(({ fileTypes }) => fileTypes.includes("BINARY"));
+    assertEquals(made.length, EXECUTABLES.length);
+    for (const { fileName, checksums } of made) {
+      const [, { checksumValue } = { checksumValue: "" }] = checksums;
+      assert(sums.includes(`${checksumValue}  ${fileName.slice(2)}\n`), fileName);
+    }
+  });
+});
+
+Deno.test(
+  "writeRelease() writes the same bytes again at the same build time",
+  needs("tar"),
+  async () => {
+    await withExecutables(EXECUTABLES, async (options) => {
+      await writeRelease(options);
+      const first = await Deno.readTextFile(`${options.folder}/SHA256SUMS`);
+      await writeRelease(options);
+      assertEquals(await Deno.readTextFile(`${options.folder}/SHA256SUMS`), first);
+      assertMatch(
+        await Deno.readTextFile(`${options.folder}/ambassador.spdx.json`),
+        /"created": "2026-11-27T09:35:00Z"/,
+      );
+    });
+  },
+);
+
+Deno.test("writeRelease() refuses another tag, and a release of which an executable is missing", async () => {
+  await withExecutables(EXECUTABLES.slice(1), async (options) => {
+    await assertRejects(() => writeRelease({ ...options, tag: "v9" }), SyntaxError, "deno.json");
+    const { message } = await assertRejects(() => writeRelease(options), Error);
+    assert(message.includes(`${EXECUTABLES[0]}: missing; deno task compile:all`), message);
+  });
+});
+
+Deno.test("buildTimeMs() is now, or what SOURCE_DATE_EPOCH says", () => {
+  const before = Deno.env.get("SOURCE_DATE_EPOCH");
+  try {
+    Deno.env.delete("SOURCE_DATE_EPOCH");
+    assert(Math.abs(buildTimeMs() - Date.now()) < 60_000);
+    Deno.env.set("SOURCE_DATE_EPOCH", "86400");
+    assertEquals(buildTimeMs(), 86_400_000);
+    Deno.env.set("SOURCE_DATE_EPOCH", "yesterday");
+    assertThrows(buildTimeMs, SyntaxError, "yesterday");
+  } finally {
+    if (before === undefined) Deno.env.delete("SOURCE_DATE_EPOCH");
+    else Deno.env.set("SOURCE_DATE_EPOCH", before);
+  }
+});
