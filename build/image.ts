@@ -59,7 +59,7 @@ export function imageCommand(engine: Engine, image: ImageOptions, origin: Origin
 }
 
 /**
- * Reads `[--target TARGET] [--tag NAME]... [--platform LIST] [--push] [--print]`.
+ * Reads `[--target TARGET] [--tag NAME]... [--release NAME] [--platform LIST] [--push] [--print]`.
  *
  * @throws {SyntaxError} if it can't be read
  */
@@ -67,6 +67,7 @@ export function parseImageCommand(args: readonly string[]): ImageOptions & { pri
   const { tag, push = false, print = false, ...values } = parseOptions(args, {
     target: { type: "string" },
     tag: { type: "string", multiple: true },
+    release: { type: "string" },
     platform: { type: "string" },
     push: { type: "boolean" },
     print: { type: "boolean" },
@@ -75,8 +76,17 @@ export function parseImageCommand(args: readonly string[]): ImageOptions & { pri
   if (!IMAGE_TARGETS.some((known) => known === target)) {
     throw new SyntaxError(`"${target}": neither ${IMAGE_TARGETS.join(" nor ")}`);
   }
-  const tags = tag ?? [target === IMAGE_TARGETS[0] ? "ambassador" : `ambassador:${target}`];
+  const isFirst = target === IMAGE_TARGETS[0];
+  const released = values.release === undefined ? [] : releaseTags(values.release, isFirst);
+  const tags = [...tag ?? [], ...released];
+  if (tags.length === 0) tags.push(isFirst ? "ambassador" : `ambassador:${target}`);
   return { target, tags, platform: values.platform, push, print };
+}
+
+/** The names of a released image: with its version, and the first target without it too. */
+function releaseTags(name: string, isFirst: boolean): string[] {
+  const { version } = config;
+  return isFirst ? [`${name}:${version}`, `${name}:latest`] : [`${name}:${version}-scratch`];
 }
 
 /** Where this comes from, as far as the environment and the running Deno say. */

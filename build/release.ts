@@ -128,14 +128,24 @@ async function pack(folder: string): Promise<void> {
   if (code !== 0) throw new Error(`tar: ${stderr.trim()}`);
 }
 
+/**
+ * Reads `--tag TAG [--import-map FILE]`.
+ *
+ * @throws {SyntaxError} if it can't be read
+ */
+export function parseReleaseCommand(
+  args: readonly string[],
+): Pick<ReleaseOptions, "tag" | "importMap"> {
+  const values = parseOptions(args, { tag: { type: "string" }, "import-map": { type: "string" } });
+  if (values.tag === undefined) throw new SyntaxError("--tag is missing");
+  return { tag: values.tag, importMap: values["import-map"] ?? "deno.json" };
+}
+
 if (import.meta.main) {
   try {
-    const { tag = "", "import-map": importMap = "deno.json" } = parseOptions(Deno.args, {
-      tag: { type: "string" },
-      "import-map": { type: "string" },
-    });
+    const asked = parseReleaseCommand(Deno.args);
     const changelog = await Deno.readTextFile(pathOf("CHANGELOG.md"));
-    const names = await writeRelease({ tag, importMap, folder: "dist", changelog });
+    const names = await writeRelease({ ...asked, folder: "dist", changelog });
     console.log([...names, "SHA256SUMS", "NOTES.md"].map((name) => `dist/${name}`).join("\n"));
   } catch (error) {
     console.error(`release: ${error instanceof Error ? error.message : error}`);

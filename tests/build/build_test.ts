@@ -242,6 +242,16 @@ Deno.test("parseImageCommand() refuses what it does not know", () => {
   }
 });
 
+Deno.test("parseImageCommand() names a released image by its version", () => {
+  const tagsOf = (...args: string[]): readonly string[] => parseImageCommand(args).tags;
+  const { version } = config;
+  assertEquals(tagsOf(), ["ambassador"]);
+  assertEquals(tagsOf("--target", "scratch"), ["ambassador:scratch"]);
+  assertEquals(tagsOf("--release", "r/a"), [`r/a:${version}`, "r/a:latest"]);
+  assertEquals(tagsOf("--release", "r/a", "--target", "scratch"), [`r/a:${version}-scratch`]);
+  assertEquals(tagsOf("--release", "a", "--tag", "b"), ["b", `a:${version}`, "a:latest"]);
+});
+
 Deno.test("the Dockerfile fetches before it copies a source", () => {
   const lines = Deno.readTextFileSync(new URL("Dockerfile", ROOT)).split("\n");
   const fetches = lines.findIndex((line) => line.includes("--fetch"));

@@ -5,6 +5,7 @@ import { assert, assertEquals } from "@std/assert";
 import config from "../../deno.json" with { type: "json" };
 import { outputOf, parseCompileCommand, TARGETS } from "../../build/compile.ts";
 import { parseImageCommand } from "../../build/image.ts";
+import { EXTRAS, parseReleaseCommand } from "../../build/release.ts";
 import { ROOT } from "../helpers/mod.ts";
 import { parseYaml, type Yaml, type YamlMap } from "../helpers/yaml.ts";
 
@@ -16,6 +17,7 @@ const OTHERS = [
 ];
 
 const ACTIONS = new Set([
+  "actions/attest",
   "actions/checkout",
   "denoland/setup-deno",
   "docker/login-action",
@@ -50,7 +52,8 @@ function tasksOf(workflow: YamlMap): string[][] {
   const tasks: string[][] = [];
   for (const { uses, run } of stepsOf(workflow)) {
     assert((uses === undefined) !== (run === undefined), "a step either uses or runs");
-    if (uses !== undefined) assert(ACTIONS.has(uses.split("@")[0] ?? ""), uses);
+    const [action = "", version = ""] = uses?.split("@") ?? [];
+    if (uses !== undefined) assert(ACTIONS.has(action) && /^v\d+$/.test(version), uses);
     if (run === undefined || OTHERS.some((start) => run.startsWith(start))) continue;
     // An expression of the workflow is one word, whatever it stands for.
     const [deno, task, ...words] = run.replaceAll(/\$\{\{.*?\}\}/g, "x").split(" ");
@@ -71,12 +74,19 @@ for (const name of ["ci.yml", "release.yml"]) {
     for (const [task, ...args] of tasksOf(readWorkflow(name))) {
       if (task === "compile") parseCompileCommand(args);
       if (task === "image") parseImageCommand(args);
+      if (task === "release:files") parseReleaseCommand(args);
     }
   });
 
   Deno.test(`.github/workflows/${name} asks for no more rights than it needs`, () => {
-    const contents = name === "release.yml" ? "write" : "read";
-    assertEquals(readWorkflow(name)["permissions"], { contents });
+    const workflow = readWorkflow(name);
+    assertEquals(workflow["permissions"], { contents: "read" });
+    const jobs = Object.entries(workflow["jobs"] as Readonly<Record<string, YamlMap>>);
+    for (const [job, { permissions }] of jobs) {
+      const publishes = `${name} ${job}` === "release.yml executables";
+      const rights = { contents: "write", "id-token": "write", attestations: "write" };
+      assertEquals(permissions, publishes ? rights : undefined, job);
+    }
   });
 
   Deno.test(`.github/workflows/${name} takes the newest Deno that the tasks are made for`, () => {
@@ -102,12 +112,51 @@ Deno.test(".github/workflows/release.yml makes all executables, and images for t
   for (const { platform, push } of images) {
     assertEquals([platform, push], ["linux/amd64,linux/arm64", true]);
   }
+  const { version } = config;
+  const tags = images.flatMap(({ tags }) => tags).sort();
+  assertEquals(tags, [`x:${version}`, `x:${version}-scratch`, "x:latest"]);
+});
+
+/** The steps that make and publish the executables. */
+function releaseSteps(): readonly Step[] {
+  const jobs = readWorkflow("release.yml")["jobs"] as Readonly<Record<string, YamlMap>>;
+  return jobs["executables"]?.["steps"] as readonly Step[];
+}
+
+/** Whether a name is among those that a shell would make of the patterns. */
+function isNamedBy(patterns: readonly string[], name: string): boolean {
+  return patterns.some((pattern) =>
+    new RegExp(`^${pattern.replaceAll(".", "\\.").replaceAll("*", ".*")}$`).test(name)
+  );
+}
+
+Deno.test(".github/workflows/release.yml publishes all that release:files writes, and its sums", () => {
+  const { run = "" } = releaseSteps().at(-1) ?? {};
+  const published = run.split(" ").filter((word) => word.startsWith("dist/"));
+  const made = [...Object.keys(TARGETS).map(outputOf), ...EXTRAS.map((name) => `dist/${name}`)];
+  for (const name of [...made, "dist/SHA256SUMS"]) assert(isNamedBy(published, name), name);
+  assert(run.includes(" --notes-file dist/NOTES.md "));
+});
+
+Deno.test(".github/workflows/release.yml says of every file where it was built, before it is published", () => {
+  const steps = releaseSteps();
+  const written = steps.findIndex(({ run }) => run?.startsWith("deno task release:files "));
+  const published = steps.findIndex(({ run }) => run?.startsWith("gh release create "));
+  const attests = steps.flatMap(({ uses, with: settings }, index) =>
+    uses?.startsWith("actions/attest@") && written < index && index < published ? [settings] : []
+  );
+  assertEquals(attests.length, 2);
+  // Of all that has a sum, and of the executables what is in them.
+  assertEquals(attests[0], { "subject-checksums": "dist/SHA256SUMS" });
+  assertEquals(attests[1]?.["sbom-path"], "dist/ambassador.spdx.json");
+  const executables = [String(attests[1]?.["subject-path"])];
+  for (const name of Object.keys(TARGETS).map(outputOf)) assert(isNamedBy(executables, name), name);
+  for (const name of EXTRAS) assert(!isNamedBy(executables, `dist/${name}`), name);
 });
 
 Deno.test(".github/workflows/release.yml tries TLS on the executable before anything is published", () => {
   const jobs = readWorkflow("release.yml")["jobs"] as Readonly<Record<string, YamlMap>>;
-  const steps = jobs["executables"]?.["steps"] as readonly Step[];
-  const lines = steps.map(({ run = "" }) => run);
+  const lines = releaseSteps().map(({ run = "" }) => run);
   const compiled = lines.indexOf("deno task compile:all");
   const tried = lines.findIndex((line) => line.startsWith("deno run -A build/tls_smoke.ts "));
   const published = lines.findIndex((line) => line.startsWith("gh release create "));
