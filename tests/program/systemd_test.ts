@@ -220,6 +220,32 @@ Deno.test({
   });
 });
 
+Deno.test(
+  "ambassador.service looks at the file of routes when it is reloaded",
+  needs(...NEEDED),
+  async () => {
+    await withFolder(async (folder) => {
+      await using upstream = startEcho();
+      const port = freePort();
+      const route = (to: number): string => `A_PORT_${port}_TCP=tcp://127.0.0.1:${to}\n`;
+      // The service sees no file in /tmp but its own.
+      const path = "/opt/routes";
+      await Deno.writeTextFile(`${folder}/routes`, route(1), { mode: 0o644 });
+      await using service = await start(UNIT, {
+        folder,
+        variables: { AMBASSADOR_ROUTES: path, AMBASSADOR_BIND: "127.0.0.1" },
+        settings: [`BindReadOnlyPaths=${folder}/routes:${path}`],
+      });
+      await service.line(/ ready /);
+      await Deno.writeTextFile(`${folder}/routes`, route(upstream.address.port));
+      assertEquals((await service.systemctl("reload", "ambassador")).code, 0);
+      await service.line(/ rewired /);
+      using conn = await Deno.connect({ hostname: "127.0.0.1", port });
+      await echoes(conn);
+    });
+  },
+);
+
 Deno.test("ambassador.service can listen below 1024 as it says", needs(...NEEDED), async () => {
   await withFolder(async (folder) => {
     await using upstream = startEcho();
