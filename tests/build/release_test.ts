@@ -7,11 +7,13 @@ import { outputOf, TARGETS } from "../../build/compile.ts";
 import { completions } from "../../build/completions.ts";
 import { EXTRAS, type ReleaseOptions, writeRelease } from "../../build/release.ts";
 import type { Spdx } from "../../build/sbom.ts";
-import { hasPackages } from "../../build/sources.ts";
+import { hasPackages, pathOf } from "../../build/sources.ts";
 import { buildTimeMs } from "../../build/time.ts";
-import "../helpers/mod.ts";
+import { within } from "../helpers/mod.ts";
 import { needs } from "../helpers/needs.ts";
 import { run } from "../helpers/run.ts";
+
+const IMPORT_MAP = hasPackages() ? "deno.json" : "offline/import_map.json";
 
 const EXECUTABLES = Object.keys(TARGETS).map((target) => outputOf(target).slice("dist/".length));
 
@@ -27,7 +29,7 @@ async function withExecutables(
     for (const name of names) await Deno.writeTextFile(`${folder}/${name}`, `I am ${name}`);
     await act({
       tag: `v${config.version}`,
-      importMap: hasPackages() ? "deno.json" : "offline/import_map.json",
+      importMap: IMPORT_MAP,
       folder,
       changelog: `## ${config.version}\n\n- one\n`,
     });
@@ -106,6 +108,57 @@ Deno.test("writeRelease() refuses another tag, and a release of which an executa
     const { message } = await assertRejects(() => writeRelease(options), Error);
     assert(message.includes(`${EXECUTABLES[0]}: missing; deno task compile:all`), message);
   });
+});
+
+/** Runs a script of build/ in a folder, as the tasks do in that of the repository. */
+async function runScript(
+  name: string,
+  { folder, args = [] }: { readonly folder: string; readonly args?: readonly string[] },
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const config = [`--config=${pathOf("deno.json")}`, `--import-map=${pathOf(IMPORT_MAP)}`];
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", "-A", ...config, pathOf(`build/${name}.ts`), ...args],
+    cwd: folder,
+    stdin: "null",
+  });
+  const { code, stdout, stderr } = await within(command.output(), `${name} to end`);
+  const text = new TextDecoder();
+  return { code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
+}
+
+Deno.test("the task completions writes into dist/ and says what", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const ran = [
+      await runScript("completions", { folder }),
+      await runScript("manual", { folder }),
+    ];
+    assertEquals(ran.map(({ code, stderr }) => [code, stderr]), [[0, ""], [0, ""]]);
+    const paths = ran.map(({ stdout }) => stdout).join("").trimEnd().split("\n");
+    assertEquals(paths.length, Object.keys(completions()).length + 1);
+    for (const path of paths) assert(Deno.statSync(`${folder}/${path}`).size > 1000, path);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("the task release:files ends with status 1 and one line where something is wrong", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    for (
+      const [args, line] of [
+        [["--tag", "v0"], /^release: tag v0: deno\.json says .*\n$/],
+        [[], /^release: --tag is missing\n$/],
+        [["v0"], /^release: .*'v0'.*\n$/],
+      ] as const
+    ) {
+      const { code, stdout, stderr } = await runScript("release", { folder, args });
+      assertEquals([code, stdout], [1, ""]);
+      assertMatch(stderr, line);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
 
 Deno.test("buildTimeMs() is now, or what SOURCE_DATE_EPOCH says", () => {
