@@ -199,7 +199,7 @@ Deno.test("parseYaml() understands every YAML block of the documents", () => {
 
 Deno.test("docs/reference.md has the table of options that build/reference.ts makes", () => {
   const { text } = documentOf("docs/reference.md");
-  const how = "run deno run -A --import-map=offline/import_map.json build/reference.ts";
+  const how = "run deno task reference";
   assertEquals(text, withOptionsTable(text), how);
 });
 
