@@ -1,6 +1,8 @@
 // Hosts, ports and `HOST:PORT` as text and as values. Everything read here is hostile until it has
 // passed: what comes out is safe to print, to compare and to hand to a shell line.
 
+import { InputError } from "./errors.ts";
+
 /** Where something listens or is reached. */
 export interface Address {
   /** An IPv4 address, an IPv6 address without brackets, or a host name in lower case. */
@@ -29,17 +31,26 @@ export interface Endpoint extends Address {
 /**
  * A port from 1 to 65535, in decimal digits without leading zeros.
  *
+ * @param called What an error calls it.
  * @throws {SyntaxError} if it is not a number
  * @throws {RangeError} if it is out of range
  */
-export function parsePort(text: string): number {
-  if (!/^\d+$/.test(text)) throw new SyntaxError("the port is not a number");
-  if (text.length > 1 && text.startsWith("0")) throw new SyntaxError("the port has a leading zero");
+export function parsePort(text: string, called = "the port"): number {
+  if (!/^\d+$/.test(text)) {
+    if (/^\d+(?:[,-]\d+)+$/.test(text)) {
+      throw new InputError(`${called} is one number`, "write one route for each port");
+    }
+    throw new SyntaxError(`${called} is not a number`);
+  }
+  if (text.length > 1 && text.startsWith("0")) {
+    throw new SyntaxError(`${called} has a leading zero`);
+  }
   const port = Number(text);
-  if (port < 1 || port > 65535) throw new RangeError("the port is not from 1 to 65535");
+  if (port < 1 || port > 65535) throw new RangeError(`${called} is not from 1 to 65535`);
   return port;
 }
 
+const IPV6_HINT = "write [ADDRESS]:PORT, for example [2001:db8::7]:6379";
 const OCTET = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
 const IPV4 = new RegExp(`^${OCTET}(?:\\.${OCTET}){3}$`);
 const ZONE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/;
@@ -86,21 +97,38 @@ export function parseHost(text: string): string {
   if (text === "") throw new SyntaxError("the host is missing");
   if (text.startsWith("[")) {
     const ipv6 = text.endsWith("]") ? canonicalIpv6(text.slice(1, -1)) : undefined;
-    if (ipv6 === undefined) throw new SyntaxError("not an IPv6 address between the brackets");
+    if (ipv6 === undefined) {
+      const hint = text.includes("]") ? "only IPv6 addresses stand in brackets" : IPV6_HINT;
+      throw new InputError("not an IPv6 address between the brackets", hint);
+    }
     return ipv6;
   }
-  if (text.includes(":")) throw new SyntaxError("an IPv6 address must stand in brackets");
+  if (text.includes(":")) {
+    // With a letter past F it is none, and there is a port too many.
+    if (/^[\da-f:.]*(?:%.*)?$/i.test(text)) {
+      throw new InputError("an IPv6 address must stand in brackets", IPV6_HINT);
+    }
+    throw new InputError("there is a colon too many", "write HOST:PORT");
+  }
   if (isIpv4(text)) return text;
   const labels = withoutDot(text).split(".");
   // The resolver reads numbers in places of its own choosing (0x7f.1, 010.0.0.1, 2130706433): a last
   // label that is a number is an address, and this is not the one way to write one.
   if (/^(?:\d+|0[xX][0-9A-Fa-f]*)$/.test(labels.at(-1) ?? "")) {
-    throw new SyntaxError("not an IPv4 address");
+    const hint = "an IPv4 address is four numbers from 0 to 255, without leading zeros";
+    throw new InputError("not an IPv4 address", hint);
   }
   if (text.length > 253 || !labels.every((label) => LABEL.test(label))) {
-    throw new SyntaxError("not a host name");
+    throw new InputError("not a host name", hostHint(text));
   }
   return text.toLowerCase();
+}
+
+/** How to write what is no host name. */
+function hostHint(text: string): string {
+  return /[^\0-\x7f]/.test(text)
+    ? "write it in ASCII; other letters have a form that begins with xn--"
+    : "a name has letters, digits, -, _ and dots";
 }
 
 /** A name without the dot that may stand at its end: what is asked for. */
@@ -116,15 +144,16 @@ export function canonicalName(name: string): string {
 /**
  * `HOST:PORT` or `[v6]:PORT`.
  *
+ * @param port What an error calls the port.
  * @throws {SyntaxError} if a part is missing or malformed
  * @throws {RangeError} if the port is out of range
  */
-export function parseAddress(text: string): Address {
+export function parseAddress(text: string, port = "the port"): Address {
   const colon = text.lastIndexOf(":");
-  if (colon < 0 || text.endsWith("]")) throw new SyntaxError("the port is missing");
+  if (colon < 0 || text.endsWith("]")) throw new SyntaxError(`${port} is missing`);
   const hostname = parseHost(text.slice(0, colon));
-  if (colon === text.length - 1) throw new SyntaxError("the port is missing");
-  return { hostname, port: parsePort(text.slice(colon + 1)) };
+  if (colon === text.length - 1) throw new SyntaxError(`${port} is missing`);
+  return { hostname, port: parsePort(text.slice(colon + 1), port) };
 }
 
 /** `192.0.2.1:6379`, `[2001:db8::1]:6379`, `redis:6379`: what `parseAddress` reads back. */

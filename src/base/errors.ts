@@ -20,6 +20,18 @@ export class ConfigError extends Error {
   }
 }
 
+/** Text that can't be read, and the way out where its parser knows one. */
+export class InputError extends SyntaxError {
+  /** The way out; undefined where the message says all. */
+  readonly hint: string | undefined;
+
+  /** Takes what is wrong and what to write instead, without a byte of what may be secret. */
+  constructor(message: string, hint?: string) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
 /** What a parser says is wrong with its input; any other error is thrown on. */
 export function reasonOf(error: unknown): string {
   if (error instanceof SyntaxError || error instanceof RangeError) return error.message;

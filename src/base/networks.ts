@@ -1,6 +1,7 @@
 // Which addresses lie in a list of networks. Every new connection asks it, so a check reads the text
 // of the address once and allocates little. It doesn't know what the answer is for, nor any name.
 
+import { InputError } from "./errors.ts";
 import { formatIp, parseIp, unmappedIp } from "./ip.ts";
 
 // An address is compared as its key: its family, then one UTF-16 unit for every 16 bits of it. Keys
@@ -95,6 +96,9 @@ export function parseNetworks(text: string): Networks {
 
 function parseNetwork(text: string): Network {
   if (text === "") throw new SyntaxError("an address is missing");
+  if (/;|\d\s+[\da-f]/i.test(text)) {
+    throw new InputError("networks are separated by commas", "write 10.0.0.0/8,192.168.0.0/16");
+  }
   if (/[[\]]/.test(text)) throw new SyntaxError("IPv6 addresses stand without brackets here");
   const [beforeZone = "", zone] = text.split("%", 2);
   if (zone !== undefined && beforeZone.includes(":")) {
@@ -108,13 +112,38 @@ function parseNetwork(text: string): Network {
   const address = slash < 0 ? text : text.slice(0, slash);
   const key = keyOf(address);
   if (key === undefined) {
-    throw new SyntaxError("not an IP address or a network; names can't be used here");
+    throw new InputError(
+      "not an IP address or a network; names can't be used here",
+      hintFor(text),
+    );
   }
   const bits = address.includes(":") ? 128 : 32;
   const prefix = slash < 0 ? bits : parsePrefix(text.slice(slash + 1), bits);
   const isMapped = bits === 128 && key.startsWith(IPV4);
   if (!isMapped) return network(key, prefix);
   return prefix < 96 ? network(IPV6 + MAPPED + key.slice(1), prefix) : network(key, prefix - 96);
+}
+
+/** What to write instead of what is no network. */
+function hintFor(text: string): string | undefined {
+  if (/^(?:\*|any(?:where|body)?|every(?:one|body)|world|open)$/i.test(text)) {
+    return "everybody is all";
+  }
+  if (/^(?:no|none|nobody|false|disabled?)$/i.test(text)) return "nobody is off";
+  if (/^(?:on|yes|true|v?[12])$/i.test(text)) return "name the networks, for example 10.0.0.0/8";
+  if (text === "localhost") return "write 127.0.0.0/8,::1";
+  const [, address, port] = /^([\d.]+):(\d+)$/.exec(text) ?? [];
+  if (address !== undefined && port !== undefined && keyOf(address) !== undefined) {
+    return `leave the port out: ${address}`;
+  }
+  // 10/8, 10.0.* and 10.0 as other programs take them.
+  const [, start = "", rest] =
+    /^(\d{1,3}(?:\.\d{1,3}){0,2})(\/\d{1,2}|(?:\.\*)+|\.?)$/.exec(text) ?? [];
+  if (rest === undefined) return undefined;
+  const octets = start.split(".");
+  const full = [...octets, "0", "0", "0"].slice(0, 4).join(".");
+  const prefix = rest.startsWith("/") ? rest : `/${octets.length * 8}`;
+  return keyOf(full) === undefined ? undefined : `write ${full}${prefix}`;
 }
 
 function parsePrefix(text: string, bits: number): number {

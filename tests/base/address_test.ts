@@ -146,7 +146,7 @@ Deno.test("parseAddress() refuses what lacks a part or has too much", () => {
     ":6379": "the host is missing",
     ":": "the host is missing",
     "::1:6379": "an IPv6 address must stand in brackets",
-    "redis:6379:6379": "an IPv6 address must stand in brackets",
+    "redis:6379:6379": "there is a colon too many",
     "redis:6379x": "the port is not a number",
     "redis:0": "the port is not from 1 to 65535",
     "redis:06379": "the port has a leading zero",

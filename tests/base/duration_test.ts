@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { formatDuration, parseDuration } from "../../src/base/duration.ts";
+import { doubtOf, formatDuration, parseDuration } from "../../src/base/duration.ts";
+import { hintOf } from "../../src/base/errors.ts";
 import { Random } from "../helpers/mod.ts";
 
 Deno.test("parseDuration() reads each unit, and a bare number as seconds", () => {
@@ -35,6 +36,49 @@ Deno.test("parseDuration() refuses what no timer can be set for", () => {
     assertThrows(() => parseDuration(text), RangeError, "longer than 24 days");
   }
   assertThrows(() => parseDuration("9".repeat(1 << 20)), SyntaxError, "not a duration");
+});
+
+Deno.test("parseDuration() says how to write what other programs take", () => {
+  const cases = {
+    "1m30s": "write 90s",
+    "1h 30m": "write 90m",
+    "10 s": "write 10s",
+    "10 seconds": "write 10s",
+    "5min": "write 5m",
+    "5M": "write 5m",
+    "1d": "write 24h",
+    "1,5s": "write 1500ms",
+    ".5s": "write 500ms",
+    "+5s": "write 5s",
+    "PT1M30S": "write 90s",
+    "1:30": "write 90s",
+    "25d": "24 days are the most, 576h (units: ms, s, m, h); 0 turns a limit off",
+    "-1": "0 turns a limit off",
+    "never": "0 turns a limit off",
+    "100us": "ms is the smallest unit",
+    "3000000": "a bare number is seconds; for milliseconds write 3000000ms",
+  };
+  for (const [text, expected] of Object.entries(cases)) {
+    const error = assertThrows(() => parseDuration(text), SyntaxError);
+    const hint = hintOf(error)?.replace(", one number and one unit (ms, s, m, h)", "");
+    assertEquals(hint, expected, text);
+  }
+  for (const text of ["", "ten", "5x", "s", "1m5", `${"1m".repeat(40)}x`]) {
+    assertEquals(hintOf(assertThrows(() => parseDuration(text), SyntaxError)), undefined, text);
+  }
+});
+
+Deno.test("doubtOf() says how long a bare number is that was most likely meant as milliseconds", () => {
+  const cases = {
+    "1000": "1000 is 1000 seconds, 17 minutes; for milliseconds write 1000ms",
+    "5000": "5000 is 5000 seconds, 83 minutes; for milliseconds write 5000ms",
+    "30000": "30000 is 30000 seconds, 8 hours; for milliseconds write 30000ms",
+    "300000": "300000 is 300000 seconds, 3 days; for milliseconds write 300000ms",
+  };
+  for (const [text, doubt] of Object.entries(cases)) assertEquals(doubtOf(text), doubt);
+  for (const text of ["0", "999", "0999", "5000s", "5000ms", "1000.5", "x", ""]) {
+    assertEquals(doubtOf(text), undefined, text);
+  }
 });
 
 Deno.test("parseDuration() does not round a limit to none", () => {
