@@ -2,7 +2,7 @@
 // options, nor of the environment.
 
 import { type Endpoint, isIp, parseAddress, parsePort } from "../base/address.ts";
-import { reasonOf } from "../base/errors.ts";
+import { InputError, reasonOf } from "../base/errors.ts";
 import { quoteInput } from "../base/text.ts";
 import type { Candidate } from "./routes.ts";
 import { parseProtocol, parseTargets, type Targets } from "./targets.ts";
@@ -38,8 +38,11 @@ export function readArguments(
     } catch (error) {
       problems.push({
         message: `${shown}: ${reasonOf(error)}`,
-        hint: "a route is written PORT=HOST:PORT, ADDRESS:PORT=HOST:PORT or [v6]:PORT=HOST:PORT; " +
-          "with TLS, PORT/tls=… or …=tls://HOST:PORT; for datagrams, 53/udp=HOST:53",
+        hint: error instanceof InputError
+          ? error.hint
+          : equals < 0
+          ? "a target is written HOST:PORT"
+          : "a route is written PORT=HOST:PORT or ADDRESS:PORT=HOST:PORT",
       });
     }
   }
@@ -52,10 +55,13 @@ function parseListen(text: string, bind: string): Endpoint {
   const protocol = parseProtocol(slash < 0 ? "tcp" : text.slice(slash + 1));
   const place = slash < 0 ? text : text.slice(0, slash);
   const address = place.includes(":") || place.startsWith("[")
-    ? parseAddress(place)
-    : { hostname: bind, port: parsePort(place) };
+    ? parseAddress(place, "the listen port")
+    : { hostname: bind, port: parsePort(place, "the listen port") };
   if (!isIp(address.hostname) && address.hostname !== "localhost") {
-    throw new SyntaxError("the listen address is not an IP address");
+    throw new InputError(
+      "the listen address is not an IP address",
+      `before the = stands where to listen: write ${address.port}=HOST:PORT`,
+    );
   }
   return { protocol, ...address };
 }

@@ -6,15 +6,18 @@ import {
   type Address,
   formatAddress,
   isIp,
+  isIpv4,
   parseAddress,
   parseHost,
   withoutDot,
 } from "../base/address.ts";
 import { formatDuration, parseDuration } from "../base/duration.ts";
+import { InputError } from "../base/errors.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../base/log.ts";
 import { type NamePatterns, parseNamePatterns } from "../base/name_patterns.ts";
 import { type Networks, parseNetworks } from "../base/networks.ts";
 import { looksLikeKey, quoteInput } from "../base/text.ts";
+import { likelyChoice, textFlaw } from "./likely_meant.ts";
 import { isPath, parsePath } from "./path.ts";
 import { formatPem, parsePem, type PemSource, quotePath } from "./pem.ts";
 
@@ -94,7 +97,7 @@ const ROUTE_LIMIT = { kind: TIME, default: "0", route: true } as const;
 /** Networks of clients. */
 const NETWORKS: Kind<Networks> = {
   placeholder: "CIDR[,...]",
-  parse: parseNetworks,
+  parse: parseClients,
   format: String,
 };
 const COUNT: Kind<number> = { placeholder: "COUNT", parse: parseCount, format: String };
@@ -399,25 +402,55 @@ export function quoteValue(
   return kind === PEM && !holdsKey ? quotePath(text) : quoteInput(text, holdsKey);
 }
 
+/** Whether the value of an option is a time. */
+export function isTime(spec: Pick<OptionSpec, "kind"> | undefined): boolean {
+  return spec?.kind === TIME;
+}
+
 function parseRoutesPath(text: string): { readonly path: string } {
   // The path is shown wherever the file is spoken of: a URL may hold a password, and worse is a key.
-  if (text.includes("://")) {
-    throw new SyntaxError("a URL or a route, not a path");
+  if (text.includes("://") || /^\d{1,5}(?:\/\w+)?=/.test(text)) {
+    throw new InputError(
+      "a URL or a route, not a path",
+      "--routes names a file whose lines are routes; an argument 6379=redis:6379 is one itself",
+    );
   }
   if (!isPath(text) && looksLikeKey(text)) throw new SyntaxError("not a path");
   return { path: parsePath(text) };
 }
 
 function parseBind(text: string): string {
+  const [, address = "", port] = /^([\w.-]*|\*|\[[\da-f:.]+\]):(\d{1,5})$/i.exec(text) ?? [];
+  if (port !== undefined) {
+    const listen = /\d/.test(address) ? `${address}:${port}` : port;
+    const hint = `to listen on one port of an address alone write a route ${listen}=HOST:PORT`;
+    throw new InputError("an address without a port is wanted", hint);
+  }
+  if (text === "*") throw new InputError("not an IP address", "every address is ::, or 0.0.0.0");
+  if (/^\d{1,5}$/.test(text)) {
+    const hint = `a port is named by a route, ${text}=HOST:PORT`;
+    throw new InputError("a port, not an IP address", hint);
+  }
+  if (text.includes("/")) {
+    const isPath = /^[./]/.test(text);
+    const reason = isPath ? "Unix sockets are not offered" : "not an IP address";
+    throw new InputError(reason, "write one address of this machine");
+  }
   // Unlike in HOST:PORT nothing follows, so IPv6 may stand without brackets as it does in `::`.
   const hostname = parseHost(text.includes(":") && !text.startsWith("[") ? `[${text}]` : text);
-  if (!isIp(hostname) && hostname !== "localhost") throw new SyntaxError("not an IP address");
+  if (!isIp(hostname) && hostname !== "localhost") {
+    const hint = "write an address of this machine; names and network cards can't be used here";
+    throw new InputError("not an IP address", hint);
+  }
   return hostname;
 }
 
 function parseSwitch(text: string): boolean {
   const isOn = /^(?:on|true|yes|1)$/i.test(text);
-  if (!isOn && !/^(?:off|false|no|0)$/i.test(text)) throw new SyntaxError("not one of on, off");
+  if (!isOn && !/^(?:off|false|no|0)$/i.test(text)) {
+    const likely = likelyChoice(text, ["on", "off"]);
+    throw new InputError("not one of on, off", likely && `did you mean ${likely}?`);
+  }
   return isOn;
 }
 
@@ -436,6 +469,9 @@ export function parseReusePort(text: string, system: string): boolean {
 }
 
 function parseTlsName(text: string): string {
+  if (text.includes("/")) throw new InputError("a URL, not a name", "write the host alone");
+  const [, host, port] = /^([\w.-]+):(\d{1,5})$/.exec(text) ?? [];
+  if (port !== undefined) throw new InputError("a name has no port", `write ${host}`);
   // Nothing follows, so IPv6 may stand without brackets.
   const name = parseHost(text.includes(":") && !text.startsWith("[") ? `[${text}]` : text);
   if (name.includes("%")) throw new SyntaxError("no certificate names a zone");
@@ -444,8 +480,21 @@ function parseTlsName(text: string): string {
 
 function parseStatus(text: string): Address | undefined {
   if (text.toLowerCase() === "off") return undefined;
+  const [, port] = /^(?:\*?:)?(\d{1,5})$/.exec(text) ?? [];
+  const likely = Number(port) > 0 && Number(port) < 65536 ? port : "9090";
+  const hint = `write 127.0.0.1:${likely}, or 0.0.0.0:${likely} to let other machines ask`;
+  if (port !== undefined) throw new InputError("the address is missing", hint);
+  if (text.includes("/")) throw new InputError("neither ADDRESS:PORT nor off", hint);
+  if (!text.includes(":")) {
+    const isOn = /^(?:on|yes|true|enabled?)$/i.test(text);
+    const address = isIpv4(text) || text === "localhost" ? text : "127.0.0.1";
+    const what = isOn ? "an address and a port are wanted" : "the port is missing";
+    throw new InputError(what, `write ${address}:9090`);
+  }
   const address = parseAddress(text);
-  parseBind(address.hostname);
+  if (!isIp(address.hostname) && address.hostname !== "localhost") {
+    throw new InputError("not an IP address", hint);
+  }
   return address;
 }
 
@@ -453,21 +502,47 @@ function parseAliases(text: string): ReadonlySet<string> {
   // An alias that no variable has is shown: a URL that got here may hold a password, and worse is a key.
   if (text.includes("://")) throw new SyntaxError("a URL, not an alias");
   if (looksLikeKey(text)) throw new SyntaxError("not an alias");
+  const flaw = textFlaw(text);
+  if (flaw !== undefined) throw flaw;
+  if (/[;*]/.test(text)) {
+    throw new InputError("not aliases separated by commas", "write REDIS,DB");
+  }
   const aliases = text.split(",").map((alias) => alias.trim().toUpperCase());
-  if (aliases.includes("")) throw new SyntaxError("an alias is missing");
+  if (aliases.includes("")) {
+    throw new InputError("an alias is missing", "write REDIS,DB, with a name beside each comma");
+  }
   return new Set(aliases);
 }
 
+function parseClients(text: string): Networks {
+  const networks = parseNetworks(text);
+  // Whoever writes this for everybody would lock everybody out.
+  if (/(?:^|,)\s*(?:0\.0\.0\.0(?:\/32)?|::(?:\/128)?)\s*(?:,|$)/.test(text)) {
+    throw new InputError("no client has this address", "everybody is all, 0.0.0.0/0 or ::/0");
+  }
+  return networks;
+}
+
 function parseCount(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new SyntaxError("not a whole number");
+  if (!/^\d{1,9}$/.test(text)) throw new InputError("not a whole number", countHint(text));
   return Number(text);
+}
+
+/** How to write what is no number of things. */
+function countHint(text: string): string | undefined {
+  if (/^(?:-\d.*|off|no|none|infinite|∞|unlimited|max)$/i.test(text)) return "0 is no limit";
+  const [, digits = "", kilo] = /^(\d{1,3}(?:[,._' ]?\d{3}){0,2})(k)?$/i.exec(text) ?? [];
+  const count = Number(digits.replace(/\D/g, "")) * (kilo === undefined ? 1 : 1000);
+  return digits === "" || count > 999_999_999 ? undefined : `write ${count}`;
 }
 
 function choice<T extends string>(placeholder: string, choices: readonly T[]): Kind<T> {
   function parse(text: string): T {
     const found = choices.find((candidate) => candidate === text.toLowerCase());
-    if (found === undefined) throw new SyntaxError(`not one of ${choices.join(", ")}`);
-    return found;
+    if (found !== undefined) return found;
+    const likely = likelyChoice(text, choices);
+    const hint = likely && `did you mean ${likely}?`;
+    throw new InputError(`not one of ${choices.join(", ")}`, hint);
   }
   return { placeholder, choices, parse, format: String };
 }

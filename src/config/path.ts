@@ -1,6 +1,8 @@
 // Text that names a file: what no path can be, and how one is shown. It reads no file.
 
+import { InputError } from "../base/errors.ts";
 import { looksLikeKey, quoteInput } from "../base/text.ts";
+import { textFlaw } from "./likely_meant.ts";
 
 /** Maximum length of a path in Linux, its end included (PATH_MAX), in bytes. */
 const MAX_PATH = 4096;
@@ -25,7 +27,13 @@ export function isQuoted(text: string): boolean {
  * @throws {SyntaxError} if no file can be called so
  */
 export function parsePath(text: string): string {
-  if (isQuoted(text)) throw new SyntaxError("quotation marks stand around it");
+  if (isQuoted(text)) throw textFlaw(text) ?? new SyntaxError("not a path");
+  if (/^~[\w-]*\//.test(text)) {
+    throw new InputError("no shell has replaced the ~", "write the whole path");
+  }
+  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(text)) {
+    throw new InputError("a URL, not a path", "write the path of a file on this machine");
+  }
   if (text.length >= MAX_PATH || INVISIBLE.test(text)) throw new SyntaxError("not a path");
   return text;
 }

@@ -1,6 +1,7 @@
 // Where a certificate or a key is: in a file, or in a variable itself. What is no path may be a key, so
 // nothing of it ever reaches a message. This reads no file, and does not know what the PEM means.
 
+import { InputError } from "../base/errors.ts";
 import { HIDDEN, looksLikeKey, quote } from "../base/text.ts";
 import { isPath, isQuoted, parsePath } from "./path.ts";
 
@@ -39,7 +40,7 @@ export function parsePem(text: string, source = ""): PemSource {
   const pem = isPath(text) ? undefined : findPem(text);
   if (pem !== undefined) {
     if (isArgument) {
-      throw new SyntaxError(
+      throw new InputError(
         "PEM in an argument is visible to all: write it to a file and name that",
       );
     }
@@ -48,8 +49,13 @@ export function parsePem(text: string, source = ""): PemSource {
     }
     return { option: source, pem };
   }
-  if (!isArgument && !isPath(text) && !isQuoted(text)) {
-    throw new SyntaxError("neither PEM nor a path, which begins with / or .");
+  if (
+    !isArgument && !isPath(text) && !isQuoted(text) && !/^(?:~[\w-]*\/|[a-z]+:\/\/)/i.test(text)
+  ) {
+    throw new InputError(
+      "neither PEM nor a path, which begins with / or .",
+      "write a whole path, or ./FILE",
+    );
   }
   return { option: source, path: parsePath(text) };
 }

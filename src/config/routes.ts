@@ -49,6 +49,8 @@ export interface Candidate extends Omit<Route, "aliases"> {
   readonly variable?: string;
   /** Of a variable, in upper case. */
   readonly alias?: string;
+  /** What may not be meant, one line each. */
+  readonly doubts?: readonly string[];
 }
 
 /** Whoever wants an address, and what for, `LISTEN=TARGET`; claims that say the same are one. */

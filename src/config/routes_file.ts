@@ -61,6 +61,16 @@ const PADDING = /^=*$/;
 /** What no name of a route has. */
 const ODD = /\s|^AMBASSADOR_/i;
 
+const JSON_HINT = "JSON is not read: a line is written NAME=VALUE, without quotation marks";
+const YAML_HINT = "YAML is not read: a line is written NAME=VALUE";
+/** What a line without a = was most likely meant as, and what to say of it. */
+const LIKELY_LINES: readonly (readonly [RegExp, string])[] = [
+  [/^(?:;|\/\/|--\s|<!--|rem\s)/i, "a comment begins with #"],
+  [/^[{}]|^[[\]],?$|^"[^"]*"\s*:/, JSON_HINT],
+  [/^\[.*\]$/, "sections have no place here: a line is written NAME=VALUE"],
+  [/^[\w.' -]+:(?:\s|$)/, YAML_HINT],
+];
+
 const HINT = "a line is written NAME=VALUE, for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379";
 
 /**
@@ -89,6 +99,8 @@ export function readRoutesLines(
 
   const isText = !NO_TEXT.test(text);
   let wrong = 0;
+  let isNoFile = false;
+  let isPem = false;
   for (const [index, raw] of lines.entries()) {
     // This takes away a byte order mark too.
     const content = raw.trimStart();
@@ -100,9 +112,18 @@ export function readRoutesLines(
     const value = equals < 0 ? "" : content.slice(equals + 1, end);
     if (isTextToo && equals > 0 && !ODD.test(name) && !variables.has(name)) {
       variables.set(name, { value, line: index + 1 });
-    } else if (++wrong <= MAX_PROBLEMS) {
+    } else {
       const before = variables.get(name)?.line;
-      const flaw = isTextToo ? flawOf(name, { hasValue: equals >= 0, before }) : NOT_TEXT;
+      const flaw = !isTextToo
+        ? NOT_TEXT
+        : content.startsWith("-----BEGIN ")
+        ? PEM
+        : flawOf(name, { hasValue: equals >= 0, before });
+      // What is said of its first line is said of all of them.
+      if ((flaw.isOfFile || isPem) && isNoFile) continue;
+      isNoFile ||= flaw.isOfFile ?? false;
+      isPem ||= flaw === PEM;
+      if (++wrong > MAX_PROBLEMS) continue;
       const what = flaw.isNamed && mayShow(name, value)
         ? `${plain(name)}: ${flaw.reason}`
         : flaw.reason;
@@ -135,6 +156,8 @@ interface Flaw {
   readonly hint?: string;
   /** Whether its name helps to find it. */
   readonly isNamed?: true;
+  /** Whether the file as a whole is written in another way. */
+  readonly isOfFile?: boolean;
 }
 
 const NOT_TEXT: Flaw = {
@@ -142,13 +165,34 @@ const NOT_TEXT: Flaw = {
   hint: "save it as UTF-8",
 };
 
+const PEM: Flaw = {
+  reason: "it begins a key or a certificate, not a route",
+  hint: "--routes names a file of lines such as REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379",
+  isOfFile: true,
+};
+
 /** What is wrong with a line that can't be used. */
 function flawOf(
   name: string,
   { hasValue, before }: { readonly hasValue: boolean; readonly before: number | undefined },
 ): Flaw {
-  if (!hasValue) return { reason: "there is no = in the line", hint: HINT, isNamed: true };
+  if (!hasValue) {
+    const [, hint = HINT] = LIKELY_LINES.find(([form]) => form.test(name)) ?? [];
+    return {
+      reason: "there is no = in the line",
+      hint,
+      isNamed: true,
+      isOfFile: hint === JSON_HINT || hint === YAML_HINT,
+    };
+  }
   if (name === "") return { reason: "no name stands before the =", hint: HINT };
+  const [, word] = /^(export|set|setx|env|declare|-)\s+\S/i.exec(name) ?? [];
+  if (word !== undefined) {
+    return { reason: `"${word}" stands before the name`, hint: "leave it out" };
+  }
+  if (/^\S+[ \t]+$/.test(name)) {
+    return { reason: "there is white space before the =", hint: "leave it out, on both sides" };
+  }
   if (/\s/.test(name)) return { reason: "there is white space in the name", hint: HINT };
   if (before === undefined) {
     const hint = "set options in the environment or on the command line";

@@ -1,9 +1,11 @@
 // The settings of one route, as they follow the `?` of its targets: which there are comes from the
 // table of options. It knows nothing of routes but what a setting means.
 
-import { reasonOf } from "../base/errors.ts";
+import { doubtOf } from "../base/duration.ts";
+import { hintOf, InputError, reasonOf } from "../base/errors.ts";
 import { looksLikeKey, nearest, quoteInput, some } from "../base/text.ts";
 import {
+  isTime,
   OPTIONS,
   type Options,
   type OptionSpec,
@@ -43,21 +45,28 @@ export function settingsOf(options: Options): RouteSettings {
  * @throws {SyntaxError} with everything that is wrong; of an unknown setting only the name is quoted
  */
 export function parseSettings(text: string): Partial<RouteSettings> {
-  // A shell cuts an unquoted line at a &, and with it what may be the protection of the route.
-  if (text.includes("&")) throw new SyntaxError("settings are separated by commas, not by &");
-  if (!/^[^=,]*=/.test(text)) throw new SyntaxError("a setting is written NAME=VALUE");
-  const given = new Map<string, string>();
-  // A comma begins another setting only where a name and a = follow: elsewhere a list goes on.
-  for (const setting of text.split(/,(?=[^=,]*=)/)) {
-    const equals = setting.indexOf("=");
-    const name = setting.slice(0, equals).toLowerCase();
-    const value = setting.slice(equals + 1);
-    const before = ROW_BY_NAME.get(name)?.[1].list ? given.get(name) : undefined;
-    given.set(name, before === undefined ? value : `${before},${value}`);
+  // A shell cuts an unquoted line at a &, and with it what may be the protection of the route. The name of
+  // a client, a URI, may hold a ; or a ?, but nothing that looks like a setting behind it.
+  const [wrong] = /&|[;?](?=[a-z-]+=)|^\?/i.exec(text) ?? [];
+  if (wrong === "?") {
+    throw new InputError("a second ? stands there", "settings are separated by commas");
   }
+  if (wrong !== undefined) {
+    throw new InputError(`settings are separated by commas, not by ${wrong}`);
+  }
+  if (text === "") throw new InputError("no setting follows the ?");
+  if (!/^[^=,]*=/.test(text)) {
+    throw new InputError(
+      "a setting is written NAME=VALUE",
+      "for example ?idle-timeout=5m,retry=10s",
+    );
+  }
+  if (text.endsWith(",")) throw new InputError("nothing follows the last comma", "leave it out");
+  const given = textsOfSettings(text);
   const holdsKey = looksLikeKey(text);
   const own: Partial<Record<keyof RouteSettings, unknown>> = {};
   const reasons: string[] = [];
+  let hint: string | undefined;
   for (const [name, value] of given) {
     // More reasons than these say nothing new of one text.
     if (reasons.length > 5) break;
@@ -71,11 +80,37 @@ export function parseSettings(text: string): Partial<RouteSettings> {
         own[key] = spec.kind.parse(value);
       } catch (error) {
         reasons.push(`${name} ${quoteValue(spec, value, holdsKey)}: ${reasonOf(error)}`);
+        hint ??= hintOf(error);
       }
     }
   }
-  if (reasons.length > 0) throw new SyntaxError(some(reasons, "; "));
+  // With several, nobody would know of which it speaks.
+  if (reasons.length > 0) {
+    throw new InputError(some(reasons, "; "), reasons.length === 1 ? hint : undefined);
+  }
   return own as Partial<RouteSettings>;
+}
+
+/** The text of each setting, by its name. */
+function textsOfSettings(text: string): ReadonlyMap<string, string> {
+  const given = new Map<string, string>();
+  // A comma begins another setting only where a name and a = follow: elsewhere a list goes on.
+  for (const setting of text.split(/,(?=[^=,]*=)/)) {
+    const equals = setting.indexOf("=");
+    const name = setting.slice(0, equals).toLowerCase();
+    const value = setting.slice(equals + 1);
+    const before = ROW_BY_NAME.get(name)?.[1].list ? given.get(name) : undefined;
+    given.set(name, before === undefined ? value : `${before},${value}`);
+  }
+  return given;
+}
+
+/** What may not be meant in a text that {@linkcode parseSettings} reads, one line each. */
+export function doubtsOfSettings(text: string): readonly string[] {
+  return [...textsOfSettings(text)].flatMap(([name, value]) => {
+    const doubt = isTime(ROW_BY_NAME.get(name)?.[1]) ? doubtOf(value) : undefined;
+    return doubt === undefined ? [] : `${name}: ${doubt}`;
+  });
 }
 
 /** Those that differ from the defaults, as text by name, in the order of the options. */
@@ -108,5 +143,12 @@ function settingsFrom(value: (row: typeof ROWS[number]) => unknown): RouteSettin
 }
 
 function unknownSetting(name: string, shown: string): string {
+  const isForAll = ALL.some(([, spec]) =>
+    spec.name === name && (spec.commands?.includes("forward") ?? true)
+  );
+  if (/^\d{1,5}(?:\/\w+)?$/.test(name)) return `${shown}: a second route in one argument`;
+  if (isForAll) {
+    return `${shown}: no such setting, only an option for all routes`;
+  }
   return `${shown}: no such setting; the nearest is ${nearest(name, NAMES, Infinity)}`;
 }

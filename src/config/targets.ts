@@ -11,9 +11,11 @@ import {
   portKind,
   type Protocol,
 } from "../base/address.ts";
+import { InputError } from "../base/errors.ts";
 import { Networks } from "../base/networks.ts";
+import { addressFlaw, schemeFlaw, targetsFlaw } from "./likely_meant.ts";
 import { OPTIONS, type RouteSettings } from "./options.ts";
-import { DEFAULT_SETTINGS, parseSettings } from "./settings.ts";
+import { DEFAULT_SETTINGS, doubtsOfSettings, parseSettings } from "./settings.ts";
 
 /** For each way to listen, how its targets may be reached; the first unless said. */
 const TARGET_PROTOCOLS: Readonly<Record<Protocol, readonly Protocol[]>> = {
@@ -21,14 +23,6 @@ const TARGET_PROTOCOLS: Readonly<Record<Protocol, readonly Protocol[]>> = {
   tls: ["tcp", "tls"],
   udp: ["udp"],
 };
-
-/** What no target has, with the words for it. */
-const FLAWS: readonly (readonly [RegExp, string])[] = [
-  [/^["'`]|["'`]$/, "quotation marks stand around it"],
-  [/@/, "user information before an @ has no place in a target"],
-  [/\s/, "there is white space in it"],
-  [/^(?:unix(?:-\w+)?:|\.{0,2}\/)/i, "Unix sockets are not offered"],
-];
 
 /**
  * Settings that need something of their route, and what is said where it has not got it. What UDP lacks
@@ -91,6 +85,8 @@ export interface Targets {
   readonly targets: readonly Endpoint[];
   /** What holds for the route. */
   readonly settings: RouteSettings;
+  /** What may not be meant, one line each; undefined where there is nothing. */
+  readonly doubts?: readonly string[];
 }
 
 /**
@@ -99,7 +95,8 @@ export interface Targets {
  * @param options `listen` is where the route listens, undefined where the targets are no route's;
  *   `listens` is whether anything will, so that a target may be the route itself; `settings` is what
  *   holds where the text says nothing.
- * @throws {SyntaxError} if it is none, or does not fit the listener
+ * @throws {SyntaxError} if it is none, or does not fit the listener; an InputError where a hint helps
+ *   more, or less, than how a route is written
  * @throws {RangeError} if a number is out of range
  */
 export function parseTargets(
@@ -111,8 +108,8 @@ export function parseTargets(
     readonly needsScheme: boolean;
   },
 ): Targets {
-  const [, flaw] = FLAWS.find(([pattern]) => pattern.test(text)) ?? [];
-  if (flaw !== undefined) throw new SyntaxError(flaw);
+  const flaw = targetsFlaw(text);
+  if (flaw !== undefined) throw flaw;
   const question = text.indexOf("?");
   const list = question < 0 ? text : text.slice(0, question);
   // Without a listener the first target says of what kind all are.
@@ -124,36 +121,63 @@ export function parseTargets(
     if (parts !== null) {
       scheme = findProtocol(allowed, parts[1] ?? "");
       if (scheme === undefined) {
-        const names = schemes.join(" and ");
-        throw new SyntaxError(
-          listen === undefined
-            ? `only ${names} may stand here`
-            : `a route that listens by ${listen.protocol.toUpperCase()} leads to ${names} alone`,
-        );
+        throw wrongScheme(piece, { listen, schemes, isVariable: needsScheme });
       }
     }
     if (scheme === undefined) {
       throw new SyntaxError(`the value does not begin with ${schemes.join(" or ")}`);
     }
     const address = parts?.[2] ?? piece;
-    if (/[/#]/.test(address)) throw new SyntaxError("something follows the port");
+    const flaw = addressFlaw(address);
+    if (flaw !== undefined) throw flaw;
     return { protocol: scheme, ...parseAddress(address) };
   });
   // One port does not speak both TCP and TLS.
   const twice = findRepeated(targets.map(formatAddress));
-  if (twice !== undefined) throw new SyntaxError(`the target ${twice} stands there twice`);
-  if (listen !== undefined && listens && targets.some((target) => isItself(listen, target))) {
-    throw new SyntaxError("the target is the route itself");
+  if (twice !== undefined) {
+    throw new InputError(`the target ${twice} stands there twice`, "leave one of them out");
   }
-  const own = question < 0 ? undefined : parseSettings(text.slice(question + 1));
+  if (listen !== undefined && listens && targets.some((target) => isItself(listen, target))) {
+    throw new InputError(
+      "the target is the route itself",
+      "name another host, or another port: in a container localhost is the container itself",
+    );
+  }
+  const ofRoute = text.slice(question + 1);
+  const own = question < 0 ? undefined : parseSettings(ofRoute);
   const route = { listen, targets, settings: own ? { ...settings, ...own } : settings };
   const idle = NEEDS.filter(([, has]) => !has(route));
   for (const [key, , reason] of idle) {
     // Without an effect it would only look like one.
-    if (own && key in own) throw new SyntaxError(`${OPTIONS[key].name}: ${reason}`);
+    if (own && key in own) throw new InputError(`${OPTIONS[key].name}: ${reason}`);
   }
   const keys = idle.map(([key]) => key);
-  return { targets, settings: unset(route.settings, keys) };
+  const read = { targets, settings: unset(route.settings, keys) };
+  const doubts = own === undefined ? [] : doubtsOfSettings(ofRoute);
+  return doubts.length > 0 ? { ...read, doubts } : read;
+}
+
+/** Why a target can't begin so. */
+function wrongScheme(
+  target: string,
+  { listen, schemes, isVariable }: {
+    readonly listen: Endpoint | undefined;
+    readonly schemes: readonly string[];
+    readonly isVariable: boolean;
+  },
+): InputError {
+  const known = /^(tcp|tls|udp):/i.exec(target)?.[1]?.toLowerCase();
+  if (known === undefined) return schemeFlaw(target);
+  const names = schemes.join(" and ");
+  if (listen === undefined) return new InputError(`only ${names} may stand here`);
+  const { protocol, port } = listen;
+  const kind = known === "udp" ? "udp" : "tcp";
+  return new InputError(
+    `a route that listens by ${protocol.toUpperCase()} leads to ${names} alone`,
+    isVariable
+      ? `a route for ${kind}:// is named ALIAS_PORT_${port}_${kind.toUpperCase()}`
+      : `a route for ${kind}:// is written ${port}${kind === "udp" ? "/udp" : ""}=HOST:PORT`,
+  );
 }
 
 /** The first of several texts that has been there before. */
@@ -181,7 +205,14 @@ function unset(settings: RouteSettings, keys: readonly (keyof RouteSettings)[]):
 export function parseProtocol(text: string): Protocol {
   const known = Object.keys(TARGET_PROTOCOLS) as Protocol[];
   const found = findProtocol(known, text);
-  if (found === undefined) throw new SyntaxError("the protocol is not tcp, tls or udp");
+  if (found === undefined) {
+    throw new InputError(
+      "the protocol is not tcp, tls or udp",
+      /^(?:ssl|https|tls.*)$/i.test(text)
+        ? "write PORT/tls"
+        : "write PORT alone for TCP, PORT/tls or PORT/udp",
+    );
+  }
   return found;
 }
 

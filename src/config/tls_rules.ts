@@ -14,6 +14,8 @@ export interface Given {
   readonly source: string;
   /** Whether it has no value, which is an error of its own. */
   readonly isEmpty: boolean;
+  /** What may not be meant by it, in one line. */
+  readonly doubt?: string;
 }
 
 /** What was said of TLS, and of what routes. */
@@ -67,9 +69,10 @@ function findIdle({ routes, bare, listens, given }: TlsUse): Warning[] {
   const ofBoth = sourcesOf(OF_BOTH);
   const ofListeners = listens ? sourcesOf(OF_LISTENERS) : [];
   const ofTargets = sourcesOf(OF_TARGETS);
-  const hint =
-    "a route listens by TLS as ALIAS_PORT_6380_TLS=… or 6380/tls=…, and connects by TLS to " +
-    "tls://HOST:PORT";
+  const hint = areArguments(routes)
+    ? "a route listens by TLS as 6380/tls=HOST:PORT, and connects by TLS as 6379=tls://HOST:PORT"
+    : "a route listens by TLS as ALIAS_PORT_6380_TLS=tcp://HOST:PORT, and connects by TLS as " +
+      "ALIAS_PORT_6379_TCP=tls://HOST:PORT";
   if (!isListening && !isReaching) {
     return idle([...ofBoth, ...ofListeners, ...ofTargets], { reason: "no route uses TLS", hint });
   }
@@ -96,7 +99,9 @@ function checkListeners({ routes, options, given }: TlsUse): (Problem | Warning)
   if (!given.has("tls-cert") && !given.has("tls-key")) {
     problems.push({
       message: `${namesOf(listening)}: to listen by TLS --tls-cert and --tls-key are needed`,
-      hint: "set AMBASSADOR_TLS_CERT and AMBASSADOR_TLS_KEY to a file each, or to the PEM itself",
+      hint: areArguments(routes)
+        ? "write --tls-cert FILE --tls-key FILE"
+        : "set AMBASSADOR_TLS_CERT and AMBASSADOR_TLS_KEY to a file each, or to the PEM itself",
     });
   }
   const hint = "leave one of the two out";
@@ -107,7 +112,10 @@ function checkListeners({ routes, options, given }: TlsUse): (Problem | Warning)
     if (!given.has("tls-client-ca") && !given.has("tls-ca")) {
       problems.push({
         message: `${namesOf(listening)}: clients need a certificate, and no --tls-ca says whose`,
-        hint: "name the CA that signs them, or say --tls-client none: then anybody is served",
+        hint: areArguments(routes)
+          ? "write --tls-ca FILE, the CA that signs them, or --tls-client none: then anybody is served"
+          : "set AMBASSADOR_TLS_CA to the CA that signs them, or AMBASSADOR_TLS_CLIENT=none: " +
+            "then anybody is served",
       });
     }
     if (clientCa !== undefined && idleCa !== undefined) {
@@ -176,6 +184,11 @@ export function findTlsWarnings(
 function sourceOf(given: TlsUse["given"], name: string): string | undefined {
   const option = given.get(name);
   return option?.isEmpty ? undefined : option?.source;
+}
+
+/** Whether routes were given as arguments: hints speak of what was used. */
+function areArguments(routes: readonly Route[]): boolean {
+  return routes.every(({ aliases }) => aliases.length === 0);
 }
 
 function listensByTls({ listen }: Route): boolean {

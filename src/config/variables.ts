@@ -3,7 +3,7 @@
 // nothing of the program's own variables.
 
 import { parsePort } from "../base/address.ts";
-import { type Problem, reasonOf } from "../base/errors.ts";
+import { InputError, type Problem, reasonOf } from "../base/errors.ts";
 import { HIDDEN, plain, prefixFinder, quoteInput } from "../base/text.ts";
 import type { Options, RouteSettings } from "./options.ts";
 import { type Candidate, type Ignored, serviceLinkHint } from "./routes.ts";
@@ -27,7 +27,17 @@ export interface ReadOptions extends Pick<Options, "bind" | "only" | "ignore"> {
 export const REPLACED = "replaced by the route arguments";
 
 const ROUTE_NAME = /^(.*)_PORT_([^_]*)_(TCP|TLS|UDP|SCTP)$/is;
+/** A route's name without its protocol. */
+const CUT_OFF = /_PORT_(?<port>\d+)$/i;
+/** A route's name with other separators, in another order, without a part, or with another protocol. */
+const MISSES: readonly RegExp[] = [
+  /[_.-](?:PORTS?[_.-])?(?<port>\d+)[_.-](?<kind>TCP|TLS|SSL|UDP|HTTPS?)\s?$/i,
+  /[_.-](?:PORT[_.-])?(?<kind>TCP|TLS|SSL|UDP)[_.-](?<port>\d+)$/i,
+  /[_.-]PORT[_.-](?<kind>TCP|TLS|SSL|UDP)$/i,
+];
 const TARGET = /^(?:tcp|tls|udp):\/\//i;
+/** The same in the quotation marks that a shell would have taken away. */
+const QUOTED_TARGET = /^["'`“‘]?(?:tcp|tls|udp):\/\//i;
 
 /** What else Docker and Kubernetes say of a link. */
 const COMPANION = /_(?:ADDR|PORT|PROTO|START|END|NAME)$|_ENV_/i;
@@ -36,10 +46,6 @@ const SERVICE = /_SERVICE_/i;
 
 /** Why a line of a file is left alone that nothing else is known of. */
 const NO_ROUTE = "not a route: one is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT";
-const HINT =
-  "a route is written ALIAS_PORT_6379_TCP=tcp://HOST:PORT, with TLS ALIAS_PORT_6380_TLS=… " +
-  "or …=tls://HOST:PORT, for datagrams ALIAS_PORT_53_UDP=udp://HOST:PORT; " +
-  "an empty value switches it off";
 
 /** A variable X_NAME says that X is a link. */
 const LINK_NAME = /^(.+)_NAME$/is;
@@ -143,14 +149,18 @@ export function readVariables(environment: Environment, options: ReadVariablesOp
       } catch (error) {
         if (isInFile && ++wrong > MAX_WRONG) continue;
         // Only a value that begins like a target is safe to show.
-        const shown = TARGET.test(value) ? quoteInput(value) : HIDDEN;
+        const shown = QUOTED_TARGET.test(value) ? quoteInput(value) : HIDDEN;
         const twin = variable.replace(/TLS$/i, "TCP");
         const hasTwin = twin !== variable && environment[twin] !== undefined && !lines.has(twin);
         options.problems.push({
           message: `${file?.placeOf(variable) ?? ""}${plain(variable)}=${shown}: ${
             reasonOf(error)
           }`,
-          hint: hasTwin ? serviceLinkHint(plain(twin)) : HINT,
+          hint: hasTwin
+            ? serviceLinkHint(plain(twin))
+            : error instanceof InputError
+            ? error.hint
+            : `write ${plain(variable)}=${name.protocol === "UDP" ? "udp" : "tcp"}://HOST:PORT`,
         });
         continue;
       }
@@ -203,9 +213,18 @@ function readRoute(
   }
   if (why !== undefined) return { ignored: { variable, ...why } };
   const { bind: hostname, settings, listens } = options;
-  const listen = { protocol: parseProtocol(name.protocol), hostname, port: parsePort(port) };
+  const listen = { protocol: parseProtocol(name.protocol), hostname, port: portOf(port) };
   const targets = parseTargets(value, { listen, listens, settings, needsScheme: true });
   return { candidate: { source: plain(variable), variable, alias, listen, ...targets } };
+}
+
+/** The port in a variable's name. */
+function portOf(text: string): number {
+  try {
+    return parsePort(text, "the port in its name");
+  } catch (error) {
+    throw new InputError(reasonOf(error), "write ALIAS_PORT_6379_TCP=tcp://HOST:PORT");
+  }
 }
 
 /** A variable's name, taken apart. */
@@ -228,13 +247,17 @@ function parseName(variable: string, value: string): Name | undefined {
     if (!TARGET.test(value)) return undefined;
     return { ...name, flaw: "the port in its name is not a number" };
   }
-  const [end] = /_PORT_\d+$/i.exec(variable) ?? /_\d+_(?:TCP|TLS|SSL|UDP)$/i.exec(variable) ?? [];
-  if (end === undefined || (!/^_PORT/i.test(end) && !TARGET.test(value))) return undefined;
-  const start = variable.slice(0, -end.length).replace(/_PORT$/i, "").toUpperCase();
-  const right = end.replace(/SSL$/i, "TLS");
-  const kind = /^udp:/i.test(value) ? "UDP" : "TCP";
-  const meant = plain(start + (/^_PORT/i.test(end) ? `${end}_${kind}` : `_PORT${right}`));
-  const flaw = `not a route: did you mean ${meant}?`;
+  const miss = CUT_OFF.exec(variable) ??
+    (TARGET.test(value) ? MISSES.map((form) => form.exec(variable)).find(Boolean) : undefined);
+  if (!miss) return undefined;
+  const { port: number = /:(\d{1,5})\b/.exec(value)?.[1] ?? "6379", kind = "" } = miss.groups ?? {};
+  const start = variable.slice(0, miss.index).toUpperCase();
+  const right = kind.toUpperCase().replace("SSL", "TLS");
+  const isKnown = /^(?:TCP|TLS|UDP)$/.test(right);
+  const meant = `${/^(?:PORTS?)?$/.test(start) ? "ALIAS" : start}_PORT_${number}_${
+    isKnown ? right : /^udp:/i.test(value) ? "UDP" : "TCP"
+  }`;
+  const flaw = `not a route: did you mean ${plain(meant)}?`;
   return { alias: start, port, protocol, isMiss: true, flaw };
 }
 
