@@ -1,13 +1,16 @@
 // The command line and the environment become one typed command, or every problem with them at once.
 // Pure: it prints nothing and opens nothing.
 
-import { ConfigError, type Problem, reasonOf } from "../base/errors.ts";
-import { plain, some } from "../base/text.ts";
+import { doubtOf } from "../base/duration.ts";
+import { ConfigError, hintOf, type Problem, reasonOf } from "../base/errors.ts";
+import { nearest, plain, some } from "../base/text.ts";
 import { pause } from "../base/time.ts";
 import { readArguments } from "./arguments.ts";
+import { textFlaw } from "./likely_meant.ts";
 import { type Line, parseLine, textsOf } from "./line.ts";
 import {
   type CommandName,
+  isTime,
   OPTIONS,
   type Options,
   type OptionSpec,
@@ -16,7 +19,14 @@ import {
 } from "./options.ts";
 import { findUnknown, UNREADABLE, type Warning, warningOf } from "./own_variables.ts";
 import { formatPath } from "./path.ts";
-import { type Ignored, mergeRoutes, overlaps, type Route, routeName } from "./routes.ts";
+import {
+  type Candidate,
+  type Ignored,
+  mergeRoutes,
+  overlaps,
+  type Route,
+  routeName,
+} from "./routes.ts";
 import { type FileVariables, readRoutesLines, type RoutesFile } from "./routes_file.ts";
 import { settingsOf } from "./settings.ts";
 import type { Targets } from "./targets.ts";
@@ -29,6 +39,11 @@ import {
   linkVariables,
   readVariables,
 } from "./variables.ts";
+
+/** A route where the value of an option stands: somebody has forgotten the value. */
+const ROUTE = /^(?:[\d.]+:|\[[\da-f:.]+\]:)?\d{1,5}(?:\/\w+)?=\S*:\d/i;
+/** Maximum number of times that are doubted aloud: nobody reads more. */
+const MAX_DOUBTS = 20;
 
 /** What the program was asked to do. */
 export interface Command {
@@ -167,7 +182,7 @@ function* reading(asked: Asked, file?: RoutesFile | Problem): Generator<undefine
     const nothing = { routes: [], bare: [], ignored: [], file: undefined };
     return { name, options, given, ...nothing, warnings, again };
   }
-  const before = problems.length;
+  const isClear = problems.length === 0;
   const listens = name !== "wait";
   const isReplaced = line.routes.length > 0;
   const { source: setting } = given.get("routes") ?? { source: "--routes" };
@@ -175,32 +190,38 @@ function* reading(asked: Asked, file?: RoutesFile | Problem): Generator<undefine
   const lines = readFile(file, problems);
   yield;
   const common = { ...options, settings: settingsOf(options), listens, problems };
+  // Which variables are meant is not known where that can't be read: nothing is wrong with them yet.
+  const isChosen = (["only", "ignore"] as const).every((option) =>
+    options[option] !== undefined || !given.has(option)
+  );
   const variables = readVariables(asked.variables, {
     ...common,
+    problems: isChosen ? problems : [],
     isReplaced,
     file: isReplaced ? undefined : lines,
     before: last.variables,
   });
   const { holdsKey } = line;
   const { candidates, bare } = readArguments(line.routes, { ...common, holdsKey });
-  const isRead = problems.length === before;
+  // What is wrong before may be why the rest seems to be: a route that can't be read may be the one that
+  // an option is for, and what was meant as a route may have been taken for the value of an option.
+  const isRead = isClear && problems.length === 0;
   // What a file that can't be read names nobody knows.
-  if (!isReplaced && (lines !== undefined || file === undefined)) {
-    warnings.push(...missingAliases([environment, lines?.variables], options));
-  }
+  const missing = !isReplaced && (lines !== undefined || file === undefined)
+    ? missingAliases([environment, lines?.variables], options)
+    : [];
   yield;
   const status = listens && options.status
     ? { protocol: "tcp" as const, ...options.status }
     : undefined;
   const routes = mergeRoutes(isReplaced ? candidates : variables.candidates, {
     status,
-    problems,
+    problems: isReplaced || isChosen ? problems : [],
     placeOf: lines?.placeOf,
   });
   yield;
   const { ignored } = variables;
   const isEmpty = routes.length + bare.length === 0;
-  // A route that can't be read may be the one that an option is for.
   if (isRead && (!isEmpty || lines !== undefined)) {
     for (const fault of checkTls({ routes, bare, listens, options, given })) {
       // Where routes come and go, one may come that makes use of it.
@@ -208,12 +229,15 @@ function* reading(asked: Asked, file?: RoutesFile | Problem): Generator<undefine
       else problems.push({ message: fault.message, hint: fault.hint });
     }
   }
+  // That nothing is left says it already.
+  const isSaid = isEmpty && isRead && name !== "check" && (lines === undefined || !listens);
+  warnings.push(...missing.filter(({ setting }) => !isSaid || setting !== "--only"));
   if (isEmpty && isRead) {
-    const nothing = noRoute({ ignored, options });
+    const nothing = noRoute({ name, ignored, options });
     if (lines !== undefined && listens) {
       warnings.push({ ...nothing, event: "warning", setting, reason: nothing.message });
-    } else if (name !== "check" || problems.length > 0) {
-      // On its own this does not stop `check`: it still has to print what is ignored, and why.
+    } else if (name !== "check") {
+      // This does not stop `check`: it still has to print what is ignored, and why.
       problems.push(nothing);
     }
   }
@@ -226,6 +250,7 @@ function* reading(asked: Asked, file?: RoutesFile | Problem): Generator<undefine
   }
   if (listens) {
     const use = { routes, options, given };
+    warnings.push(...findDoubts(asked, isReplaced ? candidates : variables.candidates));
     warnings.push(...findTrusting(routes), ...findUdpWarnings(use), ...findTlsWarnings(use));
   }
   const read = file !== undefined && "text" in file ? file : undefined;
@@ -298,14 +323,19 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
       : [variableOf(spec.name), [variable]];
     if (texts.length === 0) return [key, fallback];
     const isEmpty = texts.includes("");
-    given.set(spec.name, { source, isEmpty });
     const text = texts.join(",");
+    const doubt = isTime(spec) ? doubtOf(text) : undefined;
+    given.set(spec.name, { source, isEmpty, ...(doubt === undefined ? {} : { doubt }) });
     try {
       if (isEmpty) {
         const ways = spec.default
           ? `leave it out, or say ${spec.default}`
           : "set it, or leave it out";
-        const hint = spec.protects && `${ways}; usually a \${VARIABLE} in it is not set`;
+        const hint = spec.protects
+          ? `${ways}; usually a \${VARIABLE} in it is not set`
+          : own.length > 0 && spec.kind.alone === undefined
+          ? `write --${spec.name} ${spec.kind.placeholder}`
+          : undefined;
         problems.push({ message: `${source}: the value is missing`, hint });
       } else if (text === UNREADABLE) {
         problems.push({ message: `${source}: the value is not UTF-8` });
@@ -315,16 +345,58 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
     } catch (error) {
       const holdsKey = own.length > 0 ? line.holdsKey : undefined;
       const shown = quoteValue(spec, text, holdsKey);
-      problems.push({ message: `${source} ${shown}: ${reasonOf(error)}` });
+      const { message, hint } = explainValue(error, { spec, text, source });
+      problems.push({ message: `${source} ${shown}: ${message}`, hint });
     }
     return [key, fallback];
   });
   return { options: Object.fromEntries(entries) as Options, given };
 }
 
+/** Why the value of an option can't be read: what has happened to it on its way is said first. */
+function explainValue(
+  error: unknown,
+  { spec, text, source }: {
+    readonly spec: OptionSpec;
+    readonly text: string;
+    readonly source: string;
+  },
+): Problem {
+  const message = reasonOf(error);
+  if (source.startsWith("--") && ROUTE.test(text)) {
+    const hint = `write --${spec.name} ${spec.kind.placeholder} before the route`;
+    return { message: "a route stands where its value is missing", hint };
+  }
+  const flaw = textFlaw(text);
+  if (flaw !== undefined) return flaw;
+  if (/^\s|\s$/.test(text)) {
+    return { message: "white space stands around it", hint: "leave it out" };
+  }
+  return { message, hint: hintOf(error) };
+}
+
+/** Bare numbers that were most likely meant as milliseconds. */
+function findDoubts({ given }: Pick<Asked, "given">, candidates: readonly Candidate[]): Warning[] {
+  const found = [...given.values()].flatMap(({ source, doubt }) =>
+    doubt === undefined ? [] : [{ setting: source, reason: doubt }]
+  );
+  for (const { source, doubts = [] } of candidates) {
+    found.push(...doubts.map((reason) => ({ setting: source, reason })));
+  }
+  return found.slice(0, MAX_DOUBTS).map(({ setting, reason }) => ({
+    event: "warning",
+    setting,
+    reason,
+    message: `${setting}: ${reason}`,
+  }));
+}
+
 /** Says that there is nothing to forward, what was looked for, and what was found instead. */
-export function noRoute({ ignored, options }: Pick<Command, "ignored" | "options">): Problem {
+export function noRoute(
+  { name, ignored, options }: Pick<Command, "name" | "ignored" | "options">,
+): Problem {
   const { only, routes: file } = options;
+  const what = name === "wait" ? "wait for" : "forward";
   const looked = only === undefined
     ? "<ALIAS>_PORT_<port>_TCP (or _TLS, _UDP)"
     : some([...only].map((alias) => `${plain(alias)}_PORT_<port>_TCP`), " or ") +
@@ -335,10 +407,25 @@ export function noRoute({ ignored, options }: Pick<Command, "ignored" | "options
     ? `is named ${looked}`
     : `named ${looked} is left (${ignored.length} ignored: ${left})`;
   const example = "for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379";
+  const others = only === undefined
+    ? []
+    : ignored.flatMap(({ variable }) => aliasOf(variable) ?? []);
+  if (others.length > 0) {
+    const here = some([...new Set(others)].map(plain), ", ");
+    const message = `nothing to ${what}: no variable${where} ${found}`;
+    return { message, hint: `--only takes what stands before _PORT_ in a name, here ${here}` };
+  }
+  // What was found says it.
+  if (ignored.some(({ reason }) => reason.includes("did you mean"))) {
+    return { message: `nothing to ${what}: no variable${where} ${found}` };
+  }
+  const argument = name === "wait"
+    ? "or name a target, wait redis:6379"
+    : "or give a route as an argument, 6379=192.0.2.10:6379";
   return {
-    message: `nothing to forward: no variable${where} ${found}`,
+    message: `nothing to ${what}: no variable${where} ${found}`,
     hint: file === undefined
-      ? `set one, ${example}, or give a route as an argument, 6379=192.0.2.10:6379; ` +
+      ? `set one, ${example}, ${argument}; ` +
         "Docker 29 and later set no link variables on their own"
       : `write one into the file, ${example}`,
   };
@@ -362,8 +449,11 @@ function missingAliases(
   const names = [...Object.keys(environment), ...lines?.keys() ?? []];
   const aliases = new Set(names.map(aliasOf));
   return Object.entries({ only, ignore }).flatMap(([name, wanted]) =>
-    [...wanted ?? []].filter((alias) => !aliases.has(alias)).map((alias) =>
-      warningOf(`--${name}`, `no variable has the alias ${plain(alias)}`)
-    )
+    [...wanted ?? []].filter((alias) => !aliases.has(alias)).map((alias, index) => {
+      const known = index < MAX_DOUBTS ? [...aliases].filter((one) => one !== undefined) : [];
+      const near = alias.length > 2 ? nearest(alias, known) : undefined;
+      const meant = near === undefined ? "" : `; did you mean ${plain(near)}?`;
+      return warningOf(`--${name}`, `no variable has the alias ${plain(alias)}${meant}`);
+    })
   );
 }

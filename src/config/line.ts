@@ -3,9 +3,10 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import type { Problem } from "../base/errors.ts";
-import { looksLikeKey, nearest, quoteInput } from "../base/text.ts";
+import { looksLikeKey } from "../base/text.ts";
 import { isRoute } from "./arguments.ts";
 import { type CommandName, COMMANDS, SPECS } from "./options.ts";
+import { hasLongDash, isMistaken, isVariable, unknownOption, unknownWords } from "./unknown.ts";
 
 /** The command line, taken apart but not yet understood. */
 export interface Line {
@@ -28,7 +29,12 @@ const VALUED = SPECS.map(({ name }) => name);
 /** What each option means that may stand without a value. */
 const ALONE = new Map(SPECS.map(({ name, kind }) => [name, kind.alone]));
 const KNOWN: readonly string[] = [...VALUED, ...FLAGS];
-
+/** What is one more way to say an option that only some commands have. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  format: "did you mean check --format, or --log-format?",
+  probe: "did you mean check --probe?",
+  timeout: "did you mean --connect-timeout or --idle-timeout?",
+};
 /** Takes the command line apart; what is wrong with it stands among its faults. */
 export function parseLine(args: readonly string[]): Line {
   const faults: Problem[] = [];
@@ -46,20 +52,38 @@ export function parseLine(args: readonly string[]): Line {
     faults.push({ message: `${commands.join(" and ")}: one command at a time` });
   }
   const routes: string[] = [];
-  for (const word of words.filter((word) => !isCommand(word))) {
+  const unknown: string[] = [];
+  const others = words.filter((word) => !isCommand(word) && !isFlag(word));
+  for (let index = 0; index < others.length; index++) {
+    const word = others[index] ?? "";
+    const next = others[index + 1] ?? "";
+    if (/^[^=?]*=[\w.-]+$/.test(word) && /^\d{1,5}$/.test(next)) {
+      unknown.push(word, next);
+      index++;
+      continue;
+    }
     // What listens nowhere needs no more than the address that it connects to.
-    if (isRoute(word) || (name === "wait" && word.includes(":"))) routes.push(word);
-    else faults.push(unknownWord(word, holdsKey));
+    const isMeant = name === "wait" && word.includes(":")
+      ? !isRoute(word) || !isMistaken(word)
+      : isRoute(word) && !isMistaken(word);
+    (isMeant ? routes : unknown).push(word);
+  }
+  if (name === "healthcheck" && unknown.length > 0) {
+    const hint = "it asks the status page: write --status ADDRESS:PORT";
+    faults.push({ message: `healthcheck: takes nothing but options`, hint });
+  } else {
+    faults.push(...unknownWords(unknown, { holdsKey, name }));
   }
   for (const { name: option, commands } of SPECS) {
     if (commands === undefined || commands.includes(name)) continue;
     if (textsOf(values, option).length === 0) continue;
-    faults.push({ message: `--${option}: only for ${commands.join(" and ")}` });
+    const hint = INSTEAD[option];
+    faults.push({ message: `--${option}: only for ${commands.join(" and ")}`, hint });
   }
   if (name === "healthcheck" && routes.length > 0) {
     faults.push({ message: "healthcheck: takes no routes" });
   }
-  const shown = FLAGS.find((flag) => values[flag] === true);
+  const shown = FLAGS.find((flag) => values[flag] === true || words.includes(flag));
   return { name, shown, routes, values, faults, holdsKey };
 }
 
@@ -83,7 +107,9 @@ function readable(
   for (let index = 0; index < end; index++) {
     const argument = args[index] ?? "";
     const name = /^--([^=]*)/.exec(argument)?.[1] ?? "";
-    const isOption = argument.length > 1 && argument.startsWith("-") && !/^-[hV]$/.test(argument);
+    const isOption =
+      (argument.length > 1 && argument.startsWith("-") && !/^-[hV]$/.test(argument)) ||
+      hasLongDash(argument);
     const isBare = VALUED.includes(name) && !argument.includes("=");
     const alone = ALONE.get(name);
     if (isBare && alone !== undefined) {
@@ -91,10 +117,16 @@ function readable(
     } else if (isBare && /^(?:-\d|-----|$)/.test(args[index + 1] ?? "x")) {
       result.push(`${argument}=${args[++index]}`);
     } else if (isOption && !KNOWN.includes(name)) {
-      faults.push(unknownOption(argument, holdsKey));
+      // Once is enough of `-d -d`.
+      if (args.indexOf(argument) === index) {
+        faults.push(unknownOption(argument, { known: KNOWN, holdsKey }));
+      }
       // The next word is probably its value, which may be a secret: it is not read as anything else.
       const next = args[index + 1] ?? "-";
-      if (!argument.includes("=") && !/^-|=/.test(next) && !isCommand(next)) index++;
+      const isOfDocker = isVariable(next) && /^--?e(?:nv)?$/.test(argument);
+      if (isOfDocker || (!argument.includes("=") && !/^-|=/.test(next) && !isCommand(next))) {
+        index++;
+      }
     } else {
       result.push(argument);
     }
@@ -102,26 +134,11 @@ function readable(
   return [...result, ...args.slice(end)];
 }
 
-function unknownOption(argument: string, holdsKey: boolean): Problem {
-  // The value may hold a secret. Without a name that ends, any part of it may.
-  const short = /^-[^-][^=]/.test(argument) ? `${argument.slice(0, 2)}…` : argument;
-  const name = /^--?[^=:@]*(?==|$)/.exec(short)?.[0] ?? short;
-  const near = looksLikeKey(argument) ? undefined : nearest(name.replace(/^-+/, ""), KNOWN);
-  return {
-    message: `${quoteInput(name, holdsKey)}: no such option`,
-    hint: near ? `did you mean --${near}?` : "ambassador --help lists the options",
-  };
-}
-
 function isCommand(word: string): word is typeof COMMANDS[number] {
   return COMMANDS.some((command) => command === word);
 }
 
-function unknownWord(word: string, holdsKey: boolean): Problem {
-  const near = holdsKey ? undefined : nearest(word, COMMANDS);
-  const example = "a route is written LISTEN=TARGET, for example 6379=redis:6379";
-  return {
-    message: `${quoteInput(word, holdsKey)}: neither a command nor a route`,
-    hint: near ? `did you mean ${near}?` : example,
-  };
+/** Whether a word is what people write for an option that only shows something. */
+function isFlag(word: string): boolean {
+  return FLAGS.some((flag) => flag === word);
 }

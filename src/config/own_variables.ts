@@ -3,6 +3,7 @@
 
 import type { Problem } from "../base/errors.ts";
 import { nearest, plain, prefixFinder } from "../base/text.ts";
+import { likelyOption, likelyVariable } from "./likely_meant.ts";
 import { SPECS, variableOf } from "./options.ts";
 import { aliasOf, type Environment } from "./variables.ts";
 
@@ -87,7 +88,16 @@ export function findUnknown(environment: Environment, problems: Problem[]): read
 }
 
 function hintFor(end: string, ends: readonly string[]): string {
+  const { option, hint } = likelyOption(end) ?? {};
+  if (option !== undefined && ends.includes(variableOf(option).slice(START.length))) {
+    return `did you mean ${variableOf(option)}?`;
+  }
+  if (hint?.endsWith("--tls-ca")) return hint.replace("--tls-ca", variableOf("tls-ca"));
   const near = nearest(end, ends);
+  if (near === undefined) {
+    const route = likelyVariable(end);
+    if (route !== undefined) return route;
+  }
   return near === undefined
     ? `the nearest is ${START}${nearest(end, ends, Infinity)}`
     : `did you mean ${START}${near}?`;

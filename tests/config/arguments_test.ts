@@ -54,19 +54,19 @@ Deno.test("readArguments() takes the same route twice as one, and two targets as
 
 Deno.test("readArguments() says of each bad argument what is wrong with it, all in one run", () => {
   const cases = {
-    "=a:1": "the port is not a number",
-    "x=a:1": "the port is not a number",
-    "0=a:1": "the port is not from 1 to 65535",
-    "65536=a:1": "the port is not from 1 to 65535",
-    "01=a:1": "the port has a leading zero",
-    "1=": "the port is missing",
+    "=a:1": "the listen port is not a number",
+    "x=a:1": "the listen port is not a number",
+    "0=a:1": "the listen port is not from 1 to 65535",
+    "65536=a:1": "the listen port is not from 1 to 65535",
+    "01=a:1": "the listen port has a leading zero",
+    "1=": "a target is missing",
     "1=a": "the port is missing",
     "1=a:0": "the port is not from 1 to 65535",
     "1=a:1/x": "something follows the port",
     "1=a:1 ": "there is white space in it",
     "1=127.0.0.1:1": "the target is the route itself",
     "redis:1=a:1": "the listen address is not an IP address",
-    "[::1]=a:1": "the port is missing",
+    "[::1]=a:1": "the listen port is missing",
     "::1:1=a:1": "an IPv6 address must stand in brackets",
     "1=2=a:1": "not a host name",
   };
@@ -81,7 +81,7 @@ Deno.test("readArguments() shows nothing of a target that is neither a tcp:// no
   const [problem] = problems(() => parse(["1=http://a:1/hunter2"], { bind: "::" }));
   assertEquals(
     problem?.message,
-    "1=(not shown): a route that listens by TCP leads to tcp:// and tls:// alone",
+    "1=(not shown): http:// is no scheme of a target",
   );
 });
 
@@ -114,8 +114,8 @@ Deno.test("readArguments() takes a protocol after the port, as Docker writes it"
   const cases = {
     "1/sctp=a:1": "the protocol is not tcp, tls or udp",
     "1/=a:1": "the protocol is not tcp, tls or udp",
-    "/tcp=a:1": "the port is not a number",
-    "1/tcp/tcp=a:1": "the port is not a number",
+    "/tcp=a:1": "the listen port is not a number",
+    "1/tcp/tcp=a:1": "the listen port is not a number",
     "1=udp://a:1": "a route that listens by TCP leads to tcp:// and tls:// alone",
     "1/tls=a:1,udp://b:1": "a route that listens by TLS leads to tcp:// and tls:// alone",
     "1/udp=tcp://a:1": "a route that listens by UDP leads to udp:// alone",
@@ -127,7 +127,7 @@ Deno.test("readArguments() takes a protocol after the port, as Docker writes it"
     "1=a:1,tls://a:1": "the target a:1 stands there twice",
     "1/tls=localhost:1": "the target is the route itself",
     "1/tls=tls://[::]:1": "the target is the route itself",
-    "1/tls/tls=a:1": "the port is not a number",
+    "1/tls/tls=a:1": "the listen port is not a number",
   };
   for (const [word, why] of Object.entries(cases)) {
     assertEquals(problems(() => parse([word])).map(({ message }) => message), [

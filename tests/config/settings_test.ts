@@ -94,30 +94,33 @@ Deno.test("parseSettings() goes on with a list after a comma, and adds up one th
 
 Deno.test("parseSettings() says what is wrong, and quotes nothing but names and known values", () => {
   const cases = {
-    "": "a setting is written NAME=VALUE",
+    "": "no setting follows the ?",
     "hunter2": "a setting is written NAME=VALUE",
     "idle-timeout": "a setting is written NAME=VALUE",
     "idle-timeout=": "idle-timeout: the value is missing",
     "idle-timeout=5m&retry=1s": "settings are separated by commas, not by &",
     "idle-timeout=5x": 'idle-timeout "5x": not a duration such as 500ms, 10s, 5m or 1h',
     "idle-timeout=5m,7m": 'idle-timeout "5m,7m": not a duration such as 500ms, 10s, 5m or 1h',
-    "idle-timeout=5m,": 'idle-timeout "5m,": not a duration such as 500ms, 10s, 5m or 1h',
+    "idle-timeout=5m,": "nothing follows the last comma",
     "max-connections=-1": 'max-connections "-1": not a whole number',
     "idel-timeout=hunter2": '"idel-timeout": no such setting; the nearest is idle-timeout',
     "--retry=hunter2": '"--retry": no such setting; the nearest is retry',
     "=hunter2": '"": no such setting; the nearest is retry',
     "drain-timeout=hunter2,hunter2":
-      '"drain-timeout": no such setting; the nearest is fail-timeout',
+      '"drain-timeout": no such setting, only an option for all routes',
     "a\nb=hunter2": '"a\\nb": no such setting; the nearest is allow',
     "udp-timeout=x,retry=x": 'udp-timeout "x": not a duration such as 500ms, 10s, 5m or 1h; ' +
       'retry "x": not a duration such as 500ms, 10s, 5m or 1h',
-    "allow=10.0.0.0/8,": 'allow "10.0.0.0/8,": an address is missing',
+    "allow=10.0.0.0/8,": "nothing follows the last comma",
+    "allow=10.0.0.0/8,,::1": 'allow "10.0.0.0/8,,::1": an address is missing',
+    "idle-timeout=5m;retry=1s": "settings are separated by commas, not by ;",
+    "idle-timeout=5m?retry=1s": "a second ? stands there",
     "allow=10.0.0.0/8,allow=all":
       'allow "10.0.0.0/8,all": "all" stands alone, without addresses beside it',
     "send-proxy=v3": 'send-proxy "v3": not one of off, v1, v2',
     "tls-name=a_*": 'tls-name "a_*": not a host name',
     "starttls=mysql": 'starttls "mysql": not one of off, postgres',
-    "tls-cert=hunter2": '"tls-cert": no such setting; the nearest is tls-name',
+    "tls-cert=hunter2": '"tls-cert": no such setting, only an option for all routes',
     "idel-timeout=5m,tls-allow=spiffe://example.com/ns/Production/serviceaccount/consumer":
       '"idel-timeout": no such setting; the nearest is idle-timeout',
     "__proto__=hunter2": '"__proto__": no such setting; the nearest is retry',

@@ -132,7 +132,7 @@ Deno.test("parseCommand() refuses each option of TLS where no route uses TLS", (
     both?.message,
     "AMBASSADOR_TLS_CERT, AMBASSADOR_TLS_KEY, --tls-ca, --starttls: no route uses TLS",
   );
-  assert(both?.hint?.includes("ALIAS_PORT_6380_TLS"));
+  assert(both?.hint?.includes("6380/tls=HOST:PORT"));
 });
 
 Deno.test("parseCommand() refuses an option of listeners where none is TLS, and of targets likewise", () => {
@@ -320,9 +320,8 @@ Deno.test("parseCommand() shows what is wrong beside a long path, and in an opti
   assertEquals(parseCommand([...own, CONNECT], {}).options.tlsCert, { option: "--tls-cert", path });
   const deep = path.replace("MyCompanyProductionRedisCertificate", "redis");
   assertEquals(messages(["--tls-cert", deep, "--retry=x", "6379"]), [
-    '"6379": neither a command nor a route',
+    '"6379": a port alone is no route',
     '--retry "x": not a duration such as 500ms, 10s, 5m or 1h',
-    "nothing to forward: no variable is named <ALIAS>_PORT_<port>_TCP (or _TLS, _UDP)",
   ]);
   assertEquals(messages([LISTEN], { ...ALL, AMBASSADOR_TLS_CLIENT: "optional" }), [
     'AMBASSADOR_TLS_CLIENT "optional": not one of required, none',

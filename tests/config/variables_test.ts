@@ -247,7 +247,7 @@ Deno.test("readVariables() ignores a name without an alias, and takes the longes
 
 Deno.test("readVariables() says of each bad value what is wrong with it", () => {
   const cases = {
-    "tcp://": "the port is missing",
+    "tcp://": "a target is missing",
     "tcp://a": "the port is missing",
     "tcp://a:": "the port is missing",
     "tcp://:1": "the host is missing",
@@ -266,17 +266,17 @@ Deno.test("readVariables() says of each bad value what is wrong with it", () => 
     "tcp://a:1/": "something follows the port",
     "tcp://a:1/?x": "something follows the port",
     "tcp://a:1#x": "something follows the port",
-    "tcp://tcp://a:1": "something follows the port",
-    "tcp://$(id):1": "not a host name",
-    "tcp://a;id:1": "not a host name",
+    "tcp://tcp://a:1": "the scheme stands there twice",
+    "tcp://$(id):1": "a variable in it has not been replaced",
+    "tcp://a;id:1": "targets are separated by commas alone",
     "tcp://\ud800:1": "not a host name",
-    'tcp://a:1"': "quotation marks stand around it",
+    'tcp://a:1"': "there is a quotation mark in it",
     "tcp://a:1,tcp://A:1": "the target a:1 stands there twice",
     "tcp://a:1?balance=leastconn": "balance: the route has one target",
     "tcp://a:1?fail-timeout=1s": "fail-timeout: the route has one target",
     "tcp://a:1?handshake-timeout=1s":
       "handshake-timeout: its clients begin with neither TLS nor a PROXY header (accept-proxy)",
-    "tcp://a:1,": "the port is missing",
+    "tcp://a:1,": "nothing follows the last comma",
     "tcp://a:1,udp://b:1": "a route that listens by TCP leads to tcp:// and tls:// alone",
   };
   for (const [value, why] of Object.entries(cases)) {
@@ -289,10 +289,10 @@ Deno.test("readVariables() says of each bad value what is wrong with it", () => 
 
 Deno.test("readVariables() says of each bad port in a name what is wrong with it", () => {
   const cases = {
-    A_PORT_0_TCP: "the port is not from 1 to 65535",
-    A_PORT_65536_TCP: "the port is not from 1 to 65535",
-    A_PORT_06379_TCP: "the port has a leading zero",
-    A_PORT_00_TCP: "the port has a leading zero",
+    A_PORT_0_TCP: "the port in its name is not from 1 to 65535",
+    A_PORT_65536_TCP: "the port in its name is not from 1 to 65535",
+    A_PORT_06379_TCP: "the port in its name has a leading zero",
+    A_PORT_00_TCP: "the port in its name has a leading zero",
   };
   for (const [name, why] of Object.entries(cases)) {
     assertEquals(messages({ [name]: "tcp://a:1" }), [`${name}="tcp://a:1": ${why}`]);
@@ -386,7 +386,7 @@ Deno.test("readVariables() reports everything that is wrong in one run", () => {
     G_PORT_5_TCP: "tcp://g:5",
   });
   assertEquals(found, [
-    'A_PORT_0_TCP="tcp://a:1": the port is not from 1 to 65535',
+    'A_PORT_0_TCP="tcp://a:1": the port in its name is not from 1 to 65535',
     "B_PORT_1_TCP=(not shown): the value does not begin with tcp:// or tls://",
     'C_PORT_2_TCP="tcp://c": the port is missing',
     'F_PORT_4_TCP="tcp://localhost:4": the target is the route itself',
@@ -613,14 +613,15 @@ Deno.test("readVariables() takes no time for names and values of a megabyte", ()
 
 Deno.test("readVariables() says what a value is that is shown to nobody", () => {
   const cases = {
-    '"tcp://a:1"': "quotation marks stand around it",
-    "'tcp://a:1'": "quotation marks stand around it",
+    '"a:1"': "quotation marks stand around it",
+    "'hunter2'": "quotation marks stand around it",
     "unix:///run/x.sock": "Unix sockets are not offered",
     "unix:/run/x.sock": "Unix sockets are not offered",
     "/run/x.sock": "Unix sockets are not offered",
     "./x.sock": "Unix sockets are not offered",
     "192.0.2.1:6379": "the value does not begin with tcp:// or tls://",
-    "http://a:1": "a route that listens by TCP leads to tcp:// and tls:// alone",
+    "http://a:1": "http:// is no scheme of a target",
+    "hunter2://a:1": "the scheme is not tcp, tls or udp",
   };
   for (const [value, why] of Object.entries(cases)) {
     assertEquals(messages({ A_PORT_1_TCP: value }), [`A_PORT_1_TCP=(not shown): ${why}`]);

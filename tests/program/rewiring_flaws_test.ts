@@ -205,5 +205,8 @@ Deno.test({
   const line = await wired.taken(`${good}WEB-PORT-${other}-TCP=tcp://127.0.0.1:1\n`);
   assertMatch(line, / rewired file=\S+ routes=1 removed=WEB@/);
   const [ignored] = linesOf(wired.program, "ignored");
-  assertMatch(ignored ?? "", / WARN {2}ignored variable="\S+ line 2" reason="not a route/);
+  assertMatch(
+    ignored ?? "",
+    / WARN {2}ignored variable=WEB-PORT-\d+-TCP reason="not a route: did you mean WEB_PORT_/,
+  );
 });
