@@ -97,7 +97,7 @@ const TARGETS: readonly Mistake[] = [
     reason: "two routes stand in one argument",
     hint: "write each as an argument of its own",
   },
-  { pattern: /;$/, reason: "a ; stands at its end", hint: "leave it out" },
+  { pattern: /^[^?]*;$/, reason: "a ; stands at its end", hint: "leave it out" },
   {
     pattern: /^[^?]*,(?:\?|$)/,
     reason: "nothing follows the last comma",

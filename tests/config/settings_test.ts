@@ -128,6 +128,11 @@ Deno.test("parseSettings() says what is wrong, and quotes nothing but names and 
   for (const [text, why] of Object.entries(cases)) assertEquals(refusal(text), why, text);
 });
 
+Deno.test("parseSettings() takes a ; and a ? in the name of a client", () => {
+  const { tlsAllow, retryMs } = parseSettings("tls-allow=spiffe://a/b;c?d,retry=1s");
+  assertEquals([String(tlsAllow), retryMs], ["spiffe://a/b;c?d", 1000]);
+});
+
 Deno.test("parseSettings() takes no time, and says little, for a megabyte", () => {
   const start = performance.now();
   for (const piece of ["a=b,", ",", "=", "retry=x,", "a", "&", "\ud800"]) {
