@@ -272,7 +272,7 @@ const WORDS: readonly Mistake[] = [
   {
     pattern: /^(?:on|off|yes|no|true|false)$/i,
     reason: "neither a command nor a route",
-    hint: "an option that needs no value takes one behind a = alone: --reuse-port=on",
+    hint: "an option that needs no value takes one behind a = alone: --log-connections=on",
   },
 ];
 
@@ -359,6 +359,7 @@ const OPTIONS: readonly OtherOption[] = [
     option: "drain-timeout",
   },
   { names: "retries retry-timeout reconnect", option: "retry" },
+  { names: "access-log accesslog log-requests log-clients", option: "log-connections" },
   { names: "read-timeout write-timeout keepalive-timeout session-timeout", option: "idle-timeout" },
   { names: "lb load-balance loadbalance policy algorithm strategy", option: "balance" },
 ];
