@@ -251,7 +251,8 @@ function parseName(variable: string, value: string): Name | undefined {
     (TARGET.test(value) ? MISSES.map((form) => form.exec(variable)).find(Boolean) : undefined);
   if (!miss) return undefined;
   const { port: number = /:(\d{1,5})\b/.exec(value)?.[1] ?? "6379", kind = "" } = miss.groups ?? {};
-  const start = variable.slice(0, miss.index).toUpperCase();
+  // Letters of PORT in another order are no part of the alias.
+  const start = variable.slice(0, miss.index).toUpperCase().replace(/_[PORT]{3,5}$/, "");
   const right = kind.toUpperCase().replace("SSL", "TLS");
   const isKnown = /^(?:TCP|TLS|UDP)$/.test(right);
   const meant = `${/^(?:PORTS?)?$/.test(start) ? "ALIAS" : start}_PORT_${number}_${

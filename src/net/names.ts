@@ -21,14 +21,15 @@ const lookups = new Map<string, Join>();
  * Looks a name up.
  *
  * @returns its addresses, in the system's order
- * @throws an Error without a code if it does not resolve; the signal's reason as soon as it aborts
+ * @throws an Error without a code if it does not resolve; as soon as the signal aborts its reason, which
+ *   says of a limit who has not answered
  */
 export async function lookUp(name: string, signal: AbortSignal): Promise<Addresses> {
   const join = lookups.get(name) ??
     shareLookups(() => addressesOf(name), () => lookups.delete(name));
   lookups.set(name, join);
   const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => aborted.reject(signal.reason);
+  const onAbort = (): void => aborted.reject(inWords(signal.reason));
   signal.addEventListener("abort", onAbort);
   if (signal.aborted) onAbort();
   try {
@@ -36,6 +37,12 @@ export async function lookUp(name: string, signal: AbortSignal): Promise<Address
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+/** What has not answered is the name server: nobody is to look for the target. */
+function inWords(reason: unknown): unknown {
+  if (!(reason instanceof DOMException) || reason.name !== "TimeoutError") return reason;
+  return new DOMException(`${reason.message} from the name server`, reason.name);
 }
 
 async function addressesOf(name: string): Promise<Addresses> {

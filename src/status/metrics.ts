@@ -89,6 +89,11 @@ const PROGRAM_METRICS: readonly Metric<Report>[] = [
     ],
   ],
   [
+    "ambassador_routes_file_ok gauge",
+    "Whether what the routes file holds is in force.",
+    ({ wiring: { file, flaw } }) => file === undefined ? [] : [[flaw === undefined ? 1 : 0]],
+  ],
+  [
     "ambassador_tls_certificate_expiry_timestamp_seconds gauge",
     "When this ambassador's own certificate expires, since unix epoch in seconds.",
     ({ certificate }) => certificate === undefined ? [] : [[certificate.notAfterMs / 1000]],

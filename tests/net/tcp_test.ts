@@ -157,7 +157,7 @@ Deno.test({
   );
   assertEquals(
     stderr,
-    "ambassador: no connection within 600ms: nosuch.example:80 (no answer within 600ms)\n",
+    "ambassador: no connection within 600ms: nosuch.example:80 (no answer within 600ms from the name server)\n",
   );
   assertEquals(code, 1);
   const tookMs = performance.now() - startMs;
@@ -176,7 +176,7 @@ Deno.test({
     { command: NAMELESS.command },
   );
   assertMatch(stderr, /localhost:9 \(connection refused\)/);
-  assertMatch(stderr, /nosuch\.example:64 \(no answer within 300ms\)/);
+  assertMatch(stderr, /nosuch\.example:64 \(no answer within 300ms from the name server\)/);
 });
 
 Deno.test({

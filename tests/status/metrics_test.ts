@@ -105,6 +105,20 @@ Deno.test("formatMetrics() counts the changes of the routes, also where there we
   }
 });
 
+Deno.test("formatMetrics() says whether the routes file is in force, where there is one", () => {
+  const name = "ambassador_routes_file_ok";
+  const wirings = [
+    FIXED_WIRING,
+    { ...FIXED_WIRING, file: "/routes" },
+    { ...FIXED_WIRING, file: "/routes", flaw: { at: 0, message: "no such file" } },
+  ];
+  const shown = reportOf(new RouteCounts());
+  const values = wirings.map((wiring) =>
+    samplesOf([...formatMetrics({ ...shown, wiring })].join("")).get(name)
+  );
+  assertEquals(values, [undefined, 1, 0]);
+});
+
 Deno.test("formatMetrics() goes on with a route that is leaving", () => {
   const shown = reportOf(new RouteCounts());
   const leaving = shown.routes.map((route) => ({ ...route, isLeaving: true }));
