@@ -6,7 +6,7 @@
 import { formatListen, formatTarget, formatTargets } from "../base/address.ts";
 import { ConfigError } from "../base/errors.ts";
 import { complain } from "../base/stdio.ts";
-import { escapeInvisible, plain } from "../base/text.ts";
+import { escapeInvisible, plain, quoteInput } from "../base/text.ts";
 import { type Command, noRoute } from "../config/command_line.ts";
 import { type CheckFormat, OPTIONS, type Options, type OptionSpec } from "../config/options.ts";
 import { routeName } from "../config/routes.ts";
@@ -140,6 +140,9 @@ function formatTable(command: Printed, colour: boolean): string {
   return [...lines, "", paint(STYLES.heading, summary)].join("\n");
 }
 
+/** What values of options are made of: nothing that a terminal acts on, no @ with a password before it. */
+const PLAIN_VALUE = /^[\w .,:*/()[\]%-]*$/;
+
 /** The options that hold for what is forwarded and were given, and where. Of a key nothing is shown. */
 function givenRows({ options, given }: Printed): string[][] {
   const rows = Object.entries(OPTIONS) as [keyof Options, OptionSpec][];
@@ -148,7 +151,8 @@ function givenRows({ options, given }: Printed): string[][] {
     const value = options[key];
     const holds = value !== undefined && commands?.includes("forward") !== false;
     if (from === undefined || !holds) return [];
-    return [[name, escapeInvisible(kind.format(value)), from.source]];
+    const text = kind.format(value);
+    return [[name, PLAIN_VALUE.test(text) ? text : quoteInput(text), from.source]];
   });
 }
 

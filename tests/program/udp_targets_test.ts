@@ -137,7 +137,9 @@ Deno.test({
   );
   assertEquals([dropped, closed], [{ connect_failed: clients }, { connect_failed: clients }]);
   assertEquals(up.datagrams, 100);
-  await route.program.line(/ connect_failed .*target\.example\.com:53 .*no answer within 2s from the name server/);
+  await route.program.line(
+    / connect_failed .*target\.example\.com:53 .*no answer within 2s from the name server/,
+  );
   assertEquals(await route.stop(), 0);
 });
 
