@@ -449,8 +449,15 @@ for (const name of KUBERNETES) {
       const command = checkPod(documents, pod);
       const graceMs = Number(find(pod.spec, "terminationGracePeriodSeconds") ?? 30) * 1000;
       assert(stopMs(command) < graceMs);
-      // Clients of a Service come for a while after the stop; those of a sidecar have stopped before.
+      // Clients of a Service come for a while after the stop. A sidecar is told of it last.
       assertEquals(command.options.drainDelayMs > 0, !pod.isSidecar);
+      if (!pod.isSidecar || ofKind(documents, "Service").length === 0) continue;
+      for (const container of list(pod.spec, "containers")) {
+        const [name, seconds] = list(container, "lifecycle.preStop.exec.command").map(String);
+        assertEquals(name, "sleep");
+        assert(Number(seconds) > 0 && Number(seconds) * 1000 + stopMs(command) < graceMs);
+        at(container, "readinessProbe");
+      }
     }
   });
 
@@ -505,6 +512,34 @@ for (const name of KUBERNETES) {
   });
 }
 
+/** A text with the rule for Prometheus that stands in it as a comment. */
+function withPrometheus(text: string): string {
+  const commented = /^ {4}# - from:\n(?: {4}# {3}.*\n?)+/m;
+  assertMatch(text, commented);
+  return text.replace(commented, (rule) => rule.replace(/^ {4}# /gm, "    "));
+}
+
+for (const name of KUBERNETES) {
+  const text = readText(`examples/${name}`);
+  if (!text.includes("kind: NetworkPolicy")) continue;
+  Deno.test(`examples/${name} has a rule that lets in Prometheus alone, once its # is gone`, () => {
+    const documents = parseYaml(withPrometheus(text));
+    const [policy] = ofKind(documents, "NetworkPolicy");
+    const [pod] = podsOf(documents);
+    const status = list(pod?.ambassador, "ports").find((port) => port["name"] === "status");
+    const rules = list(policy, "spec.ingress");
+    const rule = rules.at(-1);
+    assertEquals(rules.length, 1 + list(parseYaml(text).at(-1), "spec.ingress").length);
+    assertEquals(list(rule, "from").map((from) => at(from, "namespaceSelector.matchLabels")), [
+      { "kubernetes.io/metadata.name": "monitoring" },
+    ]);
+    const ports = list(rule, "ports").map(({ port }) => port);
+    assert(ports.length === 1 && [status?.["name"], status?.["containerPort"]].includes(ports[0]));
+    // The name of a sidecar's port is not found by every Kubernetes.
+    if (pod?.isSidecar) assertEquals(typeof ports[0], "number");
+  });
+}
+
 Deno.test("examples/kubernetes-deployment.yaml keeps pods that serve, and spreads these pods", () => {
   const documents = readExample("kubernetes-deployment.yaml");
   const [pod, ...pods] = podsOf(documents);
@@ -514,6 +549,8 @@ Deno.test("examples/kubernetes-deployment.yaml keeps pods that serve, and spread
   assertEquals(formatRoutes(checkPod(documents, pod)), ["6379=redis.example.com:6379"]);
   const [spread] = list(pod.spec, "topologySpreadConstraints");
   assertEquals(at(spread, "labelSelector.matchLabels"), pod.labels);
+  assertEquals(at(spread, "matchLabelKeys"), ["pod-template-hash"]);
+  assertEquals(at(budget, "spec.unhealthyPodEvictionPolicy"), "AlwaysAllow");
   assertEquals(at(deployment, "spec.strategy.rollingUpdate.maxUnavailable"), 0);
   assert(Number(at(deployment, "spec.replicas")) > Number(at(budget, "spec.maxUnavailable")));
 });
@@ -532,6 +569,19 @@ Deno.test("examples/kubernetes-deployment.yaml lets in who is labelled, and out 
   assert(pod !== undefined);
   for (const { targets } of checkPod(documents, pod).routes) {
     for (const { port } of targets) assert(open.includes(`${port}/TCP`), `no way to ${port}`);
+  }
+});
+
+Deno.test("examples/kubernetes-deployment.yaml has its target's name looked up as it stands", () => {
+  const documents = readExample("kubernetes-deployment.yaml");
+  const [pod] = podsOf(documents);
+  assert(pod !== undefined);
+  const [option] = list(pod.spec, "dnsConfig.options");
+  assertEquals(option?.["name"], "ndots");
+  for (const { targets } of checkPod(documents, pod).routes) {
+    for (const { hostname } of targets) {
+      assert(hostname.split(".").length > Number(option?.["value"]), hostname);
+    }
   }
 });
 
