@@ -9,7 +9,7 @@ import { complain } from "../base/stdio.ts";
 import { escapeInvisible, plain, quoteInput } from "../base/text.ts";
 import { type Command, noRoute } from "../config/command_line.ts";
 import { type CheckFormat, OPTIONS, type Options, type OptionSpec } from "../config/options.ts";
-import { routeName } from "../config/routes.ts";
+import type { Route } from "../config/routes.ts";
 import { changedSettings, formatSettings } from "../config/settings.ts";
 import { isUdp } from "../config/targets.ts";
 import { namesOf } from "../config/udp_rules.ts";
@@ -24,7 +24,7 @@ export type Probes = readonly (readonly Probe[])[];
 /**
  * Prints what would be forwarded, and where that is asked for, which targets can be reached.
  *
- * @throws {ConfigError} if nothing is, or if it could not start for want of what TLS needs
+ * @throws {ConfigError} if nothing would be forwarded, or if it could not start for want of what TLS needs
  */
 export async function check(command: Command, context: CommandContext): Promise<number> {
   const { routes, options: { format, probe } } = command;
@@ -36,10 +36,10 @@ export async function check(command: Command, context: CommandContext): Promise<
   const { transports, credentials } = await prepareTransports(routes, command.options);
   for (const message of credentials?.current.warnings ?? []) complain({ message });
   // Colours are for a terminal that wants them (https://no-color.org).
-  const { environment, signal } = context;
+  const { environment } = context;
   const colour = Deno.stdout.isTerminal() && !environment["NO_COLOR"] &&
     environment["TERM"] !== "dumb";
-  const tried = probe ? probeTargets(routes, { transports, signal }) : undefined;
+  const tried = probe ? probeTargets(routes, transports) : undefined;
   // A table says what it knows at once: a target that does not answer takes a while.
   const probes = format === "json" ? await tried : undefined;
   const { text, notes } = formatCommand(command, format, { colour, probes });
@@ -52,7 +52,7 @@ export async function check(command: Command, context: CommandContext): Promise<
   if (tried === undefined || status !== EXIT.finished) return status;
   const results = await tried;
   if (format === "table") status = await print(`\n${formatProbes(command, results, colour)}\n`);
-  return results.flat().some(({ error }) => error !== undefined) ? EXIT.failed : status;
+  return results.flat().some(({ result }) => result === "failed") ? EXIT.failed : status;
 }
 
 /** What is printed of a command: its routes, and what holds for all of them. */
@@ -120,7 +120,7 @@ function formatTable(command: Printed, colour: boolean): string {
   const { routes, ignored } = command;
   const { paint, table } = painter(colour);
   const rows = routes.map((route) => [
-    route.aliases.map(plain).join(",") || "-",
+    nameOf(route),
     formatListen(route.listen),
     formatTargets(route.targets),
     formatSettings(route.settings) || "-",
@@ -160,21 +160,23 @@ function formatProbes({ routes }: Printed, probes: Probes, colour: boolean): str
   const { paint, table } = painter(colour);
   const rows = routes.flatMap((route, at) =>
     (probes[at] ?? []).map((probe) => {
-      const isReached = probe.error === undefined;
-      const result = describeProbe(probe);
-      const shown = isReached ? result : paint(STYLES.failed, result);
-      return { isReached, row: [routeName(route, plain), formatTarget(probe.target), shown] };
+      const words = describeProbe(probe);
+      const shown = probe.result === "failed" ? paint(STYLES.failed, words) : words;
+      return [nameOf(route), formatListen(route.listen), formatTarget(probe.target), shown];
     })
   );
-  const lines = table(STYLES.route, [
-    ["ROUTE", "TARGET", "PROBE"],
-    ...rows.map(({ row }) => row),
-  ]);
-  const failed = rows.filter(({ isReached }) => !isReached).length;
-  const summary = failed === 0
-    ? `${count(rows.length, "target")} tried, none failed`
-    : `${count(rows.length, "target")} tried, ${failed} failed`;
+  const lines = table(STYLES.route, [["ROUTE", "LISTEN", "TARGET", "PROBE"], ...rows]);
+  const all = probes.flat();
+  const failed = all.filter(({ result }) => result === "failed").length;
+  const untried = all.filter(({ result }) => result === "untried").length;
+  const summary = `${count(all.length - untried, "target")} tried, ${failed || "none"} failed` +
+    (untried === 0 ? "" : `, ${untried} not tried`);
   return [...lines, "", paint(STYLES.heading, summary)].join("\n");
+}
+
+/** Its aliases; its listen address stands beside it. */
+function nameOf({ aliases }: Route): string {
+  return aliases.map(plain).join(",") || "-";
 }
 
 /** Pads every cell but the last of a row to the width of its column. */

@@ -3,21 +3,24 @@
 import { type Endpoint, isIp } from "../base/address.ts";
 import { describeWithHint } from "../base/errors.ts";
 import { TimeLimit } from "../base/time.ts";
+import type { RouteSettings } from "../config/options.ts";
 import type { Targets } from "../config/targets.ts";
 import type { Transports } from "../net/transports.ts";
 import { tryTarget } from "./trial.ts";
 
 /** Maximum targets that are tried at once: each takes a descriptor. */
-const MAX_AT_ONCE = 32;
+const MAX_AT_ONCE = 100;
 
 /** How a target fared. */
 export interface Probe {
   /** What was tried. */
   readonly target: Endpoint;
-  /** Why it could not be reached; undefined if it could. */
-  readonly error: string | undefined;
-  /** How long that took, in milliseconds. */
-  readonly durationMs: number;
+  /** What it has shown: of UDP that its name is known, and of an address nothing. */
+  readonly result: "reached" | "resolved" | "untried" | "failed";
+  /** Why it could not be reached, if it failed. */
+  readonly error?: string;
+  /** How long that took, in milliseconds, if it was tried. */
+  readonly durationMs?: number;
 }
 
 /**
@@ -27,45 +30,55 @@ export interface Probe {
  */
 export async function probeTargets(
   routes: readonly Targets[],
-  { transports, signal }: { readonly transports: Transports; readonly signal: AbortSignal },
+  transports: Transports,
 ): Promise<readonly (readonly Probe[])[]> {
-  const left = routes.flatMap(({ targets, settings }, route) =>
+  const queue = routes.flatMap(({ targets, settings }, route) =>
     targets.map((target, place) => ({ target, settings, route, place }))
-  );
+  ).values();
   const probes: Probe[][] = routes.map(() => []);
-  const queue = left.values();
   await Promise.all(Array.from({ length: MAX_AT_ONCE }, async () => {
     for (const { target, settings, route, place } of queue) {
-      using limit = new TimeLimit(settings.connectTimeoutMs, signal);
-      const sinceMs = performance.now();
-      let error: string | undefined;
-      try {
-        await tryTarget(target, { settings, transports, signal: limit.signal });
-      } catch (failure) {
-        error = describeWithHint(failure);
-      }
-      const durationMs = Math.round(performance.now() - sinceMs);
-      (probes[route] ?? [])[place] = { target, error, durationMs };
+      (probes[route] ?? [])[place] = await probe(target, settings, transports);
     }
   }));
   return probes;
 }
 
-/** What a probe has shown, in a few words. Over UDP nobody answers for being there. */
-export function describeProbe({ target, error, durationMs }: Probe): string {
-  if (error !== undefined) return error;
-  if (target.protocol !== "udp") return `reached in ${durationMs} ms`;
-  return isIp(target.hostname)
-    ? "not tried: UDP does not show whether a target is there"
-    : `name found in ${durationMs} ms; UDP does not show more`;
+async function probe(
+  target: Endpoint,
+  settings: RouteSettings,
+  transports: Transports,
+): Promise<Probe> {
+  const isUdp = target.protocol === "udp";
+  // Nobody answers there for being there.
+  if (isUdp && isIp(target.hostname)) return { target, result: "untried" };
+  using limit = new TimeLimit(settings.connectTimeoutMs);
+  const sinceMs = performance.now();
+  const tookMs = (): number => Math.round(performance.now() - sinceMs);
+  try {
+    await tryTarget(target, { settings, transports, signal: limit.signal });
+    return { target, result: isUdp ? "resolved" : "reached", durationMs: tookMs() };
+  } catch (error) {
+    return { target, result: "failed", error: describeWithHint(error), durationMs: tookMs() };
+  }
+}
+
+/** What a probe has shown, in a few words. */
+export function describeProbe({ result, error = "", durationMs = 0 }: Probe): string {
+  if (result === "failed") return error;
+  if (result === "reached") return `reached in ${durationMs} ms`;
+  return result === "resolved"
+    ? `name found in ${durationMs} ms; UDP does not show more`
+    : "not tried: UDP does not show whether a target is there";
 }
 
 /** The same for machines. */
-export function probeAsJson({ target, error, durationMs }: Probe): Record<string, unknown> {
-  const success = target.protocol === "udp" ? "resolved" : "reached";
-  return {
-    target,
-    ...(error === undefined ? { [success]: true } : { error }),
-    duration_ms: durationMs,
+export function probeAsJson({ target, result, error, durationMs }: Probe): Record<string, unknown> {
+  const shown = {
+    reached: { reached: true },
+    resolved: { resolved: true },
+    untried: {},
+    failed: { error },
   };
+  return { target, ...shown[result], duration_ms: durationMs };
 }

@@ -7,9 +7,8 @@ import { localHeaderOf } from "../forward/proxy_protocol.ts";
 import type { Transports } from "../net/transports.ts";
 
 /**
- * Connects once and closes again; over UDP only the name is looked up.
+ * Connects once and closes again. Over UDP nothing is sent: there it looks the name up.
  *
- * @returns the name in the target's certificate, if it has shown one
  * @throws why it could not be reached; the signal's reason as soon as it aborts
  */
 export async function tryTarget(
@@ -19,12 +18,11 @@ export async function tryTarget(
     readonly transports: Transports;
     readonly signal: AbortSignal;
   },
-): Promise<string | undefined> {
-  using stream = await transports[target.protocol].connect(target, {
+): Promise<void> {
+  using _stream = await transports[target.protocol].connect(target, {
     signal,
     settings,
     preface: localHeaderOf(settings),
     isTrial: true,
   });
-  return stream.peer;
 }

@@ -23,7 +23,7 @@ export type PemSource =
 const MAX_SHOWN_PATH = 256;
 
 /** A name that files of PEM have, and keys don't look like. */
-const FILE_NAME = /^[\w-]{1,32}\.(?:pem|crt|cer|key)$/i;
+const FILE_NAME = /^[\w/.-]{1,255}\.(?:pem|crt|cer|key)$/i;
 
 const BEGIN = "-----BEGIN ";
 const BLOCK = /-----BEGIN [A-Z0-9 ]+-----\r?\n[^]*?\n-----END [A-Z0-9 ]+-----/;

@@ -164,7 +164,8 @@ export class Forwarder implements Disposable {
     for (const one of this.#entryPoints) this.#welcome(one);
     await pause(Infinity, signal);
     this.#isStopping = true;
-    const cutOff = await this.#drain();
+    // Two signals may come in one moment: then the end has been told already.
+    const cutOff = this.#hasTold ? 0 : await this.#drain();
     this.#tellStopped(cutOff);
     return { cutOff };
   }
@@ -351,7 +352,7 @@ export class Forwarder implements Disposable {
       connections,
       delay: formatDuration(drainDelayMs),
       timeout: formatDuration(drainTimeoutMs),
-      hint: connections > 0 ? "a second signal ends at once" : undefined,
+      hint: connections > 0 || drainDelayMs > 0 ? "a second signal ends at once" : undefined,
     });
     if (drainDelayMs > 0) await pause(drainDelayMs);
     // Answers leave from where the datagrams have come: that stays until the last session has ended.

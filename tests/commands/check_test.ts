@@ -146,7 +146,14 @@ Deno.test("formatCommand() shows the options that were given, and where each com
     AMBASSADOR_TLS_KEY: "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----",
     AMBASSADOR_FORMAT: "table",
   };
-  const args = ["--retry=2s", "--allow=10.1.2.3/8", "--allow", "::1", "--log-connections"];
+  const args = [
+    "--tls-ca=certs/ca.pem",
+    "--retry=2s",
+    "--allow=10.1.2.3/8",
+    "--allow",
+    "::1",
+    "--log-connections",
+  ];
   assertEquals(format(read([...args, "1=tls://a:1"], environment), "table").split("\n").slice(3), [
     "OPTION           VALUE           FROM",
     "connect-timeout  5s              AMBASSADOR_CONNECT_TIMEOUT",
@@ -154,6 +161,7 @@ Deno.test("formatCommand() shows the options that were given, and where each com
     "allow            10.0.0.0/8,::1  --allow",
     "tls-cert         /run/a b.pem    AMBASSADOR_TLS_CERT",
     "tls-key          (not shown)     AMBASSADOR_TLS_KEY",
+    "tls-ca           certs/ca.pem    --tls-ca",
     "log-connections  on              --log-connections",
     "",
     "1 route, 0 variables ignored",

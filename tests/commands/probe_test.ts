@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { describeProbe, probeTargets } from "../../src/commands/probe.ts";
 import type { Endpoint } from "../../src/base/address.ts";
+import type { Stream } from "../../src/net/stream.ts";
 import { PLAIN_TRANSPORTS } from "../../src/net/transports.ts";
 import {
   echo,
@@ -15,8 +16,6 @@ import { needs, TLS } from "../helpers/needs.ts";
 import { routeTo } from "../helpers/routes.ts";
 import { acceptTls, ALLOWED, everybody } from "../helpers/tls_routes.ts";
 
-const OPTIONS = { transports: PLAIN_TRANSPORTS, signal: new AbortController().signal };
-
 const LOOPBACK = "127.0.0.1";
 
 Deno.test("probeTargets() says of each target of each route how it fares, in their order", async () => {
@@ -24,7 +23,7 @@ Deno.test("probeTargets() says of each target of each route how it fares, in the
   const dead: Endpoint = { protocol: "tcp", hostname: LOOPBACK, port: freePort() };
   const alive: Endpoint = { protocol: "tcp", ...upstream.address };
   const route = { ...routeTo(alive), targets: [dead, alive] };
-  const probes = await within(probeTargets([route, routeTo(dead)], OPTIONS), "the probes");
+  const probes = await within(probeTargets([route, routeTo(dead)], PLAIN_TRANSPORTS), "the probes");
   assertEquals(
     probes.map((all) => all.map(({ target, error }) => ({ target, error }))),
     [
@@ -34,7 +33,7 @@ Deno.test("probeTargets() says of each target of each route how it fares, in the
   );
 });
 
-Deno.test("probeTargets() tries hundreds of targets, and gives up each after its --connect-timeout", async () => {
+Deno.test("probeTargets() tries a hundred targets at once, and gives up each after its --connect-timeout", async () => {
   // Its queue is full: nobody accepts.
   using hung = Deno.listen({ hostname: LOOPBACK, port: 0, tcpBacklog: 1 });
   const place = { hostname: LOOPBACK, port: hung.addr.port };
@@ -46,7 +45,15 @@ Deno.test("probeTargets() tries hundreds of targets, and gives up each after its
     routeTo(place, { settings }),
     ...Array.from({ length: 300 }, () => routeTo(upstream.address)),
   ];
-  const probes = await within(probeTargets(routes, OPTIONS), "the probes");
+  let [underWay, most] = [0, 0];
+  const { tcp } = PLAIN_TRANSPORTS;
+  async function connect(...args: Parameters<typeof tcp.connect>): Promise<Stream> {
+    most = Math.max(most, ++underWay);
+    return await tcp.connect(...args).finally(() => underWay--);
+  }
+  const counted = { ...PLAIN_TRANSPORTS, tcp: { ...tcp, connect } };
+  const probes = await within(probeTargets(routes, counted), "the probes");
+  assertEquals(most, 100);
   const errors = probes.flat().map(({ error }) => error);
   assertEquals(errors.slice(1).filter((error) => error !== undefined), []);
   if (Deno.build.os === "linux") assertEquals(errors[0], "no answer within 300ms");
@@ -57,7 +64,7 @@ Deno.test("probeTargets() sends the PROXY header that its route sends, of nobody
   const seen = Promise.withResolvers<string>();
   await using upstream = startUpstream(async (conn) => seen.resolve(await readText(conn)));
   const route = routeTo(upstream.address, { settings: { sendProxy: "v1" } });
-  const [[probe] = []] = await within(probeTargets([route], OPTIONS), "the probe");
+  const [[probe] = []] = await within(probeTargets([route], PLAIN_TRANSPORTS), "the probe");
   assertEquals(probe?.error, undefined);
   assertEquals(await within(seen.promise, "the header"), "PROXY UNKNOWN\r\n");
 });
@@ -75,7 +82,7 @@ Deno.test(
       ...routeTo(upstream.address, { settings: { tlsName } }),
       targets: [{ protocol: "tls" as const, ...upstream.address }],
     }));
-    const probing = probeTargets(routes, { ...OPTIONS, transports });
+    const probing = probeTargets(routes, transports);
     const [[good] = [], [bad] = []] = await within(probing, "the probes");
     assertEquals(good?.error, undefined);
     assertMatch(bad?.error ?? "", /not for the name "wrong\.example\.com"/);
@@ -89,7 +96,7 @@ Deno.test("probeTargets() looks up no more than the name of a UDP target", async
     port: 53,
   }));
   const route = { ...routeTo({ hostname: LOOPBACK, port: 53 }), targets };
-  const [probes = []] = await within(probeTargets([route], OPTIONS), "the probes");
+  const [probes = []] = await within(probeTargets([route], PLAIN_TRANSPORTS), "the probes");
   const [address = "", name = "", nowhere = ""] = probes.map(describeProbe);
   assertEquals(address, "not tried: UDP does not show whether a target is there");
   assertMatch(name, /^name found in \d+ ms; UDP does not show more$/);
@@ -105,11 +112,11 @@ Deno.test("ambassador check --probe prints what it has found, and exits with 1 i
   assertEquals([good.code, good.stderr], [0, ""]);
   assertMatch(
     good.stdout,
-    /ignored\n\nROUTE +TARGET +PROBE\n1 +127\S+ +reached in \d+ ms\n\n1 target tried, none failed\n$/,
+    /ignored\n\nROUTE +LISTEN +TARGET +PROBE\n- +\S+:1 +127\S+ +reached in \d+ ms\n\n1 target tried, none failed\n$/,
   );
   const bad = await runProgram(["check", "--probe", `${alive},${LOOPBACK}:${dead}`]);
   assertEquals([bad.code, bad.stderr], [1, ""]);
-  assertMatch(bad.stdout, /\n1 +127\S+ +connection refused\n\n2 targets tried, 1 failed\n$/);
+  assertMatch(bad.stdout, /\n- +\S+:1 +127\S+ +connection refused\n\n2 targets tried, 1 failed\n$/);
   const json = await runProgram([
     "check",
     "--format=json",
@@ -123,6 +130,9 @@ Deno.test("ambassador check --probe prints what it has found, and exits with 1 i
   assertEquals(one.probe[0].reached, true);
   assertEquals(one.probe[0].target, { protocol: "tcp", hostname: LOOPBACK, port });
   assertEquals(two.probe[0].error, "connection refused");
+  const udp = await runProgram(["check", "--probe", alive, `3/udp=${LOOPBACK}:${dead}`]);
+  assertEquals(udp.code, 0);
+  assertMatch(udp.stdout, /\n1 target tried, none failed, 1 not tried\n$/);
   const socat = await runProgram(["check", "--format=socat", "--probe", alive]);
   assertEquals(socat.code, 2);
   assertEquals(socat.stdout, "");

@@ -89,6 +89,18 @@ Deno.test("a stop signal tells that a second one ends at once, and the second te
   assertEquals(rest, { level: "WARN", event: "stopped", cut_off: 2, reason, signal: "SIGINT" });
 });
 
+Deno.test("two stop signals in one moment end with the line that tells the end", async () => {
+  await using upstream = startEcho();
+  const { program, address } = await startRoute(upstream.address);
+  await using _program = program;
+  using client = await Deno.connect(address);
+  await writeAll(client, "x");
+  await readExactly(client, 1);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) program.kill(signal);
+  assert([130, 143].includes((await within(program.status, "the end", 5000)).code));
+  assertMatch(program.stderr, / WARN {2}stopped cut_off=1 reason="a second signal" .*\n$/);
+});
+
 Deno.test("a stop signal speaks of no second one where nothing is open", async () => {
   await using program = startProgram([`127.0.0.1:${freePort()}=127.0.0.1:${freePort()}`]);
   await program.line(/ ready /);
