@@ -106,6 +106,27 @@ Deno.test("the examples for Kubernetes name what Prometheus looks for", needs(SO
   }
 });
 
+Deno.test("pod-monitor.yaml asks for what prometheus-kubernetes.yaml does", needs(SOURCES), () => {
+  const rules = (yaml: string): string[] =>
+    yaml.replaceAll(/^ *#.*\n/gm, "").split(/^ {8}- /m).slice(1)
+      .map((rule) => rule.replaceAll(/\s+/g, " ").trim());
+  const monitor = readExample("pod-monitor.yaml");
+  const [, relabelings = ""] = monitor.split("relabelings:\n");
+  const snake = relabelings.replaceAll(/\b(source|target)L(abels?):/g, "$1_l$2:");
+  const [container = "", instance = "", job = ""] = rules(snake);
+  assertEquals(job, "target_label: job replacement: ambassador");
+  const kubernetes = readExample("prometheus-kubernetes.yaml");
+  assertMatch(kubernetes, /job_name: ambassador\n/);
+  const known = rules(kubernetes.replaceAll(/^ {6}- /gm, "        - "));
+  assert(known.includes(instance), instance);
+  const [, name = ""] = /regex: (\w+) action: keep$/.exec(container) ?? [];
+  const [, port = ""] = /- port: (\w+)\n/.exec(monitor) ?? [];
+  assertMatch(kubernetes, new RegExp(`regex: ${name};${port}\n`));
+  for (const [, label] of monitor.matchAll(/podTargetLabels: \[(\w+)\]/g)) {
+    assertStringIncludes(kubernetes, `_pod_label_${label}]\n        target_label: ${label}\n`);
+  }
+});
+
 Deno.test("every alert has a test, a severity, and says what to do", needs(SOURCES), () => {
   const tests = readExample("alerts_test.yaml");
   const alerts = RULES.split("- alert: ").slice(1);
@@ -240,14 +261,17 @@ async function startScene(): Promise<Scene> {
       await askTcp(
         await Deno.connectTls({ port: port.secret, hostname: "localhost", caCerts: [ca.pem] }),
       );
-      using gone = await Deno.connect({ port: port.gone, hostname: "127.0.0.1" });
-      assertEquals((await readAll(gone)).length, 0);
+      // One client that fails is no route that is down.
+      for (let client = 0; client < 2; client++) {
+        using gone = await Deno.connect({ port: port.gone, hostname: "127.0.0.1" });
+        assertEquals((await readAll(gone)).length, 0);
+      }
       using plain = await Deno.connect({ port: port.secret, hostname: "127.0.0.1" });
       await writeAll(plain, "GET / HTTP/1.0\r\n\r\n");
       await readAll(plain);
       assertEquals(await askUdp({ port: port.dns, hostname: "127.0.0.1" }, "who"), "who");
-      assertMatch(await wired.taken("SHOP_PORT_1_TCP=nonsense\n"), /rewire_failed/);
       assertMatch(await wired.taken(`${routes}\n# the same\n`), /rewired/);
+      assertMatch(await wired.taken("SHOP_PORT_1_TCP=nonsense\n"), /rewire_failed/);
     },
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
@@ -277,6 +301,7 @@ function podsJob(address: string): string {
       __meta_kubernetes_pod_container_name: container,
       __meta_kubernetes_pod_container_port_name: port,
       __meta_kubernetes_pod_phase: phase,
+      __meta_kubernetes_pod_label_app: "redis",
     };
     return `      - ${JSON.stringify({ targets: [address], labels })}\n`;
   };
@@ -303,7 +328,7 @@ Deno.test({
     await using scene = await startScene();
     const { wired, prometheus } = scene;
     await scene.use();
-    const seen = 'ambassador_rewires_total{job="ambassador",result="ok"} == 1';
+    const seen = 'ambassador_rewires_total{job="ambassador",result="failed"} == 1';
     await prometheus.untilTrue(seen);
     const known = typesOf(await metricsOf(wired));
     await checkGuide(scene);
@@ -358,8 +383,14 @@ function metricsIn(expression: string): string[] {
 /** One pod of four is scraped, and called what the alerts look for. */
 async function checkPods(prometheus: Prometheus): Promise<void> {
   const found = await prometheus.query('up{pod!=""}');
-  const labels = found.map(({ metric: { namespace, pod } }) => ({ namespace, pod }));
-  assertEquals(labels, [{ namespace: "shop", pod: "ambassador-status-Running" }]);
+  const labels = found.map(({ metric: { namespace, pod, instance, app } }) => ({
+    namespace,
+    pod,
+    instance,
+    app,
+  }));
+  const pod = "ambassador-status-Running";
+  assertEquals(labels, [{ namespace: "shop", pod, instance: `shop/${pod}`, app: "redis" }]);
 }
 
 /** What a variable of the dashboard may be, where that is more than what is chosen. */
