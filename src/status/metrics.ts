@@ -57,7 +57,10 @@ const ROUTE_METRICS: readonly Metric<RouteReport>[] = [
   [
     "ambassador_target_up gauge",
     "Whether the target could be reached when it was last tried; of UDP, whether its name was found.",
-    ({ targets }) => targets.map(({ name, isUp }) => [isUp ? 1 : 0, label("target", name)]),
+    // One that is leaving says nothing of the route: it would hide that the new one is down.
+    ({ targets }) =>
+      targets.filter(({ isLeaving }) => !isLeaving)
+        .map(({ name, isUp }) => [isUp ? 1 : 0, label("target", name)]),
   ],
   [
     "ambassador_target_connections_total counter",

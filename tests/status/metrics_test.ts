@@ -128,6 +128,24 @@ Deno.test("formatMetrics() goes on with a route that is leaving", () => {
   );
 });
 
+Deno.test("formatMetrics() says of no target that is leaving whether it is up", () => {
+  const shown = reportOf(new RouteCounts());
+  const routes = shown.routes.map((route) => ({
+    ...route,
+    targets: route.targets.flatMap((target) => [
+      { ...target, name: "old:1", isLeaving: true },
+      { ...target, name: "new:1", isUp: false },
+    ]),
+  }));
+  const samples = samplesOf([...formatMetrics({ ...shown, routes })].join(""));
+  const ofTargets = [...samples].filter(([name]) => name.startsWith("ambassador_target_"))
+    .map(([name, value]) => [/_target_(\w+).*target="(.*)"/.exec(name)?.slice(1).join(" "), value]);
+  assertEquals(ofTargets, [["up new:1", 0], ["connections_total old:1", 2], [
+    "connections_total new:1",
+    2,
+  ]]);
+});
+
 Deno.test("formatMetrics() gives every number of a route with its name and listen address", () => {
   const counts = new RouteCounts();
   counts.acceptErrors = 3;
