@@ -43,7 +43,7 @@ function hintFor(listen: Address, { cause, reusePort }: ListenFailure): string |
   if (cause instanceof Deno.errors.PermissionDenied || errorCode(cause) === "EACCES") {
     return listen.port < 1024
       ? "ports below 1024 need a right: run with --sysctl net.ipv4.ip_unprivileged_port_start=0 " +
-        "(docker) or CAP_NET_BIND_SERVICE, or listen on a higher port"
+        "(podman) or CAP_NET_BIND_SERVICE, or listen on a higher port"
       : undefined;
   }
   return isNotHere(cause)
