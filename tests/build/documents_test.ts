@@ -144,11 +144,15 @@ Deno.test("parseCommand() understands every command that the documents show", ()
   const flaws: string[] = [];
   let count = 0;
   for (const block of blocks(SHELL)) {
+    const exported: Record<string, string> = {};
     for (const command of commandsOf(block)) {
+      const { words: [first, word = ""] } = command;
+      const [name = ""] = word.split("=");
+      if (first === "export") exported[name] = word.slice(name.length + 1);
       const start = startOf(command);
       if (start === undefined) continue;
       count++;
-      const flaw = flawOf(start.args, start.env);
+      const flaw = flawOf(start.args, { ...exported, ...start.env });
       if (flaw !== undefined) flaws.push(`${block.path}:${block.line + command.line} ${flaw}`);
     }
   }

@@ -90,7 +90,9 @@ export interface ShellCommand {
  * The first command of each line of a block, which may go on behind a `\`. A prompt, `$ `, may stand
  * before it; behind `&&`, `|`, `;`, `>`, `&` or `#` nothing is read.
  */
-export function commandsOf({ text }: Block): readonly (ShellCommand & { readonly line: number })[] {
+export function commandsOf(
+  { text }: Pick<Block, "text">,
+): readonly (ShellCommand & { readonly line: number })[] {
   const joined = text.replaceAll(/\\\n */g, (end) => `\0${end}`);
   let line = 0;
   return joined.split(/(?<!\0\\)\n/).map((whole) => {

@@ -49,7 +49,7 @@ Deno.test("commandsOf() takes lines apart as a shell does", () => {
     "A=1",
   ].join("\n");
   assertEquals(
-    commandsOf({ info: [], line: 1, text }).map(({ line, env, words }) => [line, env, words]),
+    commandsOf({ text }).map(({ line, env, words }) => [line, env, words]),
     [
       [0, {}, []],
       [1, { A: "1", B: "x y" }, ["run", "one two", "threefour", "five"]],

@@ -17,17 +17,20 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { readGuide, shell } from "../helpers/guide.ts";
+import { commandsOf } from "../helpers/markdown.ts";
 import { needs, PROGRAM_TLS, UNIX } from "../helpers/needs.ts";
 import { parseYaml, type YamlMap } from "../helpers/yaml.ts";
 
 const { text: GUIDE, block } = readGuide("docs/tls.md");
 
-/** The lines `NAME=VALUE` of a block. */
+/** What a block exports to the ambassador that its last line starts. */
 function variablesOf(start: string): Record<string, string> {
-  const lines = block(start).trimEnd().split("\n");
-  return Object.fromEntries(lines.map((line) => {
-    const [name = ""] = line.split("=");
-    return [name, line.slice(name.length + 1)];
+  const commands = commandsOf({ text: block(start).trimEnd() }).map(({ words }) => words);
+  assertEquals(commands.pop(), ["ambassador"]);
+  return Object.fromEntries(commands.map(([command, word = ""]) => {
+    assertEquals(command, "export", word);
+    const [name = ""] = word.split("=");
+    return [name, word.slice(name.length + 1)];
   }));
 }
 
@@ -88,12 +91,12 @@ Deno.test(
     await using made = await runGuide();
     await using echo = startEcho();
     const [farPort, nearPort] = [freePort(), freePort()];
-    const service = moved("REDIS_PORT_6380_TLS=", made.folder, {
+    const service = moved("export REDIS_PORT_6380_TLS=", made.folder, {
       listen: farPort,
       from: "redis:6379",
       to: `127.0.0.1:${echo.address.port}`,
     });
-    const consumer = moved("REDIS_PORT_6379_TCP=", made.folder, {
+    const consumer = moved("export REDIS_PORT_6379_TCP=", made.folder, {
       listen: nearPort,
       // The name is that of the certificate; where it leads to is up to the host.
       from: "big-server:6380",
@@ -122,7 +125,7 @@ async function startService(
 ): Promise<{ program: Program; port: number }> {
   const port = freePort();
   const { AMBASSADOR_TLS_CA, AMBASSADOR_TLS_ALLOW, ...env } = moved(
-    "REDIS_PORT_6380_TLS=",
+    "export REDIS_PORT_6380_TLS=",
     folder,
     { listen: port, from: "redis:6379", to: `127.0.0.1:${to.port}` },
   );
@@ -216,7 +219,8 @@ Deno.test("docs/tls.md asks cert-manager for the secrets that the examples mount
 });
 
 Deno.test("docs/tls.md gives PostgreSQL's line in words that are understood", () => {
-  const { routes } = parseCommand([], variablesOf("DB_PORT_5432_TCP="));
+  const [{ env } = { env: {} }] = commandsOf({ text: block("DB_PORT_5432_TCP=") });
+  const { routes } = parseCommand([], env);
   assertEquals(routes.map(({ settings }) => settings.starttls), ["postgres"]);
 });
 
