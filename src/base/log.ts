@@ -19,6 +19,32 @@ export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export const LOG_FORMATS = ["text", "json"] as const;
 /** How often a failure that repeats gets a line. */
 const BURST_MS = 1000;
+/** Every event of the log: a line has one of these words. Their meaning is in docs/troubleshooting.md. */
+export const EVENTS = [
+  "accept_failed",
+  "bad_proxy_header",
+  "certificate_changed",
+  "connect_failed",
+  "connect_retrying",
+  "connection_closed",
+  "connection_opened",
+  "draining",
+  "ignored",
+  "lines_lost",
+  "listening",
+  "loop_detected",
+  "not_allowed",
+  "ready",
+  "rewire_failed",
+  "rewired",
+  "stopped",
+  "target_down",
+  "target_up",
+  "tls_failed",
+  "warning",
+] as const;
+/** What has happened, in one word. */
+export type LogEvent = typeof EVENTS[number];
 /** What a line says beside its event; undefined values are left out. */
 export type Fields = Readonly<Record<string, string | number | undefined>>;
 
@@ -29,20 +55,20 @@ export interface Log {
   /** Whether the line of a connection that has ended is written. */
   readonly accesses: boolean;
   /** Every connection. */
-  debug(event: string, fields?: Fields): void;
+  debug(event: LogEvent, fields?: Fields): void;
   /** A connection that has ended: at info where that was asked for, whatever the level, else at debug. */
-  access(event: string, fields: Fields): void;
+  access(event: LogEvent, fields: Fields): void;
   /** What the operator wants to know once. */
-  info(event: string, fields?: Fields): void;
+  info(event: LogEvent, fields?: Fields): void;
   /** A client was not served. */
-  warn(event: string, fields?: Fields): void;
+  warn(event: LogEvent, fields?: Fields): void;
   /** Somebody has to act. */
-  error(event: string, fields?: Fields): void;
+  error(event: LogEvent, fields?: Fields): void;
   /**
    * What clients can repeat: the first line at once, then at most one a second with a `count`, but
    * every one at debug. Two with the same event, `route`, `target` and `error` are the same.
    */
-  repeated(level: "info" | "warn" | "error", event: string, fields: Fields): void;
+  repeated(level: "info" | "warn" | "error", event: LogEvent, fields: Fields): void;
 }
 
 /** Options for {@linkcode createLog}. */
@@ -75,7 +101,8 @@ export function createLog(options: CreateLogOptions): Log {
   const levelName = level.toUpperCase() as LevelName;
   const formatter = format === "json" ? formatJson : formatText;
   function tellLost(count: number): string {
-    const line = { datetime: new Date(), levelName: "WARN", msg: "lines_lost", args: [{ count }] };
+    const msg: LogEvent = "lines_lost";
+    const line = { datetime: new Date(), levelName: "WARN", msg, args: [{ count }] };
     return `${formatter(line)}\n`;
   }
   class LineHandler extends BaseHandler {

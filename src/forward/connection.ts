@@ -4,7 +4,7 @@
 import type { Address } from "../base/address.ts";
 import { formatDuration } from "../base/duration.ts";
 import { describeWithHint, errorFields, isResetOnConnect } from "../base/errors.ts";
-import type { Log } from "../base/log.ts";
+import type { Log, LogEvent } from "../base/log.ts";
 import { startDeadline } from "../base/time.ts";
 import type { RouteSettings } from "../config/options.ts";
 import { type ProxyHeader, ProxyHeaderError, readProxyHeader } from "../net/proxy_header.ts";
@@ -245,7 +245,7 @@ export class Connection implements Watched, Handshake {
     this.end(reason);
   }
 
-  #complain(event: string, error: unknown): void {
+  #complain(event: LogEvent, error: unknown): void {
     this.#context.log.repeated("warn", event, { ...this.#fields(), ...errorFields(error) });
   }
 

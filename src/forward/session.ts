@@ -4,6 +4,7 @@
 
 import { type Address, isIpv4, isUnspecified, unmapped } from "../base/address.ts";
 import { describeWithHint, errorCode, errorFields } from "../base/errors.ts";
+import type { LogEvent } from "../base/log.ts";
 import { Backoff, pause, TimeLimit } from "../base/time.ts";
 import type { RouteSettings } from "../config/options.ts";
 import { giveSlice, HEADROOM, type Slice, takeSlice } from "../net/arena.ts";
@@ -385,7 +386,7 @@ export class Session {
     this.port.entryPoint.counts.noteConnectError(describeWithHint(error));
   }
 
-  #complain(event: string, error: unknown): void {
+  #complain(event: LogEvent, error: unknown): void {
     this.#context.log.repeated("warn", event, { ...this.#fields(), ...errorFields(error) });
   }
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { createLog } from "../../src/base/log.ts";
+import { createLog, type LogEvent } from "../../src/base/log.ts";
 import { endOutput } from "../../src/base/stdio.ts";
 import {
   freePort,
@@ -14,44 +14,46 @@ import {
 import { linesOf, startRoute } from "../helpers/process.ts";
 
 /** Logs failures of a kind, and collects what is written. */
-function startBursts(): { lines: string[]; fail(kind: string, who: string): void } {
+function startBursts(): { lines: string[]; fail(kind: LogEvent, who: string): void } {
   const lines: string[] = [];
   const write = (line: string): void => void lines.push(line.replace(/^\S+ WARN {2}/, ""));
   const log = createLog({ level: "info", format: "text", write });
-  const fail = (kind: string, who: string): void => log.repeated("warn", kind, { who });
+  const fail = (kind: LogEvent, who: string): void => log.repeated("warn", kind, { who });
   return { lines, fail };
 }
 
 Deno.test("Log.repeated() writes the first failure at once and the rest as one line with a count", async () => {
   const { lines, fail } = startBursts();
-  for (const who of ["a", "b", "c"]) fail("refused", who);
-  assertEquals(lines, ["refused who=a"]);
+  for (const who of ["a", "b", "c"]) fail("not_allowed", who);
+  assertEquals(lines, ["not_allowed who=a"]);
   const startMs = performance.now();
   await until(() => lines.length > 1, "the count is written");
   assert(performance.now() - startMs > 500, "too early");
-  assertEquals(lines[1], "refused who=c count=2");
-  fail("refused", "d");
+  assertEquals(lines[1], "not_allowed who=c count=2");
+  fail("not_allowed", "d");
   assertEquals(lines.length, 2);
   await endOutput();
-  assertEquals(lines[2], "refused who=d count=1");
+  assertEquals(lines[2], "not_allowed who=d count=1");
 });
 
 Deno.test("Log.repeated() writes a failure that comes after a quiet second at once again", async () => {
   const { lines, fail } = startBursts();
-  fail("refused", "a");
+  fail("not_allowed", "a");
   // A timer that is set later, for longer, fires later.
   await new Promise((resolve) => setTimeout(resolve, 1100));
-  fail("refused", "b");
-  assertEquals(lines, ["refused who=a", "refused who=b"]);
+  fail("not_allowed", "b");
+  assertEquals(lines, ["not_allowed who=a", "not_allowed who=b"]);
   await endOutput();
 });
 
 Deno.test("Log.repeated() keeps failures of different kinds apart", async () => {
   const { lines, fail } = startBursts();
-  for (const kind of ["refused", "loop", "refused", "loop"]) fail(kind, "a");
+  for (const kind of ["not_allowed", "loop_detected", "not_allowed", "loop_detected"] as const) {
+    fail(kind, "a");
+  }
   await endOutput();
   await endOutput();
-  const firsts = ["refused who=a", "loop who=a"];
+  const firsts = ["not_allowed who=a", "loop_detected who=a"];
   assertEquals(lines, [...firsts, ...firsts.map((line) => `${line} count=1`)]);
 });
 

@@ -17,7 +17,7 @@ function lines(act: (log: Log) => void, options: Partial<CreateLogOptions> = {})
 }
 
 function line(format: "text" | "json", fields: Fields): string {
-  const [written = "", ...more] = lines((log) => log.info("event", fields), { format });
+  const [written = "", ...more] = lines((log) => log.info("ready", fields), { format });
   assertEquals(more, []);
   return written;
 }
@@ -72,18 +72,23 @@ Deno.test("createLog() writes JSON as one object with time, level, event and fie
   const value = JSON.parse(text);
   assertEquals(Object.keys(value), ["time", "level", "event", "zebra", "apple", "mango"]);
   assertEquals(new Date(value.time).toISOString(), value.time);
-  assertEquals([value.level, value.event, value.apple, value.mango], ["INFO", "event", 1, "é"]);
+  assertEquals([value.level, value.event, value.apple, value.mango], ["INFO", "ready", 1, "é"]);
 });
 
 Deno.test("createLog() names each level in five columns", () => {
-  const written = lines((log) => LOG_LEVELS.forEach((level) => log[level]("x")));
-  assertEquals(written.map((text) => text.slice(25)), ["DEBUG x", "INFO  x", "WARN  x", "ERROR x"]);
+  const written = lines((log) => LOG_LEVELS.forEach((level) => log[level]("ready")));
+  assertEquals(written.map((text) => text.slice(25)), [
+    "DEBUG ready",
+    "INFO  ready",
+    "WARN  ready",
+    "ERROR ready",
+  ]);
 });
 
 Deno.test("createLog() writes its level and those after it", () => {
   for (const [index, level] of LOG_LEVELS.entries()) {
     for (const format of ["text", "json"] as const) {
-      const all = (log: Log): void => LOG_LEVELS.forEach((each) => log[each](each));
+      const all = (log: Log): void => LOG_LEVELS.forEach((each) => log[each]("ready"));
       assertEquals(lines(all, { level, format }).length, LOG_LEVELS.length - index);
     }
     assertEquals(createLog({ level, format: "text" }).debugs, level === "debug");
@@ -119,8 +124,8 @@ Deno.test("createLog() quotes nothing that is plain", () => {
 });
 
 Deno.test("createLog() leaves out a field that is undefined, and the rest in place", () => {
-  assert(line("text", { a: 1, b: undefined, c: 2 }).endsWith("event a=1 c=2"));
-  assertEquals(lines((log) => log.warn("x"))[0]?.slice(25), "WARN  x");
+  assert(line("text", { a: 1, b: undefined, c: 2 }).endsWith("ready a=1 c=2"));
+  assertEquals(lines((log) => log.warn("ready"))[0]?.slice(25), "WARN  ready");
 });
 
 Deno.test("createLog() lets no value end the line or look like another field", () => {
@@ -170,13 +175,18 @@ Deno.test("Log.repeated() takes two failures of one event, route and error for t
   });
   for (const client of ["a", "b", "c"]) {
     for (const route of ["R", "S"]) {
-      for (const error of ["x", "y"]) log.repeated("warn", "failed", { route, client, error });
+      for (const error of ["x", "y"]) {
+        log.repeated("warn", "connect_failed", { route, client, error });
+      }
     }
-    log.repeated("error", "failed_too", { client });
+    log.repeated("error", "loop_detected", { client });
   }
   const kinds = ["route=R client=a error=x", "route=R client=a error=y"]
     .flatMap((fields) => [fields, fields.replace("R", "S")]).sort((a, b) => a.localeCompare(b));
-  const firsts = [...kinds.map((fields) => `WARN  failed ${fields}`), "ERROR failed_too client=a"];
+  const firsts = [
+    ...kinds.map((fields) => `WARN  connect_failed ${fields}`),
+    "ERROR loop_detected client=a",
+  ];
   assertEquals(written, firsts);
   await endOutput();
   const counts = firsts.map((line) => `${line.replace("client=a", "client=c")} count=2`);
@@ -185,7 +195,10 @@ Deno.test("Log.repeated() takes two failures of one event, route and error for t
 
 Deno.test("Log.repeated() leaves nothing out at debug", () => {
   const written = lines((log) => {
-    for (let i = 0; i < 10; i++) log.repeated("warn", "failed", { error: "x" });
+    for (let i = 0; i < 10; i++) log.repeated("warn", "connect_failed", { error: "x" });
   });
-  assertEquals(written.map((text) => text.slice(25)), Array(10).fill("WARN  failed error=x"));
+  assertEquals(
+    written.map((text) => text.slice(25)),
+    Array(10).fill("WARN  connect_failed error=x"),
+  );
 });

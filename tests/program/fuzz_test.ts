@@ -364,7 +364,7 @@ Deno.test("createLog() writes one line whatever the fields hold", () => {
   for (let i = 0; i < CASES / 20; i++) {
     const text = mutate(random, mutate(random, value(random)));
     attempt(random, text, () => {
-      for (const log of logs) log.info("event", { route: text, n: 1 });
+      for (const log of logs) log.info("ready", { route: text, n: 1 });
       const [line = "", json = ""] = lines.splice(0);
       assert(!line.includes("\n") && !CONTROL.test(line), line);
       assert(!json.includes("\n"), json);
