@@ -2,7 +2,7 @@
 // and its `docker run` lines taken apart. It knows nothing of what any of them is about.
 
 import { assert, assertEquals } from "@std/assert";
-import { parseDocument } from "./markdown.ts";
+import { commandsOf, parseDocument, type ShellCommand } from "./markdown.ts";
 import { ROOT, within } from "./mod.ts";
 import { programPath } from "./needs.ts";
 
@@ -16,8 +16,8 @@ export interface Guide {
    * @throws {AssertionError} if there is none
    */
   block(start: string): string;
-  /** The lines of all blocks. */
-  readonly lines: readonly string[];
+  /** The commands of all blocks. */
+  readonly commands: readonly ShellCommand[];
 }
 
 /** Reads a guide; its path is that in the repository. */
@@ -29,7 +29,7 @@ export function readGuide(path: string): Guide {
     assert(found !== undefined, `${path} has no block that begins with ${start}`);
     return `${found.text}\n`;
   }
-  return { text, block, lines: blocks.flatMap(({ text }) => text.split("\n")) };
+  return { text, block, commands: blocks.flatMap(commandsOf) };
 }
 
 /** What bash prints in a folder; it has to succeed. */

@@ -3,7 +3,7 @@
 // program of ours. Certificates are made in tls_guide_test.ts; prometheus/, grafana/ and systemd/ have
 // tests of their own.
 
-import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { pathOf } from "../../build/sources.ts";
 import config from "../../deno.json" with { type: "json" };
 import { formatTargets } from "../../src/base/address.ts";
@@ -11,6 +11,7 @@ import { parseDuration } from "../../src/base/duration.ts";
 import { type Command, parseCommand } from "../../src/config/command_line.ts";
 import type { RoutesFile } from "../../src/config/routes_file.ts";
 import { readDockerRun, shell } from "../helpers/guide.ts";
+import { commandsOf, parseDocument } from "../helpers/markdown.ts";
 import { ROOT } from "../helpers/mod.ts";
 import { needs, UNIX } from "../helpers/needs.ts";
 import { parseYaml, type Yaml, type YamlMap } from "../helpers/yaml.ts";
@@ -119,17 +120,12 @@ function tlsFiles({ options }: Command): string[] {
   });
 }
 
-/** The words of a command, without the quotation marks that a shell takes away. */
-function wordsOf(line: string): string[] {
-  return (line.match(/(?:'[^']*'|[^\s'])+/g) ?? []).map((word) => word.replaceAll("'", ""));
-}
-
 Deno.test("examples/docker-run.sh starts ambassadors with settings that are understood", () => {
-  const text = readText("examples/docker-run.sh").replaceAll("\\\n", " ");
+  const commands = commandsOf({ text: readText("examples/docker-run.sh") });
   const containers = new Map<string, Readonly<Record<string, string>>>();
   const found: string[] = [];
-  for (const line of text.split("\n").filter((line) => line.startsWith("docker "))) {
-    const words = wordsOf(line.split(" #")[0] ?? "");
+  for (const { words } of commands.filter(({ words: [program] }) => program === "docker")) {
+    const line = words.join(" ");
     if (words[1] === "exec") {
       // It has the variables of the container.
       const { name } = settingsOf(containers.get(words[2] ?? "") ?? {}, { args: words.slice(4) });
@@ -640,8 +636,8 @@ Deno.test("every example says at its head what it shows, and how to start itself
 
 /** The blocks of a document that are YAML. */
 function yamlBlocks(path: string): readonly Yaml[] {
-  const blocks = readText(path).matchAll(/^```yaml\n(.*?)^```$/gms);
-  return [...blocks].flatMap(([, text = ""]) => parseYaml(text));
+  return parseDocument(path, readText(path)).blocks.filter(({ info }) => info[0] === "yaml")
+    .flatMap(({ text }) => parseYaml(text));
 }
 
 Deno.test("docs/docker.md has app wait for the service itself", () => {
@@ -679,59 +675,4 @@ Deno.test("the Dockerfile sets the variables that these tests suppose, for both 
   const lines = readText("Dockerfile").split("\n").filter((line) => line.startsWith("ENV "));
   const expected = Object.entries(IMAGE_ENV).map(([name, value]) => `ENV ${name}=${value}`);
   assertEquals(lines, [...expected, ...expected]);
-});
-
-Deno.test("parseYaml() reads maps, lists, text and numbers", () => {
-  const text = [
-    "# a comment",
-    "a: some text",
-    "b:",
-    "  - c: 1",
-    '    d: [x, "y: z", true]',
-    "  - plain",
-    "e:",
-    "- at the same depth",
-    "f: |",
-    "  two",
-    "   lines",
-    'g: "quo\\"ted"',
-    "h:",
-    "---",
-    "i: tcp://host:1",
-  ].join("\n");
-  assertEquals(parseYaml(text), [
-    {
-      a: "some text",
-      b: [{ c: 1, d: ["x", "y: z", true] }, "plain"],
-      e: ["at the same depth"],
-      f: "two\n lines\n",
-      g: 'quo"ted',
-      h: null,
-    },
-    { i: "tcp://host:1" },
-  ]);
-});
-
-Deno.test("parseYaml() refuses what it does not know", () => {
-  for (
-    const text of [
-      "a: &anchor x",
-      "a: *alias",
-      "a: !tag x",
-      "a: { b: c }",
-      "a: [b, [c]]",
-      "a: >",
-      "a: 'b'",
-      "a: b: c",
-      "a: b # comment",
-      "a: 1\na: 2",
-      "a: x\n  b: y",
-      "\ta: x",
-      "a: yes",
-      "just text",
-      "a: [b,\n  c]",
-    ]
-  ) {
-    assertThrows(() => parseYaml(text), SyntaxError, "line ");
-  }
 });

@@ -18,6 +18,7 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { type DockerRun, readDockerRun, readGuide, shell } from "../helpers/guide.ts";
+import { commandsOf } from "../helpers/markdown.ts";
 import { needs, PROGRAM_TLS, UNIX } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
 import { sClient } from "../helpers/tls.ts";
@@ -334,14 +335,11 @@ Deno.test("docs/rewiring.md shows a file that is understood, and other ways that
     "5432=db-1.example.com:5432,db-2.example.com:5432",
     "6379=192.0.2.20:6379",
   ]);
-  const restart = GUIDE.block("docker stop redis").replaceAll("\\\n", " ").split("\n");
-  const run = readDockerRun(
-    restart.find((line) => line.startsWith("docker run"))?.split(/\s+/) ?? [],
-  );
+  const restart = commandsOf({ text: GUIDE.block("docker stop redis") });
+  const run = readDockerRun(restart.find(({ words: [, verb] }) => verb === "run")?.words ?? []);
   assertEquals(parseCommand([], run?.env ?? {}).routes.length, 1);
-  const [line = ""] = GUIDE.block("REDIS_PORT_6379_TCP=tcp://redis.example.com").split("\n");
-  const [name = ""] = line.split("=");
-  assertEquals(parseCommand([], { [name]: line.slice(name.length + 1) }).routes.length, 1);
+  const [name] = commandsOf({ text: GUIDE.block("REDIS_PORT_6379_TCP=tcp://redis.example.com") });
+  assertEquals(parseCommand([], name?.env ?? {}).routes.length, 1);
 });
 
 Deno.test("docs/rewiring.md says what a file may not hold, and the program says so too", () => {

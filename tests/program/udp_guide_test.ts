@@ -13,6 +13,7 @@ import {
   startUdpPeer,
 } from "../helpers/datagrams.ts";
 import { readDockerRun, readGuide, shell } from "../helpers/guide.ts";
+import { commandsOf } from "../helpers/markdown.ts";
 import { runProgram, startProgram } from "../helpers/mod.ts";
 import { IPV6, LINUX, needs, UNIX } from "../helpers/needs.ts";
 import { linesOf } from "../helpers/process.ts";
@@ -20,18 +21,9 @@ import { startUdpRoute } from "../helpers/udp_program.ts";
 
 const GUIDE = readGuide("docs/udp.md");
 
-/** The words of a shell line; of quotes it knows '…' alone. */
-function wordsOf(line: string): string[] {
-  return [...line.matchAll(/(?:'[^']*'|[^\s'])+/g)].map(([word]) => word.replaceAll("'", ""));
-}
-
-/** The lines of all blocks, joined where they go on. */
-const LINES = GUIDE.lines.join("\n").replaceAll("\\\n", " ").split("\n")
-  .map((line) => line.trim());
-
 /** The arguments of every `ambassador` line. */
-const ARGUMENTS = LINES.filter((line) => line.startsWith("ambassador "))
-  .map((line) => wordsOf(line).slice(1));
+const ARGUMENTS = GUIDE.commands.filter(({ words: [program] }) => program === "ambassador")
+  .map(({ words }) => words.slice(1));
 
 /** A command that has to be understood without a word. */
 function understood(args: readonly string[], env: Record<string, string> = {}): Command {
@@ -53,16 +45,14 @@ Deno.test("docs/udp.md shows lines that are understood", () => {
     "192.0.2.2:53/udp",
     "127.0.0.1:53/udp 192.0.2.2:53/udp",
   ]);
-  const variables = LINES.filter((line) => /^\w+_UDP=/.test(line));
+  const variables = GUIDE.commands.map(({ env }) => env)
+    .filter((env) => Object.keys(env).some((name) => name.endsWith("_UDP")));
   assertEquals(variables.length, 2);
-  for (const line of variables) {
-    const [name = ""] = line.split("=");
-    assertEquals(listensOf(understood([], { [name]: line.slice(name.length + 1) })).length, 1);
-  }
+  for (const env of variables) assertEquals(listensOf(understood([], env)).length, 1);
 });
 
 Deno.test("docs/udp.md starts a container that publishes both protocols of DNS", () => {
-  const words = wordsOf(LINES.find((line) => line.startsWith("docker run")) ?? "");
+  const { words } = GUIDE.commands.find(({ words: [, verb] }) => verb === "run") ?? { words: [] };
   const run = readDockerRun(words);
   assert(run !== undefined);
   assertEquals(listensOf(understood(run.args, run.env)), ["53", "53/udp"]);
@@ -83,8 +73,9 @@ Deno.test(
     const port = freeUdpPort();
     const moved = GUIDE.block("ambassador --allow 127").replaceAll("5300", String(port))
       .replace("192.0.2.53:53", `127.0.0.1:${server.address.port}`);
-    const [start = "", ask = ""] = moved.split("\n");
-    await using program = startProgram(wordsOf(start).slice(1), {
+    const [start] = commandsOf({ text: moved });
+    const [, ask = ""] = moved.split("\n");
+    await using program = startProgram(start?.words.slice(1) ?? [], {
       env: { AMBASSADOR_BIND: "127.0.0.1" },
     });
     await program.line(/ ready /);
