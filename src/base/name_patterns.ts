@@ -51,9 +51,13 @@ export class NamePatterns {
    * Whether one of these names is in the set. A wildcard name of a certificate is none of the names that
    * it stands for: whoever may use `*.example.com` is not `redis.example.com`.
    */
-  has({ dns, uris }: Names): boolean {
-    return this.isAny || uris.some((uri) => this.#uris.has(uri)) ||
-      dns.some((name) => this.#hasDns(name));
+  has(names: Names): boolean {
+    return this.isAny || this.find(names) !== undefined;
+  }
+
+  /** The first of these names that is in the set by itself; undefined if that has all, too. */
+  find({ dns, uris }: Names): string | undefined {
+    return dns.find((name) => this.#hasDns(name)) ?? uris.find((uri) => this.#uris.has(uri));
   }
 
   #hasDns(name: string): boolean {

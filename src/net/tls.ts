@@ -84,7 +84,8 @@ async function acceptTls(
     if (!tlsAllow.has(leaf.names)) {
       throw new TlsError(`--tls-allow does not have the client: ${namesOf(leaf)}`);
     }
-    stream.peer = leaf.subject;
+    // Whoever has several names is told by the one that has let it in.
+    stream.peer = tlsAllow.find(leaf.names) ?? nameOf(leaf);
     stream.peerNames = leaf.names;
   });
   if (!isHere) return undefined;
@@ -203,6 +204,11 @@ function verifyUpstream(engine: TlsEngine, host: string, trust: Trust): void {
       hint: "--tls-name says which name it must have",
     });
   }
+}
+
+/** What its certificate calls a peer; a common name counts for nothing, and is marked as one. */
+function nameOf({ subject, names: { dns, ips, uris } }: Certificate): string {
+  return dns.length + ips.length + uris.length > 0 ? subject : `CN=${subject}`;
 }
 
 /** For people: names that others have chosen, so that each is quoted. */

@@ -231,6 +231,29 @@ Deno.test("--tls-allow lets in whom it names alone:", NEEDS, async (t) => {
   }
 });
 
+Deno.test("connection_closed calls a client by the name that has let it in:", NEEDS, async (t) => {
+  using ca = await createCa();
+  await using upstream = startEcho();
+  const dns = ["innocent.example.com", "admin.example.com"];
+  const cases: readonly (readonly [string, string, Parameters<typeof ca.issue>[0]])[] = [
+    ["admin.example.com", "admin.example.com", { dns }],
+    ["all", "innocent.example.com", { dns }],
+    ["all", "CN=dba", { commonName: "dba" }],
+  ];
+  for (const [allow, peer, options] of cases) {
+    await t.step(`--tls-allow ${allow}: ${peer}`, async () => {
+      await using far = await startFar(upstream, { own: await ca.issue(SERVER), ca: ca.pem }, {
+        settings: { tlsAllow: parseNamePatterns(allow) },
+      });
+      await using near = await startNear(far, { own: await ca.issue(options), ca: ca.pem });
+      assert(await isServed(near), errorsOf(far.lines).at(-1));
+      await until(() => far.lines.some((line) => line.includes("connection_closed")), "its end");
+      const line = far.lines.find((line) => line.includes("connection_closed")) ?? "";
+      assertEquals(/ peer="?([^" ]*)/.exec(line)?.[1], peer, line);
+    });
+  }
+});
+
 Deno.test("a TLS target is refused, and sent nothing,", NEEDS, async (t) => {
   using ca = await createCa();
   using other = await createCa({ name: "another CA" });
