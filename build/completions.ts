@@ -3,15 +3,8 @@
 // and nothing where any text may stand. They start no program.
 
 import type { CommandName } from "../src/config/options.ts";
-import {
-  ALL_COMMANDS,
-  commandsOf,
-  helpOf,
-  optionsOf,
-  PRINTING,
-  type Value,
-  valueOf,
-} from "./command_line.ts";
+import { ALL_COMMANDS, commandsOf, optionsOf, type Value, valueOf } from "./command_line.ts";
+import { CALLS, PRINTING } from "../src/config/help.ts";
 import { SPECS } from "../src/config/options.ts";
 
 /** The commands that are words. */
@@ -119,7 +112,7 @@ export function zshCompletion(): string {
     `    '(- *)'{-${letter},--${name}}${quoteZsh(`[${escapeZsh(help)}]`)}\n`
   );
   const words = WORDS.map((command) =>
-    `      ${quoteZsh(`${command}:${helpOf(command).replaceAll(":", "\\:")}`)}\n`
+    `      ${quoteZsh(`${command}:${CALLS[command].help.replaceAll(":", "\\:")}`)}\n`
   );
   const valued = namesOf("words", "file", "text").join("|");
   return `\
@@ -194,7 +187,7 @@ export function fishCompletion(): string {
   );
   const words = WORDS.map((command) =>
     `complete -c ambassador -n "__ambassador_runs forward" -a ${command} -d ` +
-    quoteFish(helpOf(command))
+    quoteFish(CALLS[command].help)
   );
   return `\
 # Completion of ambassador for fish. Made from its table of options.

@@ -2,8 +2,17 @@
 // only what the help has no room for, signals and where to read on, stands here.
 
 import config from "../deno.json" with { type: "json" };
+import {
+  CALLS,
+  EXAMPLES,
+  EXPLANATION,
+  PRINTING,
+  PRINTING_CALL,
+  PURPOSE,
+  STATUSES,
+  TIMES,
+} from "../src/config/help.ts";
 import { type OptionSpec, SPECS, variableOf } from "../src/config/options.ts";
-import { PRINTING, readHelp } from "./command_line.ts";
 import { buildTimeMs } from "./time.ts";
 
 /** What a signal does, as in docs/reference.md. */
@@ -40,16 +49,16 @@ export interface ManualOptions {
 
 /** The text of the man page, in the macros of man(7). */
 export function manual({ version, date }: ManualOptions): string {
-  const help = readHelp();
-  const synopsis = help.calls.map(({ call }) => `.B ${escape(call)}`).join("\n.br\n");
-  const commands = help.calls.filter((row) => row.help !== "")
-    .map((row) => item(bold(row.call), sentence(row.help)));
+  const calls = Object.values(CALLS);
+  const synopsis = [...calls.map(({ call }) => call), PRINTING_CALL]
+    .map((call) => `.B ${escape(call)}`).join("\n.br\n");
+  const commands = calls.map(({ call, help }) => item(bold(call), sentence(help)));
   const printing = PRINTING.map((option) =>
     item(`${bold(`-${option.letter}`)}, ${bold(`--${option.name}`)}`, sentence(option.help))
   );
-  const statuses = help.statuses.map((row) => item(bold(row.status), sentence(row.help)));
+  const statuses = STATUSES.map((row) => item(bold(row.status), sentence(row.help)));
   const signals = SIGNALS.map(([name, text]) => item(bold(name), escape(text)));
-  const examples = help.examples.map((line) => `.EX\n${escape(line)}\n.EE`);
+  const examples = EXAMPLES.map((line) => `.EX\n${escape(line)}\n.EE`);
   const text = [
     '.\\" Made from the help and the table of options: do not edit.',
     `.TH AMBASSADOR 1 "${date}" "ambassador ${version}" "User Commands"`,
@@ -57,17 +66,17 @@ export function manual({ version, date }: ManualOptions): string {
     ".nh",
     ".ad l",
     ".SH NAME",
-    `ambassador \\- ${escape(help.purpose)}`,
+    `ambassador \\- ${escape(PURPOSE)}`,
     ".SH SYNOPSIS",
     synopsis,
     ".SH DESCRIPTION",
-    help.explanation.map(paragraph).join("\n.PP\n"),
+    EXPLANATION.map(paragraph).join("\n.PP\n"),
     ".SH COMMANDS",
     ...commands,
     ".SH OPTIONS",
     "Every option may also be given as the environment variable that is named with it; an argument",
     "wins. Of an option given twice the last counts, but lists add up.",
-    escape(help.times),
+    escape(TIMES),
     ...SPECS.map(optionItem),
     ...printing,
     ".SH ENVIRONMENT",

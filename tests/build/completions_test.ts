@@ -2,8 +2,8 @@
 // all that is offered into the line, and fish by the command that it has for that. What they should
 // offer is read from the table of options.
 
-import { assert, assertEquals, assertThrows } from "@std/assert";
-import { ALL_COMMANDS, optionsOf, readHelp, valueOf } from "../../build/command_line.ts";
+import { assertEquals } from "@std/assert";
+import { ALL_COMMANDS, optionsOf, valueOf } from "../../build/command_line.ts";
 import { completions, writeCompletions } from "../../build/completions.ts";
 import { parseLine } from "../../src/config/line.ts";
 import { type CommandName, COMMANDS, type OptionSpec, SPECS } from "../../src/config/options.ts";
@@ -212,13 +212,4 @@ Deno.test("valueOf() says what follows each option", () => {
   }
   const kinds = new Set(SPECS.map((spec) => valueOf(spec).kind));
   assertEquals([...kinds].toSorted(), ["file", "none", "text", "words"]);
-});
-
-Deno.test("readHelp() finds every command, and refuses a help that is built in another way", () => {
-  const { calls, statuses, examples, times } = readHelp();
-  assert(calls.length > COMMANDS.length);
-  assert(examples.every((line) => line.includes("ambassador ") || line.endsWith(" ambassador")));
-  assertEquals(statuses.map(({ status }) => status), ["0", "1", "2", "130 or 143"]);
-  assert(times.endsWith("0 turns a limit off."));
-  assertThrows(() => readHelp("ambassador: forwards"), Error, "build/command_line.ts");
 });

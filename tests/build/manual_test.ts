@@ -2,8 +2,8 @@
 // and the table of options have.
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { readHelp } from "../../build/command_line.ts";
 import { manual, writeManual } from "../../build/manual.ts";
+import { EXAMPLES, STATUSES, TIMES } from "../../src/config/help.ts";
 import { COMMANDS, SPECS, variableOf } from "../../src/config/options.ts";
 import "../helpers/mod.ts";
 import { needs } from "../helpers/needs.ts";
@@ -54,12 +54,11 @@ Deno.test(
     for (const command of COMMANDS) {
       assert(lines.some((line) => line.startsWith(`ambassador ${command} `)), command);
     }
-    const { statuses, examples, times } = readHelp();
-    for (const { status } of statuses) {
+    for (const { status } of STATUSES) {
       assert(lines.some((line) => line === status || line.startsWith(`${status} `)), status);
     }
-    for (const example of examples) assert(lines.includes(example), example);
-    assert(lines.some((line) => line.includes(times)), times);
+    for (const example of EXAMPLES) assert(lines.includes(example), example);
+    assert(lines.some((line) => line.includes(TIMES)), TIMES);
     assertMatch(lines[0] ?? "", /^AMBASSADOR\(1\)/);
     assertMatch(lines.at(-2) ?? "", /^ambassador 1\.2\.3 +2026-11-27/);
   },

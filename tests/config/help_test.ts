@@ -1,7 +1,15 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { parseCommand } from "../../src/config/command_line.ts";
 import { COMMANDS, SPECS } from "../../src/config/options.ts";
-import { usage } from "../../src/config/help.ts";
+import {
+  CALLS,
+  EXAMPLES,
+  PRINTING_CALL,
+  PURPOSE,
+  STATUSES,
+  TIMES,
+  usage,
+} from "../../src/config/help.ts";
 import "../helpers/mod.ts";
 
 Deno.test("usage() shows each command, and each option with its default", () => {
@@ -28,11 +36,21 @@ Deno.test("usage() fits a terminal of 100 columns and holds nothing but plain te
   }
 });
 
-Deno.test("usage() gives examples that parse", () => {
-  const examples = usage().split("\n").slice(usage().split("\n").indexOf("Examples:") + 1)
-    .filter((line) => line.startsWith("  ") && line.includes("ambassador"))
-    .map((line) => line.replace(/&&.*/, "").trim().split(/\s+/));
-  assertEquals(examples.length, 7);
+Deno.test("usage() says every word that the man page and the completions take from beside it", () => {
+  const lines = usage().split("\n");
+  const text = usage().replaceAll(/\s+/g, " ");
+  assertEquals(lines[0], `ambassador: ${PURPOSE}`);
+  for (const { call, help } of Object.values(CALLS)) {
+    const line = lines.find((other) => other.startsWith(`  ${call}  `));
+    assertEquals(line?.slice(call.length + 2).trim(), help);
+  }
+  for (const line of [...EXAMPLES, PRINTING_CALL]) assert(lines.includes(`  ${line}`), line);
+  for (const { status, help } of STATUSES) assertStringIncludes(text, ` ${status} ${help}`);
+  assert(lines.includes(TIMES));
+});
+
+Deno.test("EXAMPLES parse", () => {
+  const examples = EXAMPLES.map((line) => line.replace(/&&.*/, "").trim().split(/\s+/));
   for (const words of examples) {
     const at = words.indexOf("ambassador");
     const environment = Object.fromEntries(
