@@ -2,7 +2,7 @@
 // what may follow an option. All of it comes from the table of options and from the help. It knows no
 // shell and no format.
 
-import { type CommandName, COMMANDS, type OptionSpec, SPECS } from "../src/config/options.ts";
+import { type CommandName, commandsOf, type OptionSpec, SPECS } from "../src/config/options.ts";
 
 /** What follows an option: nothing, one of some words, a file, or any text. */
 export type Value =
@@ -11,23 +11,15 @@ export type Value =
   | { readonly kind: "file" }
   | { readonly kind: "text"; readonly placeholder: string };
 
-/** Every command, first the one that needs no word. */
-export const ALL_COMMANDS: readonly CommandName[] = ["forward", ...COMMANDS];
-
 /** The options that a command reads. */
 export function optionsOf(command: CommandName): readonly OptionSpec[] {
   return SPECS.filter((spec) => commandsOf(spec).includes(command));
-}
-
-/** The commands that read an option. */
-export function commandsOf({ commands }: OptionSpec): readonly CommandName[] {
-  return commands ?? ALL_COMMANDS.filter((command) => command !== "healthcheck");
 }
 
 /** What follows an option. */
 export function valueOf({ kind }: OptionSpec): Value {
   if (kind.alone !== undefined) return { kind: "none" };
   if (kind.choices !== undefined) return { kind: "words", words: kind.choices };
-  if (kind.placeholder === "FILE") return { kind: "file" };
+  if (kind.isFile) return { kind: "file" };
   return { kind: "text", placeholder: kind.placeholder };
 }

@@ -2,10 +2,9 @@
 // that the command of the line reads, the words that an option takes, and files where it takes a file;
 // and nothing where any text may stand. They start no program.
 
-import type { CommandName } from "../src/config/options.ts";
-import { ALL_COMMANDS, commandsOf, optionsOf, type Value, valueOf } from "./command_line.ts";
 import { CALLS, PRINTING } from "../src/config/help.ts";
-import { SPECS } from "../src/config/options.ts";
+import { ALL_COMMANDS, type CommandName, commandsOf, SPECS } from "../src/config/options.ts";
+import { optionsOf, type Value, valueOf } from "./command_line.ts";
 
 /** The commands that are words. */
 const WORDS = ALL_COMMANDS.filter((command) => command !== "forward");

@@ -1,7 +1,13 @@
 // Writes the table of options into docs/reference.md, between two comments, from the table that the
 // program parses them by. It knows nothing of what else stands there, nor of what an option does.
 
-import { COMMANDS, type OptionSpec, SPECS, variableOf } from "../src/config/options.ts";
+import {
+  ALL_COMMANDS,
+  commandsOf,
+  type OptionSpec,
+  SPECS,
+  variableOf,
+} from "../src/config/options.ts";
 
 const DOCUMENT = new URL("../docs/reference.md", import.meta.url);
 const START = "<!-- The table of options: made by build/reference.ts -->";
@@ -45,9 +51,10 @@ export function withOptionsTable(document: string): string {
 }
 
 /** Those that read it; empty is all but `healthcheck`, as it is of most. */
-function readers({ commands }: OptionSpec): string {
-  if (commands === undefined) return "";
-  return commands.length > COMMANDS.length ? "all" : commands.map(code).join(", ");
+function readers(spec: OptionSpec): string {
+  if (spec.commands === undefined) return "";
+  const commands = commandsOf(spec);
+  return commands.length === ALL_COMMANDS.length ? "all" : commands.map(code).join(", ");
 }
 
 function code(text: string): string {

@@ -25,6 +25,8 @@ import { formatPem, parsePem, type PemSource, quotePath } from "./pem.ts";
 export const COMMANDS = ["check", "wait", "healthcheck"] as const;
 /** One of {@linkcode COMMANDS}, or `forward` where no command is named. */
 export type CommandName = "forward" | typeof COMMANDS[number];
+/** Every command, first the one that needs no word. */
+export const ALL_COMMANDS: readonly CommandName[] = ["forward", ...COMMANDS];
 
 /** How `check` prints what would be forwarded. */
 export const CHECK_FORMATS = ["table", "json", "socat"] as const;
@@ -57,6 +59,8 @@ export interface Kind<T> {
   readonly placeholder: string;
   /** The value where the option stands alone. One that has this takes another behind a `=` only. */
   readonly alone?: string;
+  /** Whether the value names a file, for completions. */
+  readonly isFile?: true;
   /** The only texts that there are, for completions; undefined where there are countless. */
   readonly choices?: readonly string[];
   /**
@@ -104,7 +108,12 @@ const COUNT: Kind<number> = { placeholder: "COUNT", parse: parseCount, format: S
 const BIND: Kind<string> = { placeholder: "ADDRESS", parse: parseBind, format: String };
 const BALANCE = choice("ORDER", BALANCES);
 const SEND_PROXY = choice("VERSION", ["off", ...PROXY_VERSIONS] as const);
-const PEM: Kind<PemSource> = { placeholder: "FILE", parse: parsePem, format: formatPem };
+const PEM: Kind<PemSource> = {
+  placeholder: "FILE",
+  isFile: true,
+  parse: parsePem,
+  format: formatPem,
+};
 const TLS_CLIENT = choice(TLS_CLIENTS.join("|"), TLS_CLIENTS);
 /** Names of clients. */
 const NAMES: Kind<NamePatterns> = {
@@ -143,6 +152,7 @@ const ALIASES: Kind<ReadonlySet<string>> = {
 
 const ROUTES: Kind<{ readonly path: string }> = {
   placeholder: "FILE",
+  isFile: true,
   parse: parseRoutesPath,
   format: ({ path }) => path,
 };
@@ -382,6 +392,11 @@ export type RouteSettings = {
 
 /** The rows of {@linkcode OPTIONS} alone. */
 export const SPECS: readonly OptionSpec[] = Object.values(OPTIONS);
+
+/** The commands that read an option. */
+export function commandsOf({ commands }: Pick<OptionSpec, "commands">): readonly CommandName[] {
+  return commands ?? ALL_COMMANDS.filter((command) => command !== "healthcheck");
+}
 
 /** `connect-timeout` → `AMBASSADOR_CONNECT_TIMEOUT`. */
 export function variableOf(option: string): string {

@@ -3,10 +3,16 @@
 // offer is read from the table of options.
 
 import { assertEquals } from "@std/assert";
-import { ALL_COMMANDS, optionsOf, valueOf } from "../../build/command_line.ts";
+import { optionsOf, valueOf } from "../../build/command_line.ts";
 import { completions, writeCompletions } from "../../build/completions.ts";
 import { parseLine } from "../../src/config/line.ts";
-import { type CommandName, COMMANDS, type OptionSpec, SPECS } from "../../src/config/options.ts";
+import {
+  ALL_COMMANDS,
+  type CommandName,
+  COMMANDS,
+  commandsOf,
+  SPECS,
+} from "../../src/config/options.ts";
 import { within } from "../helpers/mod.ts";
 import { needs } from "../helpers/needs.ts";
 import { feed, run } from "../helpers/run.ts";
@@ -27,23 +33,21 @@ const ALL_KEYS = { bash: "\x1b*\n", zsh: "\x14\n" } as const;
 /** Files in the folder where the shells are. */
 const FILES = ["ca.pem", "my key.pem", "routes"];
 
-function isReadBy({ commands }: OptionSpec, command: CommandName): boolean {
-  return commands === undefined ? command !== "healthcheck" : commands.includes(command);
-}
-
 /** The options that the table gives to a command, as a shell shows them. */
 function optionsIn(command: CommandName): string[] {
-  const names = SPECS.filter((spec) => isReadBy(spec, command)).map(({ name }) => `--${name}`);
+  const names = SPECS.filter((spec) => commandsOf(spec).includes(command)).map(({ name }) =>
+    `--${name}`
+  );
   return [...names, "--help", "--version"];
 }
 
 function casesOf(command: CommandName): Case[] {
   const start = command === "forward" ? "ambassador" : `ambassador ${command}`;
   const words = command === "forward" ? [...COMMANDS] : [];
-  const values = SPECS.filter((spec) => isReadBy(spec, command)).map(
-    ({ name, kind: { choices, alone, placeholder } }) => ({
+  const values = SPECS.filter((spec) => commandsOf(spec).includes(command)).map(
+    ({ name, kind: { choices, alone, isFile } }) => ({
       line: `${start} --${name} `,
-      offered: alone ? words : choices ?? (placeholder === "FILE" ? FILES : []),
+      offered: alone ? words : choices ?? (isFile ? FILES : []),
     }),
   );
   return [
