@@ -10,6 +10,7 @@ import { textFlaw } from "./likely_meant.ts";
 import { type Line, parseLine, textsOf } from "./line.ts";
 import {
   type CommandName,
+  commandsOf,
   isTime,
   OPTIONS,
   type Options,
@@ -300,10 +301,6 @@ function besideArguments(source: string): Problem {
   };
 }
 
-function isReadBy({ commands }: OptionSpec, name: CommandName): boolean {
-  return commands === undefined ? name !== "healthcheck" : commands.includes(name);
-}
-
 /** Options, and those of them that were given. */
 type ReadValues = Pick<TlsUse, "options" | "given">;
 
@@ -313,7 +310,7 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
   const rows: readonly [string, OptionSpec][] = Object.entries(OPTIONS);
   const entries = rows.map(([key, spec]) => {
     const fallback = spec.default === undefined ? undefined : spec.kind.parse(spec.default);
-    if (!isReadBy(spec, line.name)) return [key, fallback];
+    if (!commandsOf(spec).includes(line.name)) return [key, fallback];
     const own = textsOf(line.values, spec.name).slice(spec.list ? 0 : -1);
     // An empty variable is one that a compose file passed on unset.
     const value = environment[variableOf(spec.name)];
