@@ -2,11 +2,11 @@
 // the sources or an executable.
 
 /**
- * What the tests start the program with, from `tests/helpers`; but not what starts another program, and
- * not a forwarder in the test's own process.
+ * What the tests start the program with, from `tests/helpers`. What starts another program
+ * (`startOther`) or a forwarder in the test's own process (`serveTls`) has a name of its own.
  */
 const STARTS =
-  /\b(?:startProgram|runProgram|startRoute|startTraced|programCommand|networkOf|\w+ByTls|startPair|startTls(?!Forwarder)\w+|startUdpRoute|startWired)\((?!\[\], \{ command)/;
+  /\b(?:startProgram|runProgram|startRoute|startTraced|programCommand|networkOf|\w+ByTls|startPair|startTls\w+|startUdpRoute|startWired)\(/;
 
 /** The paths in the repository, in their order. */
 export function programTests(root: URL): string[] {

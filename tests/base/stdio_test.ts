@@ -9,6 +9,7 @@ import {
   readText,
   ROOT,
   startEcho,
+  startOther,
   startProgram,
   until,
   within,
@@ -173,7 +174,7 @@ Deno.test("endOutput() writes all that was printed, in its order, and what is pr
     stdio.complain({ message: "4", hint: "h" });
     await stdio.endOutput();
     Deno.exit();`;
-  await using program = startProgram([], { command: [Deno.execPath(), "eval", script] });
+  await using program = startOther([Deno.execPath(), "eval", script]);
   await within(program.status, "the end");
   assertEquals(program.stderr, "1\n2\n3 without an endambassador: 4\n  hint: h\n5\n");
   assertEquals(program.stdout, `${"x".repeat(100_000)}\n`);

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { ConfigError } from "../../src/base/errors.ts";
 import { pause } from "../../src/base/time.ts";
 import { readFiles, WatchedFiles, type WatchedFilesOptions } from "../../src/base/watched_files.ts";
-import { startProgram, until, within } from "../helpers/mod.ts";
+import { startOther, until, within } from "../helpers/mod.ts";
 import { type Ability, LINUX, needs, programPath, TLS, UNIX } from "../helpers/needs.ts";
 import { lease } from "../helpers/rewiring.ts";
 
@@ -210,7 +210,7 @@ Deno.test("WatchedFiles.watch() sees what changes behind a bind mount", needs(MO
     await makeFile(folder);
     const script = `mount --bind "$0" /mnt && echo mounted && exec sleep 60`;
     const command = [programPath("unshare"), "-rm", "sh", "-c", script, folder];
-    await using mounting = startProgram([], { command, env: { PATH: Deno.env.get("PATH") ?? "" } });
+    await using mounting = startOther(command, { env: { PATH: Deno.env.get("PATH") ?? "" } });
     await mounting.output(/mounted/);
     const path = `/proc/${mounting.pid}/root/mnt/file`;
     await using watched = await watch({ make: () => Promise.resolve(path) });

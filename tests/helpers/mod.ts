@@ -453,6 +453,14 @@ export function startProgram(
   };
 }
 
+/** Starts another program than this one, such as a helper of a test, in the same way. */
+export function startOther(
+  command: readonly string[],
+  options: Omit<StartProgramOptions, "command"> = {},
+): Program {
+  return startProgram([], { ...options, command });
+}
+
 /** Runs the program to its end. */
 export async function runProgram(
   args: readonly string[],

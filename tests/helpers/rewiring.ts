@@ -7,6 +7,7 @@ import {
   freePort,
   type Program,
   readExactly,
+  startOther,
   startProgram,
   type StartProgramOptions,
   startUpstream,
@@ -165,7 +166,7 @@ export async function lease(path: string): Promise<AsyncDisposable> {
   // F_SETLEASE, F_WRLCK.
   const script = '$SIG{IO} = "IGNORE"; open my $file, "+<", $ARGV[0] or die; ' +
     'fcntl $file, 1024, 1 or die "$!"; $| = 1; print "held\\n"; sleep 60';
-  const program = startProgram([], { command: [programPath("perl"), "-e", script, path] });
+  const program = startOther([programPath("perl"), "-e", script, path]);
   try {
     await program.output(/held/);
   } catch (error) {

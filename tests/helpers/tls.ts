@@ -149,7 +149,7 @@ export interface TlsForwarder extends AsyncDisposable {
   use(identity: Identity): Promise<void>;
 }
 
-/** Options for {@linkcode startTlsForwarder}. */
+/** Options for {@linkcode serveTls}. */
 export interface TlsForwarderOptions extends Partial<Omit<ServeOptions, "maxConnections">> {
   /** How it listens. */
   readonly listen: Endpoint["protocol"];
@@ -164,7 +164,7 @@ export interface TlsForwarderOptions extends Partial<Omit<ServeOptions, "maxConn
 }
 
 /** Forwards a free port to the target, in this process. */
-export async function startTlsForwarder(
+export async function serveTls(
   target: Endpoint,
   { listen, identity, credentials: given, settings = {}, ...options }: TlsForwarderOptions,
 ): Promise<TlsForwarder> {

@@ -20,7 +20,7 @@ import {
   errorsOf,
   type Identity,
   loadTls,
-  startTlsForwarder,
+  serveTls,
   type TlsForwarder,
 } from "../helpers/tls.ts";
 
@@ -86,7 +86,7 @@ function startNear(
   connectTimeoutMs = 10_000,
 ): Promise<TlsForwarder> {
   const target = { protocol: "tls", hostname: "127.0.0.1", port } as const;
-  return startTlsForwarder(target, {
+  return serveTls(target, {
     listen: "tcp",
     identity,
     settings: { starttls: "postgres", tlsName: "localhost", connectTimeoutMs },

@@ -19,7 +19,7 @@ import {
   errorsOf,
   type Identity,
   sClient,
-  startTlsForwarder,
+  serveTls,
   type TlsForwarder,
   type TlsForwarderOptions,
 } from "../helpers/tls.ts";
@@ -46,7 +46,7 @@ function startFar(
   options: Partial<TlsForwarderOptions> = {},
 ): Promise<TlsForwarder> {
   const target = { protocol: "tcp", hostname, port } as const;
-  return startTlsForwarder(target, { ...options, listen: "tls", identity });
+  return serveTls(target, { ...options, listen: "tls", identity });
 }
 
 /** The consumer's side: plain in front of TLS at the far side, which it knows as `hostname`. */
@@ -58,7 +58,7 @@ function startNear(
   } = {},
 ): Promise<TlsForwarder> {
   const target = { protocol: "tls", hostname, port } as const;
-  return startTlsForwarder(target, { listen: "tcp", identity, settings });
+  return serveTls(target, { listen: "tcp", identity, settings });
 }
 
 /** Whether an echo at the end of it all answers. */

@@ -15,7 +15,7 @@ import {
   writeAll,
 } from "../helpers/mod.ts";
 import { needs, PROGRAM_TLS } from "../helpers/needs.ts";
-import { errorsOf, sClient, startTlsForwarder, startTlsRoute } from "../helpers/tls.ts";
+import { errorsOf, sClient, serveTls, startTlsRoute } from "../helpers/tls.ts";
 
 const NEEDS = needs(PROGRAM_TLS, "openssl");
 const CLIENT = { dns: ["client.example.com"] };
@@ -103,7 +103,7 @@ for (const env of [{}, CARELESS]) {
     await using upstream = startEcho();
     const { hostname, port } = upstream.address;
     const [own, good] = [await ca.issue(CLIENT), await ca.issue(SERVER)];
-    await using far = await startTlsForwarder({ protocol: "tcp", hostname, port }, {
+    await using far = await serveTls({ protocol: "tcp", hostname, port }, {
       listen: "tls",
       identity: { own: good, ca: ca.pem },
     });
@@ -140,7 +140,7 @@ Deno.test(
     using ca = await createCa();
     await using upstream = startEcho();
     const { hostname, port } = upstream.address;
-    await using far = await startTlsForwarder({ protocol: "tcp", hostname, port }, {
+    await using far = await serveTls({ protocol: "tcp", hostname, port }, {
       listen: "tls",
       identity: { own: await ca.issue(SERVER) },
       tlsClient: "none",
@@ -234,7 +234,7 @@ Deno.test("the program trusts a CA for what it is given for", NEEDS, async () =>
   assert((await sClient(address, show(await clients.issue(CLIENT)))).isServed);
 
   const { hostname, port } = echo.address;
-  await using far = await startTlsForwarder({ protocol: "tcp", hostname, port }, {
+  await using far = await serveTls({ protocol: "tcp", hostname, port }, {
     listen: "tls",
     identity: { own: await clients.issue(SERVER), ca: upstreams.pem },
   });
