@@ -145,38 +145,39 @@ export async function sbom(modules: readonly Module[], options: SbomOptions): Pr
   const libraries = new Map<string, Part & JsrModule>();
   for (const { specifier, content } of modules) {
     if (specifier.startsWith(ROOT)) {
-      own.files.push(await file(decodeURIComponent(specifier.slice(ROOT.length)), content));
+      const path = decodeURIComponent(specifier.slice(ROOT.length));
+      own.files.push(await file(path, content, { license: config.license }));
       continue;
     }
     const from = readJsr(specifier, registry);
     const key = `${from.name}@${from.version}`;
     const library = libraries.get(key) ?? { id: idOf("Package", key), files: [], ...from };
     libraries.set(key, library);
-    library.files.push(await file(from.path, content, key));
+    const license = licenseOf(from.name);
+    library.files.push(await file(from.path, content, { license, of: key }));
   }
   const made: SpdxFile[] = [];
   for (const [name, content] of Object.entries(executables)) {
-    made.push({
-      ...await file(name, content),
-      fileTypes: ["BINARY"],
-      // As a whole: it is made of parts with licenses of their own.
-      licenseConcluded: "NOASSERTION",
-    });
+    // As a whole: it is made of parts with licenses of their own.
+    const binary = await file(name, content, { license: "NOASSERTION" });
+    made.push({ ...binary, fileTypes: ["BINARY"] });
   }
   const parts = [own, ...libraries.values()];
-  const deno = runtime();
+  const [deno, engine] = runtime();
   const packages = [
     { ...program(own.files, origin), ...await analyzed(own) },
     ...await Promise.all([...libraries.values()].map(async (library) => ({
       ...jsrPackage(library, registry),
       ...await analyzed(library),
     }))),
-    ...deno,
+    deno,
+    engine,
   ];
   const relationships: Relationship[] = [
     relate(DOCUMENT, "DESCRIBES", PROGRAM),
-    ...packages.slice(1, -1).map(({ SPDXID }) => relate(PROGRAM, "CONTAINS", SPDXID)),
-    relate(deno[0].SPDXID, "CONTAINS", deno[1].SPDXID),
+    ...[...libraries.values()].map(({ id }) => relate(PROGRAM, "CONTAINS", id)),
+    relate(PROGRAM, "CONTAINS", deno.SPDXID),
+    relate(deno.SPDXID, "CONTAINS", engine.SPDXID),
     ...parts.flatMap(({ id, files }) => files.map(({ SPDXID }) => relate(id, "CONTAINS", SPDXID))),
     ...made.map(({ SPDXID }) => relate(SPDXID, "GENERATED_FROM", PROGRAM)),
   ];
@@ -236,12 +237,16 @@ function jsrPackage(
     primaryPackagePurpose: "LIBRARY",
     ...UNKNOWN,
     downloadLocation: `${registry}${name}/${version}`,
-    // That of all of @std; nothing else is imported.
-    licenseConcluded: name.startsWith("@std/") ? "MIT" : "NOASSERTION",
-    licenseDeclared: name.startsWith("@std/") ? "MIT" : "NOASSERTION",
+    licenseConcluded: licenseOf(name),
+    licenseDeclared: licenseOf(name),
     // The type that is proposed for JSR: none is agreed on yet.
     externalRefs: [purl(`pkg:jsr/${name.replace("@", "%40")}@${version}`)],
   };
+}
+
+/** That of all of @std; nothing else is imported. */
+function licenseOf(name: string): string {
+  return name.startsWith("@std/") ? "MIT" : "NOASSERTION";
 }
 
 /** The runtime that is embedded, which is of the version of the Deno that embeds it, and its engine. */
@@ -301,7 +306,7 @@ async function analyzed(
 async function file(
   path: string,
   content: Uint8Array<ArrayBuffer>,
-  of?: string,
+  { license, of }: { readonly license: string; readonly of?: string },
 ): Promise<SpdxFile> {
   return {
     SPDXID: idOf("File", of === undefined ? path : `${of}/${path}`),
@@ -311,7 +316,7 @@ async function file(
       { algorithm: "SHA256", checksumValue: await digest("SHA-256", content) },
     ],
     fileTypes: [path.endsWith(".json") ? "TEXT" : "SOURCE"],
-    licenseConcluded: "MIT",
+    licenseConcluded: license,
     licenseInfoInFiles: ["NOASSERTION"],
     copyrightText: "NOASSERTION",
   };

@@ -59,6 +59,9 @@ function checkRules(list: Spdx): void {
     const files = list.files.filter(({ SPDXID }) => inside.includes(SPDXID));
     assertEquals(one.filesAnalyzed, files.length > 0, one.name);
     const sums = files.map((file) => sumOf(file, "SHA1")).toSorted().join("");
+    for (const { fileName, licenseConcluded } of files) {
+      assertEquals(licenseConcluded, one.licenseConcluded, fileName);
+    }
     const code = one.filesAnalyzed
       ? { packageVerificationCodeValue: sum("sha1", sums) }
       : undefined;
@@ -119,6 +122,15 @@ Deno.test("sbom() lists the executables as made of the program", async () => {
   const [file] = list.files.filter(({ fileTypes }) => fileTypes.includes("BINARY"));
   assertEquals(file?.fileName, "./ambassador-x86_64-unknown-linux-gnu");
   assertEquals(file && sumOf(file, "SHA256"), sum("sha256", "an executable"));
+});
+
+Deno.test("sbom() claims no license for a package that it does not know", async () => {
+  const specifier = "https://jsr.io/@example/other/1.0.0/mod.ts";
+  const modules = [...OFFLINE, { specifier, content: encode("") }];
+  const list = await sbom(modules, { createdMs: CREATED_MS });
+  checkRules(list);
+  const [file] = list.files.filter(({ fileName }) => fileName === "./mod.ts");
+  assertEquals(file?.licenseConcluded, "NOASSERTION");
 });
 
 Deno.test("sbom() has another address for every other content, and the same for the same", async () => {
