@@ -117,6 +117,28 @@ async function deno(args: readonly string[]): Promise<void> {
   if (code !== 0) Deno.exit(code);
 }
 
+/**
+ * What an executable for this machine says where it does not run, in lines; undefined where it does.
+ * `deno compile` embeds any DENORT_BIN without a look at it.
+ *
+ * @param denort What DENORT_BIN names.
+ */
+export async function flawOf(
+  path: string,
+  denort: string | undefined = Deno.env.get("DENORT_BIN"),
+): Promise<string | undefined> {
+  const command = new Deno.Command(await Deno.realPath(path), {
+    args: ["--version"],
+    stdin: "null",
+    stdout: "null",
+  });
+  const { success, stderr } = await command.output();
+  if (success) return undefined;
+  const [line = ""] = new TextDecoder().decode(stderr).trim().split("\n");
+  const hint = `\n  hint: DENORT_BIN has to be of Deno ${Deno.version.deno}`;
+  return `does not run: ${line}${denort ? hint : ""}`;
+}
+
 async function make({ all, fetch, options }: Wanted): Promise<void> {
   for (const target of all ? Object.keys(TARGETS) : [options.target]) {
     if (fetch) {
@@ -125,6 +147,12 @@ async function make({ all, fetch, options }: Wanted): Promise<void> {
     }
     const output = options.output ?? outputOf(target);
     await deno(compileArguments({ ...options, target, output }));
+    const flaw = [undefined, Deno.build.target].includes(target) ? await flawOf(output) : undefined;
+    if (flaw !== undefined) {
+      console.error(`compile: ${output} ${flaw}`);
+      await Deno.remove(output);
+      Deno.exit(1);
+    }
     const { size } = await Deno.stat(output);
     console.log(`${output}  ${(size / 1e6).toFixed(1)} MB`);
   }

@@ -3,6 +3,7 @@ import config from "../../deno.json" with { type: "json" };
 import { parseOptions } from "../../build/arguments.ts";
 import {
   compileArguments,
+  flawOf,
   outputOf,
   parseCompileCommand,
   parseTarget,
@@ -14,7 +15,7 @@ import { programTests } from "../../build/program_tests.ts";
 import { checkTag, notesOf, sumLine } from "../../build/release.ts";
 import { V8_FLAGS, v8Flags } from "../../build/sources.ts";
 import { ROOT, within } from "../helpers/mod.ts";
-import { LINUX, needs, programPath } from "../helpers/needs.ts";
+import { LINUX, needs, programPath, UNIX } from "../helpers/needs.ts";
 
 const SOME_OPTIONS = {
   all: { type: "boolean" },
@@ -104,6 +105,28 @@ Deno.test("outputOf() names the executable by its target", () => {
     "dist/ambassador-x86_64-pc-windows-msvc.exe",
   ]);
 });
+
+Deno.test(
+  "flawOf() finds an executable that does not run, and names DENORT_BIN where it is set",
+  needs(UNIX),
+  async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const path = `${folder}/ambassador`;
+      const write = (script: string): Promise<void> =>
+        Deno.writeTextFile(path, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+      await write('test "$*" = --version');
+      assertEquals(await flawOf(path, "denort"), undefined);
+      await write('printf "error: no section\\n\\nStack backtrace:\\n" >&2; exit 1');
+      const flaw = "does not run: error: no section";
+      assertEquals(await flawOf(path, ""), flaw);
+      const hint = `  hint: DENORT_BIN has to be of Deno ${Deno.version.deno}`;
+      assertEquals(await flawOf(path, "denort"), `${flaw}\n${hint}`);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
 
 Deno.test("parseCompileCommand() takes options with and without an equals sign", () => {
   const wanted = parseCompileCommand(["--import-map=m", "--target", "arm64", "--output=o"]);
