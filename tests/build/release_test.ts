@@ -126,7 +126,7 @@ async function runScript(
   return { code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
 }
 
-Deno.test("the task completions writes into dist/ and says what", async () => {
+Deno.test("the tasks completions and manual write into dist/ and say what", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const ran = [
