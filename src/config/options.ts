@@ -193,7 +193,7 @@ export const OPTIONS = {
   retryMs: {
     name: "retry",
     ...ROUTE_LIMIT,
-    help: "keep trying while no target can be reached, the client held",
+    help: "hold a client and try again for this long (0: no second try)",
   },
   balance: {
     name: "balance",
@@ -343,7 +343,7 @@ export const OPTIONS = {
     name: "status",
     kind: STATUS,
     default: "off",
-    help: "serve /healthz, /readyz and /metrics here",
+    help: "serve a status page, /healthz, /readyz and /metrics here",
     commands: ["forward", "check", "wait", "healthcheck"],
   },
   logLevel: { name: "log-level", kind: LEVEL, default: "info", help: "debug, info, warn or error" },
