@@ -1,4 +1,4 @@
-# Makes a CA, and a certificate with its key for each host, in this folder. For bash and OpenSSL 3.
+# Makes a CA, and each host's certificate and key, in this folder: `bash tls-certificates.sh`
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \
   -subj "/CN=ambassadors" -addext keyUsage=critical,keyCertSign -keyout ca.key -out ca.pem
 for host in big-server consumer; do

@@ -199,6 +199,37 @@ function networksOf(service: YamlMap): readonly string[] {
   return Array.isArray(networks) ? networks : Object.keys(networks);
 }
 
+/** What a service in a compose file depends on. */
+function dependsOf(service: YamlMap): readonly string[] {
+  const depends = service["depends_on"] ?? [];
+  return Array.isArray(depends) ? depends.map(String) : Object.keys(depends);
+}
+
+/**
+ * The commands at the head of a compose file: the project of each, what it does (`up -d`, `run --rm`,
+ * `down`), and the services that it names.
+ */
+function composeCommands(name: string): readonly (readonly string[])[] {
+  const text = readText(`examples/${name}`).replaceAll(/ \\\n#\s+/g, " ");
+  return [...text.matchAll(/^# {5}docker compose (.*?)(?: {2,}.*)?$/gm)].map(([, line = ""]) => {
+    const words = /^-p (\S+) -f (\S+) (up -d|run --rm|down)(?: (\S+))?$/.exec(line);
+    assert(words !== null && words[2] === name, line);
+    return [words[1] ?? "", words[3] ?? "", ...words[4] === undefined ? [] : [words[4]]];
+  });
+}
+
+Deno.test("the compose files are a project each, and their heads start and end it", () => {
+  const projects = COMPOSE.map((name) => {
+    const commands = composeCommands(name);
+    assertEquals(commands.map(([, what]) => what === "down"), [false, true], name);
+    const [project = "", ...more] = new Set(commands.map(([project]) => project));
+    assertMatch(project, /^ambassador-[a-z]+$/);
+    assertEquals(more, []);
+    return project;
+  });
+  assertEquals(new Set(projects).size, COMPOSE.length);
+});
+
 for (const name of COMPOSE) {
   Deno.test(`examples/${name} starts ambassadors that are locked, have limits and may finish`, () => {
     const services = Object.entries(servicesOf(name));
@@ -230,12 +261,25 @@ for (const name of COMPOSE) {
     for (const [who, service] of Object.entries(services)) {
       for (const network of networksOf(service)) assert(networks.includes(network), network);
       for (const secret of list(service, "secrets")) at(file, `secrets.${secret}.file`);
-      for (const [other, how] of Object.entries((service["depends_on"] ?? {}) as YamlMap)) {
+      for (const other of dependsOf(service)) {
+        assert(services[other] !== undefined, `${who}: ${other}`);
         // The image brings a health check, and other images need not.
-        assert(isAmbassador(services[other] ?? {}), `${who}: ${other}`);
-        assertEquals(how, { condition: "service_healthy" });
+        const condition = find(service, `depends_on.${other}.condition`);
+        const isHealthy = isAmbassador(services[other]);
+        assertEquals(condition, isHealthy ? "service_healthy" : undefined, `${who}: ${other}`);
       }
     }
+  });
+
+  Deno.test(`examples/${name} starts all of itself by the first command of its head`, () => {
+    const services = servicesOf(name);
+    const [[, first = "", ...run] = []] = composeCommands(name);
+    if (first.startsWith("up")) return;
+    const started = new Set(run);
+    for (const who of started) {
+      for (const other of dependsOf(services[who] ?? {})) started.add(other);
+    }
+    assertEquals([...started].sort(), Object.keys(services).sort());
   });
 }
 
@@ -264,10 +308,10 @@ Deno.test("examples/docker-compose.yaml leads app to Redis by the ambassador alo
 });
 
 Deno.test("examples/docker-compose-rewiring.yaml mounts the folder of the file that it names", () => {
-  const { redis = {} } = servicesOf("docker-compose-rewiring.yaml");
-  assertEquals(formatRoutes(checkService(redis)), ["6379=redis.example.com:6379"]);
-  assertEquals(redis["volumes"], ["./ambassador:/etc/ambassador:ro"]);
-  assertEquals(Object.keys(filesOf(redis)), ["/etc/ambassador/routes"]);
+  const { "redis-ambassador": ambassador = {} } = servicesOf("docker-compose-rewiring.yaml");
+  assertEquals(formatRoutes(checkService(ambassador)), ["6379=redis.example.com:6379"]);
+  assertEquals(ambassador["volumes"], ["./ambassador:/etc/ambassador:ro"]);
+  assertEquals(Object.keys(filesOf(ambassador)), ["/etc/ambassador/routes"]);
 });
 
 /** Each host of the TLS example: its ambassador, its route, and the name in its certificate. */
@@ -327,7 +371,7 @@ Deno.test("examples/docker-compose-dns.yaml leads DNS of both protocols through 
   const services = servicesOf("docker-compose-dns.yaml");
   const chain = ["app", "dns", "dns-server-side", "name-server"]
     .map((name) => services[name] ?? {});
-  const [app = {}, near = {}, far = {}] = chain;
+  const [app = {}, near = {}, far = {}, server = {}] = chain;
   assertEquals(formatRoutes(checkService(near)), [
     "53=dns-server-side:53",
     "53=udp://dns-server-side:53",
@@ -340,6 +384,17 @@ Deno.test("examples/docker-compose-dns.yaml leads DNS of both protocols through 
   const names = Object.keys(at(file, "networks") as YamlMap);
   assertEquals([...shared(0, 1), ...shared(1, 2), ...shared(2, 3)], names);
   assertEquals([shared(0, 2), shared(0, 3), shared(1, 3)], [[], [], []]);
+  // Neither runs as root, and podman gives ports below 1024 to nobody else.
+  for (const { sysctls } of [near, far]) {
+    assertEquals(sysctls, { "net.ipv4.ip_unprivileged_port_start": 0 });
+  }
+  // The name server knows what app asks for.
+  const name = (app["command"] as string[]).at(-1);
+  assertMatch(
+    filesOf(server)["/etc/coredns/Corefile"] ?? "",
+    new RegExp(`^ +[\\d.]+ ${name}$`, "m"),
+  );
+  assertEquals(server["command"], ["-conf", "/etc/coredns/Corefile"]);
   // app asks the ambassador, which lets in whoever is on that network.
   assertEquals(app["dns"], [at(near, "networks.app.ipv4_address")]);
   const [{ subnet } = {}] = list(file, "networks.app.ipam.config");
@@ -631,6 +686,15 @@ Deno.test("every example says at its head what it shows, and how to start itself
     for (const [, file] of text.matchAll(/^# .* -f (?:examples\/)?(\S+)/gm)) {
       assertEquals(file, name);
     }
+  }
+});
+
+Deno.test("what examples/tls-certificates.sh makes in its folder is ignored by git", () => {
+  const ignored = readText(".gitignore").split("\n");
+  for (
+    const [, ending] of readText("examples/tls-certificates.sh").matchAll(/\.(key|pem|csr)\b/g)
+  ) {
+    assert(ignored.includes(`/examples/*.${ending}`), ending);
   }
 });
 
