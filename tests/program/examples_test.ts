@@ -17,7 +17,7 @@ import { needs, UNIX } from "../helpers/needs.ts";
 import { parseYaml, type Yaml, type YamlMap } from "../helpers/yaml.ts";
 
 /** The image of the examples: of the version that stands beside them. */
-const IMAGE = `ghcr.io/example/ambassador:${config.version}`;
+const IMAGE = `registry.example.com/ambassador:${config.version}`;
 
 /** The variables of the image, under those of a container. */
 const IMAGE_ENV = { AMBASSADOR_STATUS: "127.0.0.1:9797" };
