@@ -238,8 +238,7 @@ export class Connection implements Watched, Handshake {
   #refuse(reason: Refusal, error: Error): void {
     if (this.#reason !== undefined) return;
     if (reason === "tls_failed") {
-      const message = describeWithHint(error);
-      this.#route.counts.lastHandshakeError = { at: Date.now(), message };
+      this.#route.counts.noteHandshakeError(describeWithHint(error));
     }
     this.#complain(reason, error);
     this.end(reason);

@@ -61,6 +61,12 @@ export interface ConnectError {
   readonly message: string;
 }
 
+/** An error because of which clients got no upstream. */
+export interface ClientError extends ConnectError {
+  /** Whether no client has got an upstream since. */
+  readonly noneServedSince: boolean;
+}
+
 /**
  * What a route has done so far, at one moment. Numbers only grow, but for `open`. A session of UDP
  * counts as a connection.
@@ -77,13 +83,9 @@ export interface Counts {
   /** Accepts that failed. */
   readonly acceptErrors: number;
   /** The last dial that failed. */
-  readonly lastConnectError: ConnectError | undefined;
-  /** Since when each dial has failed, in milliseconds since the epoch; undefined unless the last has. */
-  readonly failingSince: number | undefined;
+  readonly lastConnectError: ClientError | undefined;
   /** The last client whose TLS handshake failed. */
-  readonly lastHandshakeError: ConnectError | undefined;
-  /** Whether no client has got an upstream since. */
-  readonly refusesAll: boolean;
+  readonly lastHandshakeError: ClientError | undefined;
   /** Upstreams reached, by the first of {@linkcode CONNECT_SECONDS} that bounds the time it took. */
   readonly connectBuckets: readonly number[];
   /** Seconds that reaching them took in all. */
@@ -100,12 +102,15 @@ export interface Counts {
   readonly dropped: Readonly<Record<DropReason, number>>;
 }
 
+/** An error, and how many clients had been served by then. */
+interface Noted extends ConnectError {
+  readonly served: number;
+}
+
 /** Counts what a route does. */
 export class RouteCounts {
   /** Accepts that failed. */
   acceptErrors = 0;
-  /** The last dial that failed. */
-  lastConnectError: ConnectError | undefined;
   /** Connections closed, by reason. */
   readonly closed: Record<Reason, number> = zeros(REASONS);
   /** Clients accepted. */
@@ -127,12 +132,8 @@ export class RouteCounts {
   #connectErrors = 0;
   #closedUp = 0;
   #closedDown = 0;
-  #passesDatagrams = false;
-  #failingSince = 0;
-  /** What {@linkcode #worked} was when a dial last failed, and when a handshake did. */
-  #workedAtFailure = -1;
-  #workedAtRefusal = -1;
-  #lastHandshakeError: ConnectError | undefined;
+  #connectError: Noted | undefined;
+  #handshakeError: Noted | undefined;
 
   /** Counts a client that was accepted. */
   opened(moved: Moved): void {
@@ -152,7 +153,6 @@ export class RouteCounts {
   sessionBegan(): void {
     this.connections++;
     this.#sessions++;
-    this.#passesDatagrams = true;
   }
 
   /** Counts one that has ended; what is still under way then counts on. */
@@ -177,36 +177,32 @@ export class RouteCounts {
 
   /** Keeps what went wrong with a target now, as the last that did. */
   noteConnectError(message: string): void {
-    const at = Date.now();
-    if (!this.#isFailing()) this.#failingSince = at;
-    this.#workedAtFailure = this.#worked();
-    this.lastConnectError = { at, message };
+    this.#connectError = this.#note(message);
   }
 
-  /** The last client whose TLS handshake failed. */
-  get lastHandshakeError(): ConnectError | undefined {
-    return this.#lastHandshakeError;
+  /** Keeps why a client's TLS handshake failed now, as the last that did. */
+  noteHandshakeError(message: string): void {
+    this.#handshakeError = this.#note(message);
   }
 
-  set lastHandshakeError(error: ConnectError | undefined) {
-    this.#lastHandshakeError = error;
-    this.#workedAtRefusal = this.#worked();
+  /** There are other targets: what was the matter with the old ones says nothing about them. */
+  forgetConnectError(): void {
+    this.#connectError = undefined;
   }
 
-  /** Whether nothing has worked since a dial has failed. */
-  #isFailing(): boolean {
-    return this.lastConnectError !== undefined && this.#worked() === this.#workedAtFailure;
+  #note(message: string): Noted {
+    return { at: Date.now(), message, served: this.#served() };
   }
 
-  /**
-   * A number that grows whenever a target turns out to be there. It is made of what is counted anyway,
-   * so that what works pays nothing for what does not. A new session of UDP tells nothing of its target:
-   * there it takes a datagram that the system has sent.
-   */
-  #worked(): number {
-    return this.#passesDatagrams
-      ? this.datagramsUp
-      : this.#connectBuckets.reduce((all, count) => all + count);
+  /** How many clients have got an upstream. It is made of what is counted anyway. */
+  #served(): number {
+    return this.#connectBuckets.reduce((all, count) => all + count);
+  }
+
+  #show(error: Noted | undefined): ClientError | undefined {
+    if (error === undefined) return undefined;
+    const { at, message, served } = error;
+    return { at, message, noneServedSince: served === this.#served() };
   }
 
   /** The counts at this moment. */
@@ -223,11 +219,8 @@ export class RouteCounts {
       closed: { ...this.closed },
       connectErrors: this.#connectErrors,
       acceptErrors: this.acceptErrors,
-      lastConnectError: this.lastConnectError,
-      failingSince: this.#isFailing() ? this.#failingSince : undefined,
-      lastHandshakeError: this.lastHandshakeError,
-      refusesAll: this.lastHandshakeError !== undefined &&
-        this.#worked() === this.#workedAtRefusal,
+      lastConnectError: this.#show(this.#connectError),
+      lastHandshakeError: this.#show(this.#handshakeError),
       connectBuckets: [...this.#connectBuckets],
       connectSecondsSum: this.#connectSecondsSum,
       bytesUp,

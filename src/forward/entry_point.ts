@@ -234,7 +234,7 @@ export class EntryPoint {
       known: this.#targets,
     });
     // What could not be reached is none of them, as far as is known.
-    if (this.#route?.targets.text !== targets.text) this.counts.lastConnectError = undefined;
+    if (this.#route?.targets.text !== targets.text) this.counts.forgetConnectError();
     const nowMs = performance.now();
     const others = [...this.#targets.values()].filter((one) => !targets.all.includes(one));
     for (const other of others) other.goneMs ??= nowMs;

@@ -9,8 +9,11 @@ import type { CertificateInUse } from "../net/credentials.ts";
 export interface TargetReport {
   /** `HOST:PORT`. */
   readonly name: string;
-  /** Whether it could be reached when it was last tried; over UDP, whether its name was found. */
-  readonly isUp: boolean;
+  /**
+   * Since when it could not be reached whenever it was tried, in milliseconds since the epoch; over UDP,
+   * since when its name was not found. Undefined while it is up.
+   */
+  readonly downSince: number | undefined;
   /** Connections that it has. */
   readonly open: number;
   /** Connections that it has had. */
@@ -37,13 +40,19 @@ export function isDatagrams({ route }: Pick<RouteReport, "route">): boolean {
 }
 
 /**
- * Whether clients get no upstream now, as far as is known: the last who wanted one got none. Of several
- * targets one may be back without any client: the ambassador tries them itself. Over UDP it can't tell.
+ * Since when clients get no upstream, as far as is known, in milliseconds since the epoch: since the last
+ * of the targets went down. Undefined while one is up.
  */
-export function isFailing(report: Pick<RouteReport, "route" | "targets" | "counts">): boolean {
-  if (report.counts.failingSince === undefined) return false;
-  const targets = report.targets.filter(({ isLeaving }) => !isLeaving);
-  return isDatagrams(report) || targets.length < 2 || !targets.some(({ isUp }) => isUp);
+export function failingSince(
+  { targets }: Pick<RouteReport, "targets">,
+): number | undefined {
+  let since = -Infinity;
+  for (const { downSince, isLeaving } of targets) {
+    if (isLeaving) continue;
+    if (downSince === undefined) return undefined;
+    since = Math.max(since, downSince);
+  }
+  return since === -Infinity ? undefined : since;
 }
 
 /** When and from where the present routes came. */

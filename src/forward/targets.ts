@@ -63,8 +63,10 @@ export class Target {
 
   /** How it fares, at this moment. */
   report(): TargetReport {
-    const { name, isDown, open, connections, goneMs } = this;
-    return { name, isUp: !isDown, open, connections, isLeaving: goneMs !== undefined };
+    const { name, isDown, downMs, open, connections, goneMs } = this;
+    // By the clock as it is now: it may have been set since.
+    const downSince = isDown ? Math.round(Date.now() - performance.now() + downMs) : undefined;
+    return { name, downSince, open, connections, isLeaving: goneMs !== undefined };
   }
 }
 

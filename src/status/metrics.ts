@@ -60,7 +60,7 @@ const ROUTE_METRICS: readonly Metric<RouteReport>[] = [
     // One that is leaving says nothing of the route: it would hide that the new one is down.
     ({ targets }) =>
       targets.filter(({ isLeaving }) => !isLeaving)
-        .map(({ name, isUp }) => [isUp ? 1 : 0, label("target", name)]),
+        .map((one) => [one.downSince === undefined ? 1 : 0, label("target", one.name)]),
   ],
   [
     "ambassador_target_connections_total counter",

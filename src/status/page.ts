@@ -20,6 +20,7 @@ import {
 import { SCRIPT, STYLE } from "./page_assets.ts";
 import { certificateBox, isCertificateAlarming } from "./page_certificate.ts";
 import {
+  connectErrorOf,
   DATAGRAM_TABLE,
   droppedOf,
   failureSpan,
@@ -138,7 +139,7 @@ function failingBox(
     ? "The route is failing"
     : `${count} of ${all} routes ${failing.length === 1 ? "is" : "are"} failing`;
   const rows = failing.slice(0, MAX_FAILING).map((route) =>
-    `<li>${linkTo(route)}: ` + markup`<span>${route.counts.lastConnectError?.message ?? ""}</span>
+    `<li>${linkTo(route)}: ` + markup`<span>${connectErrorOf(route)?.message ?? ""}</span>
 <span class="faint">(${failureSpan(route, now)})</span></li>\n`
   );
   const more = failing.length - rows.length;
@@ -193,7 +194,7 @@ function sessionTiles(routes: readonly RouteReport[]): string {
     rateTile("Sessions so far", sum(routes, "connections")) +
     rateTile("Datagrams up", sum(routes, "datagramsUp")) +
     rateTile("Datagrams down", sum(routes, "datagramsDown")) +
-    rateTile("Datagrams dropped", routes.reduce((all, { counts }) => all + droppedOf(counts), 0));
+    rateTile("Datagrams dropped", sumOf(routes, droppedOf));
 }
 
 function tile(name: string, number: number): string {
@@ -243,5 +244,9 @@ type Summed = {
 }[keyof Counts];
 
 function sum(routes: readonly RouteReport[], count: Summed): number {
-  return routes.reduce((all, { counts }) => all + counts[count], 0);
+  return sumOf(routes, (counts) => counts[count]);
+}
+
+function sumOf(routes: readonly RouteReport[], read: (counts: Counts) => number): number {
+  return routes.reduce((all, { counts }) => all + read(counts), 0);
 }

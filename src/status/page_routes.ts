@@ -2,8 +2,13 @@
 // fare. Pure.
 
 import { formatListen } from "../base/address.ts";
-import { type Counts, DROP_REASONS } from "../forward/counts.ts";
-import { isDatagrams, isFailing, type RouteReport, type TargetReport } from "../forward/report.ts";
+import { type ConnectError, type Counts, DROP_REASONS } from "../forward/counts.ts";
+import {
+  failingSince,
+  isDatagrams,
+  type RouteReport,
+  type TargetReport,
+} from "../forward/report.ts";
 import { formatBytes, formatNumber, formatSpan, formatTime, markup } from "./markup.ts";
 
 /** What it means that a route is leaving. */
@@ -70,7 +75,7 @@ export function linkTo(report: RouteReport): string {
 
 /** Whether a route wants somebody's attention. */
 export function isAlarming(report: RouteReport): boolean {
-  return !report.isLeaving && isFailing(report);
+  return !report.isLeaving && failingSince(report) !== undefined;
 }
 
 function routeRow(report: RouteReport, { cells }: RoutesTable, now: number): string {
@@ -92,11 +97,11 @@ function routeRow(report: RouteReport, { cells }: RoutesTable, now: number): str
 }
 
 function streamCells(counts: Counts, bad: string): string {
-  const { open, connections, bytesUp: up, bytesDown: down, connectErrors: failed } = counts;
+  const { open, connections, bytesUp: up, bytesDown: down } = counts;
   return markup`
 <td class="number" data-label="Open">${formatNumber(open)}</td>
 <td class="number" data-label="Total" data-rate="opened">${formatNumber(connections)}</td>
-` + bytesCell("Up", up) + bytesCell("Down", down) + failedCell(failed, bad);
+` + bytesCell("Up", up) + bytesCell("Down", down) + failedCell(counts.connectErrors, bad);
 }
 
 function bytesCell(label: string, bytes: number): string {
@@ -111,7 +116,7 @@ function failedCell(failed: number, bad: string): string {
 }
 
 function datagramCells(counts: Counts, bad: string): string {
-  const { open, connections, bytesUp: up, bytesDown: down, connectErrors: failed } = counts;
+  const { open, connections, bytesUp: up, bytesDown: down } = counts;
   const { datagramsUp, datagramsDown, dropped } = counts;
   const reasons = DROP_REASONS.filter((reason) => dropped[reason] > 0)
     .map((reason) => markup`<span class="when">${reason} ${formatNumber(dropped[reason])}</span>`);
@@ -122,7 +127,7 @@ function datagramCells(counts: Counts, bad: string): string {
 ` + datagramsCell("Datagrams up", datagramsUp, up) +
     datagramsCell("Datagrams down", datagramsDown, down) + markup`
 <td class="number" data-label="Dropped"><span>${formatNumber(droppedOf(counts))}
-` + reasons.join("\n") + "</span></td>\n" + failedCell(failed, bad);
+` + reasons.join("\n") + "</span></td>\n" + failedCell(counts.connectErrors, bad);
 }
 
 function datagramsCell(label: string, datagrams: number, bytes: number): string {
@@ -137,7 +142,7 @@ function targetsCell(report: RouteReport): string {
   const { targets } = report;
   const rows = targets.map((target) => targetRow(target, report)).join("");
   if (targets.length <= MAX_TARGETS) return `<td data-label="Target"><span>${rows}</span></td>`;
-  const down = targets.filter(({ isUp, isLeaving }) => !isUp && !isLeaving).length;
+  const down = targets.filter((one) => one.downSince !== undefined && !one.isLeaving).length;
   return markup`<td data-label="Target"><details><summary>${formatNumber(targets.length)} targets,
 <span class="${down > 0 ? "bad" : ""}">${formatNumber(down)} down</span></summary>` +
     `${rows}</details></td>`;
@@ -151,37 +156,52 @@ function targetRow(target: TargetReport, report: RouteReport): string {
 }
 
 /** How a target fares, if that is known: over UDP nobody refuses, and only a failed lookup tells. */
-function targetState({ isUp, isLeaving }: TargetReport, route: RouteReport): string {
+function targetState({ downSince, isLeaving }: TargetReport, route: RouteReport): string {
   if (isLeaving) return `<span class="">leaving</span>,\n`;
-  if (!isUp) return `<span class="down">down</span>,\n`;
+  if (downSince !== undefined) return `<span class="down">down</span>,\n`;
   return isDatagrams(route) ? "" : `<span class="up">up</span>,\n`;
 }
 
 function errorCell(report: RouteReport, now: number): string {
-  const { lastConnectError: connect, lastHandshakeError: handshake, refusesAll } = report.counts;
+  const { lastConnectError, lastHandshakeError: handshake } = report.counts;
+  const connect = connectErrorOf(report);
   if (connect === undefined && handshake === undefined) return `<td class="empty"></td></tr>`;
   const rows: string[] = [];
   if (connect !== undefined) {
-    const look = isAlarming(report) ? "bad" : "past";
+    const isWarning = lastConnectError?.noneServedSince;
+    const look = isAlarming(report) ? "bad" : isWarning ? "warn" : "past";
     rows.push(markup`<span class="${look}">${connect.message}</span>
 <span class="when">${formatTime(connect.at)}, ${failureSpan(report, now)}</span>`);
   }
   if (handshake !== undefined) {
-    const since = refusesAll ? "nobody" : "somebody";
-    rows.push(markup`<span class="${refusesAll ? "warn" : "past"}">${handshake.message}</span>
-<span class="when">${formatTime(handshake.at)}, ${formatSpan(now - handshake.at)} ago;
-${since} has been served since</span>`);
+    const { at, message, noneServedSince } = handshake;
+    rows.push(markup`<span class="${noneServedSince ? "warn" : "past"}">${message}</span>
+<span class="when">${formatTime(at)}, ${formatSpan(now - at)} ago;
+${noneServedSince ? "nobody" : "somebody"} has been served since</span>`);
   }
   return `<td class="error" data-label="Last error"><span>${rows.join("\n")}</span></td></tr>`;
 }
 
+/** The last connect error; of a route that is failing there is always one. */
+export function connectErrorOf(report: RouteReport): ConnectError | undefined {
+  const at = failingSince(report);
+  // What was said of other targets, before a rewiring, is not kept.
+  return report.counts.lastConnectError ??
+    (at === undefined ? undefined : { at, message: "no target could be reached" });
+}
+
 /** How long ago the last dial failed, and what has come since or before. */
 export function failureSpan(report: RouteReport, now: number): string {
-  const { failingSince, lastConnectError: { at } = { at: now } } = report.counts;
-  const ago = `${formatSpan(now - at)} ago`;
-  if (failingSince === undefined) return `${ago}; works again`;
-  if (!isFailing(report)) return `${ago}; a target is back`;
-  return failingSince < at ? `${ago}; failing for ${formatSpan(now - failingSince)}` : ago;
+  const span = formatSpan(now - (connectErrorOf(report)?.at ?? now));
+  const since = failingSince(report);
+  if (since !== undefined) {
+    const failing = formatSpan(now - since);
+    return failing === span ? `${span} ago` : `${span} ago; failing for ${failing}`;
+  }
+  // A target that is up may have failed this client all the same.
+  return report.counts.lastConnectError?.noneServedSince
+    ? `${span} ago`
+    : `${span} ago; works again`;
 }
 
 /** Datagrams that were lost, whatever the reason. */

@@ -47,46 +47,22 @@ Deno.test("RouteCounts.report() is of one moment, whatever is counted after it",
   assertEquals(counts.report().dropped.stranger, 4);
 });
 
-Deno.test("RouteCounts.report() tells since when each dial has failed, until one succeeds", () => {
+Deno.test("RouteCounts.report() tells of each last error whether any client has got an upstream since", () => {
   const counts = new RouteCounts();
-  assertEquals(counts.report().failingSince, undefined);
-  counts.connected(0.1);
+  const served = (): unknown[] => {
+    const { lastConnectError, lastHandshakeError } = counts.report();
+    return [lastConnectError?.noneServedSince, lastHandshakeError?.noneServedSince];
+  };
+  counts.connected(0.001);
+  assertEquals(served(), [undefined, undefined]);
   counts.connectFailed("connection refused");
-  const { failingSince, lastConnectError } = counts.report();
-  assertEquals(failingSince, lastConnectError?.at);
-  counts.noteConnectError("no answer");
-  assertEquals(counts.report().failingSince, failingSince);
+  assertEquals(served(), [true, undefined]);
   counts.connected(60);
-  const { failingSince: mended, lastConnectError: last } = counts.report();
-  assertEquals([mended, last?.message], [undefined, "no answer"]);
-  counts.connectFailed("connection refused");
-  // Other targets: what was the matter with the old ones says nothing about them.
-  counts.lastConnectError = undefined;
-  assertEquals(counts.report().failingSince, undefined);
-  counts.connectFailed("connection refused");
-  assertEquals(counts.report().failingSince, counts.report().lastConnectError?.at);
-});
-
-Deno.test("RouteCounts.report() takes a UDP route for failing until a datagram is sent, whatever begins", () => {
-  const counts = new RouteCounts();
-  const isFailing = (): boolean => counts.report().failingSince !== undefined;
-  counts.sessionBegan();
+  counts.noteHandshakeError("not TLS");
+  assertEquals(served(), [false, true]);
   counts.connected(0.001);
-  counts.noteConnectError("network unreachable");
-  counts.sessionBegan();
-  counts.connected(0.001);
-  assertEquals(isFailing(), true);
-  counts.datagramsUp++;
-  assertEquals(isFailing(), false);
-});
-
-Deno.test("RouteCounts.report() tells whether clients are all refused, until one gets an upstream", () => {
-  const counts = new RouteCounts();
-  assertEquals(counts.report().refusesAll, false);
-  counts.connected(0.001);
-  counts.lastHandshakeError = { at: Date.now(), message: "not TLS" };
-  const { failingSince, refusesAll } = counts.report();
-  assertEquals([failingSince, refusesAll], [undefined, true]);
-  counts.connected(0.001);
-  assertEquals(counts.report().refusesAll, false);
+  assertEquals(served(), [false, false]);
+  assertEquals(counts.report().lastConnectError?.message, "connection refused");
+  counts.forgetConnectError();
+  assertEquals(served(), [undefined, false]);
 });

@@ -56,7 +56,7 @@ function reach({ targets }: Tried, index: number, sinceMs = Infinity): void {
 }
 
 function statesOf({ targets }: Tried): boolean[] {
-  return targets.all.map((one) => one.report()).map(({ isUp }) => isUp);
+  return targets.all.map((one) => one.report()).map(({ downSince }) => downSince === undefined);
 }
 
 Deno.test("Targets gives one that has failed after the others until it is reached, and says each once", () => {

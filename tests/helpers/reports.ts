@@ -21,8 +21,14 @@ export function datagramRoute(counts: Partial<Counts> = {}): RouteReport {
       listen: { protocol, hostname: "::", port },
     }),
     targets: [
-      { name: "udp://192.0.2.53:53", isUp: true, open: 2, connections: 30, isLeaving: false },
-      { name: "udp://dns.invalid:53", isUp: false, open: 0, connections: 0, isLeaving: false },
+      {
+        name: "udp://192.0.2.53:53",
+        downSince: undefined,
+        open: 2,
+        connections: 30,
+        isLeaving: false,
+      },
+      { name: "udp://dns.invalid:53", downSince: 0, open: 0, connections: 0, isLeaving: false },
     ],
     counts: { ...new RouteCounts().report(), ...counts },
     isLeaving: false,

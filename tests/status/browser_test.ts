@@ -323,15 +323,21 @@ Deno.test({
 /** A thousand routes, of which every hundredth is failing. */
 function manyRoutes(): readonly RouteReport[] {
   const working = new RouteCounts().report();
-  const lastConnectError = { at: Date.now(), message: "connection refused" };
-  const failing = { ...working, lastConnectError, failingSince: Date.now() };
+  const failing = new RouteCounts();
+  failing.connectFailed("connection refused");
   return Array.from({ length: 1000 }, (_, index): RouteReport => ({
     route: routeTo({ hostname: "192.0.2.10", port: 6379 }, {
       aliases: [`SERVICE_${index}`],
       listen: { hostname: "::", port: 10_000 + index },
     }),
-    targets: [{ name: `t${index}:1`, isUp: true, open: 0, connections: 0, isLeaving: false }],
-    counts: index % 100 === 7 ? failing : working,
+    targets: [{
+      name: `t${index}:1`,
+      downSince: index % 100 === 7 ? Date.now() : undefined,
+      open: 0,
+      connections: 0,
+      isLeaving: false,
+    }],
+    counts: index % 100 === 7 ? failing.report() : working,
     isLeaving: false,
   }));
 }
@@ -393,14 +399,15 @@ Deno.test({
     "in a browser, a route begins to fail and works again on the status page, and targets stay unfolded",
   ...needs("chromium"),
 }, async () => {
-  const up = { name: "a:1", isUp: true, open: 0, connections: 0, isLeaving: false };
+  const target = { name: "a:1", open: 0, connections: 0, isLeaving: false };
   const shown = reportOf({ REDIS: false });
-  const lastConnectError = { at: Date.now(), message: "connection refused" };
+  const at = Date.now();
+  const refused = { at, message: "connection refused", noneServedSince: true };
   const made = (counts: Partial<RouteReport["counts"]>, isUp: boolean): Report => ({
     ...shown,
     routes: shown.routes.map((one) => ({
       ...one,
-      targets: Array.from({ length: 8 }, () => ({ ...up, isUp })),
+      targets: Array.from({ length: 8 }, () => ({ ...target, downSince: isUp ? undefined : at })),
       counts: { ...one.counts, ...counts },
     })),
   });
@@ -414,11 +421,11 @@ Deno.test({
       document.querySelector("details").open].join("; ")`);
   const before = "Ambassador: ready, 0 open; ; ; 8 targets, 0 down; true";
   assertEquals(await look(), before);
-  report = made({ lastConnectError, failingSince: Date.now() }, false);
+  report = made({ lastConnectError: refused }, false);
   const during =
     "Ambassador: ready, 1 failing, 0 open; The route is failing; failing; 8 targets, 8 down; true";
   await until(async () => await look() === during, "it fails");
-  report = made({ lastConnectError }, true);
+  report = made({ lastConnectError: { ...refused, noneServedSince: false } }, true);
   await until(async () => await look() === before, "it works again");
   assertMatch(await cell(page, "Last error"), /^connection refused\n.* ago; works again$/);
   assertEquals(page.complaints, []);

@@ -41,7 +41,13 @@ function reportOf(
     ready: true,
     routes: [{
       route,
-      targets: [{ name: "192.0.2.10:6379", isUp: true, open: 1, connections: 2, isLeaving: false }],
+      targets: [{
+        name: "192.0.2.10:6379",
+        downSince: undefined,
+        open: 1,
+        connections: 2,
+        isLeaving: false,
+      }],
       counts: counts.report(),
       isLeaving: false,
     }],
@@ -134,7 +140,7 @@ Deno.test("formatMetrics() says of no target that is leaving whether it is up", 
     ...route,
     targets: route.targets.flatMap((target) => [
       { ...target, name: "old:1", isLeaving: true },
-      { ...target, name: "new:1", isUp: false },
+      { ...target, name: "new:1", downSince: 0 },
     ]),
   }));
   const samples = samplesOf([...formatMetrics({ ...shown, routes })].join(""));
@@ -233,7 +239,7 @@ function labelOf(text: string, label: string): string | undefined {
 Deno.test("formatMetrics() lets no alias and no address end its label", () => {
   const report = reportOf(new RouteCounts(), [HOSTILE]);
   const routes = report.routes.map(({ route, counts }) => ({
-    targets: [{ name: HOSTILE, isUp: true, open: 0, connections: 0, isLeaving: false }],
+    targets: [{ name: HOSTILE, downSince: undefined, open: 0, connections: 0, isLeaving: false }],
     route: { ...route, listen: { protocol: "tcp" as const, hostname: HOSTILE, port: 1 } },
     counts,
     isLeaving: false,

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type Counts, RouteCounts } from "../../src/forward/counts.ts";
+import { type ClientError, type Counts, RouteCounts } from "../../src/forward/counts.ts";
 import { formatBytes, formatSpan } from "../../src/status/markup.ts";
 import { formatPage, pagePolicy } from "../../src/status/page.ts";
 import { newTraffic } from "../../src/net/relay.ts";
@@ -11,13 +11,18 @@ import { routeTo } from "../helpers/routes.ts";
 
 const NOW = Date.UTC(2026, 10, 22, 18, 20, 0);
 
+const REFUSED: ClientError = {
+  at: NOW - 61_000,
+  message: "connection <refused>",
+  noneServedSince: false,
+};
+
 function report({ aliases = ["REDIS"], ready = true } = {}): Report {
   const counts = new RouteCounts();
   const traffic = newTraffic();
   [traffic.up.bytes, traffic.down.bytes] = [1536, 2_000_000];
   counts.opened(traffic);
   counts.connections = 12_345;
-  counts.lastConnectError = { at: NOW - 61_000, message: "connection <refused>" };
   const route = routeTo({ hostname: "192.0.2.10", port: 6380 }, {
     aliases,
     listen: { hostname: "::", port: 6379 },
@@ -32,10 +37,16 @@ function report({ aliases = ["REDIS"], ready = true } = {}): Report {
     routes: [{
       route,
       targets: [
-        { name: "192.0.2.10:6380", isUp: true, open: 1, connections: 12_300, isLeaving: false },
-        { name: "192.0.2.11:6380", isUp: false, open: 0, connections: 45, isLeaving: false },
+        {
+          name: "192.0.2.10:6380",
+          downSince: undefined,
+          open: 1,
+          connections: 12_300,
+          isLeaving: false,
+        },
+        { name: "192.0.2.11:6380", downSince: 0, open: 0, connections: 45, isLeaving: false },
       ],
-      counts: { ...counts.report(), connectErrors: 7 },
+      counts: { ...counts.report(), connectErrors: 7, lastConnectError: REFUSED },
       isLeaving: false,
     }],
     ignored: [{ variable, reason: "SCTP & others", asked: false }],
@@ -61,21 +72,21 @@ function counted(counts: Partial<Counts>, shown: Report = report()): Report {
   return { ...shown, routes };
 }
 
-/** Counts of a route that has been failing for two hours. */
-const FAILING: Partial<Counts> = { failingSince: NOW - 7_200_000 };
 const UP: TargetReport = {
   name: "192.0.2.10:6380",
-  isUp: true,
+  downSince: undefined,
   open: 0,
   connections: 2,
   isLeaving: false,
 };
-const DOWN: TargetReport = { ...UP, isUp: false };
+/** It has been down for two hours. */
+const DOWN: TargetReport = { ...UP, downSince: NOW - 7_200_000 };
 
 Deno.test("formatPage() shows the last handshake that failed, and whether anybody was served since", () => {
-  const lastHandshakeError = { at: NOW - 5000, message: "the client sent no certificate" };
-  for (const [refusesAll, who, look] of [[true, "nobody", "warn"], [false, "somebody", "past"]]) {
-    const page = pageOf(counted({ lastHandshakeError, refusesAll: refusesAll === true }));
+  const error = { at: NOW - 5000, message: "the client sent no certificate" };
+  const cases = [[true, "nobody", "warn"], [false, "somebody", "past"]] as const;
+  for (const [noneServedSince, who, look] of cases) {
+    const page = pageOf(counted({ lastHandshakeError: { ...error, noneServedSince } }));
     assertStringIncludes(
       textOf(page),
       "connection &lt;refused&gt; 2026-11-22 18:18:59 UTC, 1 min 1 s ago; works again " +
@@ -92,7 +103,7 @@ Deno.test("formatPage() tells a route that fails now from one that has failed an
   assertEquals(textOf(works).includes("failing"), false);
   assertEquals(works.includes(`class="bad`), false);
   assertStringIncludes(works, `<span class="past">connection &lt;refused&gt;</span>`);
-  const shown = counted(FAILING);
+  const shown = report();
   const [route] = shown.routes;
   assert(route);
   const fails = pageOf({ ...shown, routes: [{ ...route, targets: [DOWN] }] });
@@ -110,7 +121,7 @@ Deno.test("formatPage() tells a route that fails now from one that has failed an
 });
 
 Deno.test("formatPage() says nothing fails while one of several targets is back, or of a route that leaves", () => {
-  const [route] = counted(FAILING).routes;
+  const [route] = report().routes;
   assert(route);
   const states = [
     [{ targets: [DOWN, UP] }, false],
@@ -123,14 +134,33 @@ Deno.test("formatPage() says nothing fails while one of several targets is back,
   }
 });
 
+Deno.test("formatPage() claims nothing of a route that is up and has failed its last client", () => {
+  const lastConnectError = { ...REFUSED, noneServedSince: true };
+  const [route] = counted({ lastConnectError }).routes;
+  assert(route);
+  const page = pageOf({ ...report(), routes: [{ ...route, targets: [UP, UP] }] });
+  assertStringIncludes(textOf(page), " 18:18:59 UTC, 1 min 1 s ago Ignored");
+  assertStringIncludes(page, `<span class="warn">connection &lt;refused&gt;</span>`);
+  assertEquals(/failing|again|back/.exec(textOf(page)), null);
+});
+
+Deno.test("formatPage() says of each route that is failing why, also where that is not known", () => {
+  const [route] = counted({ lastConnectError: undefined }).routes;
+  assert(route);
+  const page = pageOf({ ...report(), routes: [{ ...route, targets: [DOWN] }] });
+  const why = "no target could be reached";
+  assertStringIncludes(textOf(page), `The route is failing REDIS : ${why} (2 h 0 min ago)`);
+  assertStringIncludes(page, `<span class="bad">${why}</span>`);
+});
+
 Deno.test("formatPage() names the first ten of many routes that are failing, and counts the others", () => {
-  const shown = counted(FAILING);
+  const shown = report();
   const [route] = shown.routes;
   assert(route);
   const routes = Array.from({ length: 1200 }, (_, index) => {
     const listen = { ...route.route.listen, port: index + 1 };
-    const counts = { ...route.counts, ...(index % 100 === 0 ? {} : { failingSince: undefined }) };
-    return { ...route, route: { ...route.route, aliases: [], listen }, targets: [UP], counts };
+    const targets = [index % 100 === 0 ? DOWN : UP];
+    return { ...route, route: { ...route.route, aliases: [], listen }, targets };
   });
   const page = pageOf({ ...shown, routes });
   assertStringIncludes(
@@ -364,7 +394,8 @@ Deno.test("formatPage() lets no alias become HTML", () => {
   const hostile = `<script>alert(1)</script>'"&<img src=x onerror=alert(1)>\${1}\`</main>`;
   const certificate = { ...CERTIFICATE, names: [hostile], issuer: hostile, path: hostile };
   const error = { at: NOW, message: hostile };
-  const counts = { ...FAILING, lastConnectError: error, lastHandshakeError: error };
+  const last = { ...error, noneServedSince: true };
+  const counts = { lastConnectError: last, lastHandshakeError: last };
   const [route] = counted(counts, report({ aliases: [hostile] })).routes;
   assert(route);
   const targets = Array(7).fill({ ...DOWN, name: hostile });

@@ -27,10 +27,11 @@ function readinessOf(counts: RouteCounts, protocol: Protocol): Record<string, un
 Deno.test("formatReadiness() gives the last handshake that failed where clients make them, and null if none", () => {
   const counts = new RouteCounts();
   assertEquals(readinessOf(counts, "tls")["last_handshake_error"], null);
-  counts.lastHandshakeError = { at: Date.UTC(2026, 10, 22), message: "not TLS" };
+  counts.noteHandshakeError("not TLS");
+  const at = counts.report().lastHandshakeError?.at ?? 0;
   const said = readinessOf(counts, "tls");
   assertEquals(said["last_handshake_error"], {
-    time: "2026-11-22T00:00:00.000Z",
+    time: new Date(at).toISOString(),
     error: "not TLS",
   });
   assertEquals(said["last_connect_error"], null);

@@ -50,7 +50,13 @@ function report({ ready = true } = {}): Report {
     ready,
     routes: [{
       route,
-      targets: [{ name: "192.0.2.10:6379", isUp: true, open: 1, connections: 2, isLeaving: false }],
+      targets: [{
+        name: "192.0.2.10:6379",
+        downSince: undefined,
+        open: 1,
+        connections: 2,
+        isLeaving: false,
+      }],
       counts: counts.report(),
       isLeaving: false,
     }],
