@@ -321,6 +321,7 @@ export class Connection implements Watched, Handshake {
 
   #cutLoop(target = this.#route.targets.text): true {
     this.#reason ??= "loop";
+    this.#route.counts.noteLoop(LOOP_HINT);
     this.#context.log.repeated("error", "loop_detected", {
       ...this.#fields(),
       target,

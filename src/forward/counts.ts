@@ -82,8 +82,13 @@ export interface Counts {
   readonly connectErrors: number;
   /** Accepts that failed. */
   readonly acceptErrors: number;
-  /** The last dial that failed. */
+  /** The last dial that failed, or led back to the ambassador. */
   readonly lastConnectError: ClientError | undefined;
+  /**
+   * Since when dials have led back to the ambassador, in milliseconds since the epoch; undefined unless
+   * the last has.
+   */
+  readonly loopingSince: number | undefined;
   /** The last client whose TLS handshake failed. */
   readonly lastHandshakeError: ClientError | undefined;
   /** Upstreams reached, by the first of {@linkcode CONNECT_SECONDS} that bounds the time it took. */
@@ -105,6 +110,8 @@ export interface Counts {
 /** An error, and how many clients had been served by then. */
 interface Noted extends ConnectError {
   readonly served: number;
+  /** Of a loop: since when there has been nothing else. */
+  readonly loopingSince?: number;
 }
 
 /** Counts what a route does. */
@@ -180,6 +187,12 @@ export class RouteCounts {
     this.#connectError = this.#note(message);
   }
 
+  /** The same of a target that leads back to the ambassador. */
+  noteLoop(message: string): void {
+    const loopingSince = this.#loopingSince() ?? Date.now();
+    this.#connectError = { ...this.#note(message), loopingSince };
+  }
+
   /** Keeps why a client's TLS handshake failed now, as the last that did. */
   noteHandshakeError(message: string): void {
     this.#handshakeError = this.#note(message);
@@ -197,6 +210,11 @@ export class RouteCounts {
   /** How many clients have got an upstream. It is made of what is counted anyway. */
   #served(): number {
     return this.#connectBuckets.reduce((all, count) => all + count);
+  }
+
+  #loopingSince(): number | undefined {
+    const error = this.#connectError;
+    return error?.served === this.#served() ? error.loopingSince : undefined;
   }
 
   #show(error: Noted | undefined): ClientError | undefined {
@@ -220,6 +238,7 @@ export class RouteCounts {
       connectErrors: this.#connectErrors,
       acceptErrors: this.acceptErrors,
       lastConnectError: this.#show(this.#connectError),
+      loopingSince: this.#loopingSince(),
       lastHandshakeError: this.#show(this.#handshakeError),
       connectBuckets: [...this.#connectBuckets],
       connectSecondsSum: this.#connectSecondsSum,

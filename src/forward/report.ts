@@ -41,18 +41,18 @@ export function isDatagrams({ route }: Pick<RouteReport, "route">): boolean {
 
 /**
  * Since when clients get no upstream, as far as is known, in milliseconds since the epoch: since the last
- * of the targets went down. Undefined while one is up.
+ * of the targets went down, or since they lead back to the ambassador. Undefined while one serves.
  */
 export function failingSince(
-  { targets }: Pick<RouteReport, "targets">,
+  { targets, counts }: Pick<RouteReport, "targets" | "counts">,
 ): number | undefined {
   let since = -Infinity;
   for (const { downSince, isLeaving } of targets) {
     if (isLeaving) continue;
-    if (downSince === undefined) return undefined;
+    if (downSince === undefined) return counts.loopingSince;
     since = Math.max(since, downSince);
   }
-  return since === -Infinity ? undefined : since;
+  return since === -Infinity ? counts.loopingSince : since;
 }
 
 /** When and from where the present routes came. */

@@ -393,6 +393,7 @@ export class Session {
   /** Ends it, since its target is this ambassador itself. */
   #cutLoop(): void {
     if (this.#reason !== undefined) return;
+    this.port.entryPoint.counts.noteLoop(LOOP_HINT);
     this.#context.log.repeated("error", "loop_detected", { ...this.#fields(), hint: LOOP_HINT });
     this.end("loop");
   }

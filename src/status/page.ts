@@ -23,6 +23,7 @@ import {
   connectErrorOf,
   DATAGRAM_TABLE,
   droppedOf,
+  failedOf,
   failureSpan,
   isAlarming,
   LEAVING,
@@ -176,7 +177,7 @@ function summary(
   const ofAll = (streams.length > 0 || datagrams.length === 0 ? connectionTiles(streams) : "") +
     bytesTile("Bytes up", sum(routes, "bytesUp")) +
     bytesTile("Bytes down", sum(routes, "bytesDown")) +
-    badTile("Connect errors", sum(routes, "connectErrors"), isFailing) +
+    badTile("Connect errors", sumOf(routes, failedOf), isFailing) +
     (file === undefined ? "" : tile("Rewired", rewires.ok)) +
     (file === undefined ? "" : badTile("Failed to rewire", rewires.failed, flaw !== undefined));
   const rows = datagrams.length > 0 ? [ofAll, sessionTiles(datagrams)] : [ofAll];

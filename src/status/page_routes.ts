@@ -101,7 +101,7 @@ function streamCells(counts: Counts, bad: string): string {
   return markup`
 <td class="number" data-label="Open">${formatNumber(open)}</td>
 <td class="number" data-label="Total" data-rate="opened">${formatNumber(connections)}</td>
-` + bytesCell("Up", up) + bytesCell("Down", down) + failedCell(counts.connectErrors, bad);
+` + bytesCell("Up", up) + bytesCell("Down", down) + failedCell(counts, bad);
 }
 
 function bytesCell(label: string, bytes: number): string {
@@ -110,8 +110,8 @@ function bytesCell(label: string, bytes: number): string {
     `${formatBytes(bytes)}</td>\n`;
 }
 
-function failedCell(failed: number, bad: string): string {
-  return markup`<td class="number ${bad}" data-label="Failed">${formatNumber(failed)}</td>
+function failedCell(counts: Counts, bad: string): string {
+  return markup`<td class="number ${bad}" data-label="Failed">${formatNumber(failedOf(counts))}</td>
 `;
 }
 
@@ -127,7 +127,7 @@ function datagramCells(counts: Counts, bad: string): string {
 ` + datagramsCell("Datagrams up", datagramsUp, up) +
     datagramsCell("Datagrams down", datagramsDown, down) + markup`
 <td class="number" data-label="Dropped"><span>${formatNumber(droppedOf(counts))}
-` + reasons.join("\n") + "</span></td>\n" + failedCell(counts.connectErrors, bad);
+` + reasons.join("\n") + "</span></td>\n" + failedCell(counts, bad);
 }
 
 function datagramsCell(label: string, datagrams: number, bytes: number): string {
@@ -159,7 +159,9 @@ function targetRow(target: TargetReport, report: RouteReport): string {
 function targetState({ downSince, isLeaving }: TargetReport, route: RouteReport): string {
   if (isLeaving) return `<span class="">leaving</span>,\n`;
   if (downSince !== undefined) return `<span class="down">down</span>,\n`;
-  return isDatagrams(route) ? "" : `<span class="up">up</span>,\n`;
+  // What answers may be this ambassador itself.
+  const isKnown = !isDatagrams(route) && route.counts.loopingSince === undefined;
+  return isKnown ? `<span class="up">up</span>,\n` : "";
 }
 
 function errorCell(report: RouteReport, now: number): string {
@@ -202,6 +204,11 @@ export function failureSpan(report: RouteReport, now: number): string {
   return report.counts.lastConnectError?.noneServedSince
     ? `${span} ago`
     : `${span} ago; works again`;
+}
+
+/** Clients that got no upstream since none could be reached, or since it was the ambassador itself. */
+export function failedOf({ connectErrors, closed }: Counts): number {
+  return connectErrors + closed.loop;
 }
 
 /** Datagrams that were lost, whatever the reason. */

@@ -66,3 +66,23 @@ Deno.test("RouteCounts.report() tells of each last error whether any client has 
   counts.forgetConnectError();
   assertEquals(served(), [undefined, false]);
 });
+
+Deno.test("RouteCounts.report() tells of a loop as long as it is what the last client came to", () => {
+  const counts = new RouteCounts();
+  const isLooping = (): boolean => counts.report().loopingSince !== undefined;
+  assertEquals(isLooping(), false);
+  counts.noteLoop("back again");
+  const { loopingSince, lastConnectError, connectErrors } = counts.report();
+  assertEquals(loopingSince, lastConnectError?.at);
+  assertEquals([lastConnectError?.message, connectErrors], ["back again", 0]);
+  counts.noteLoop("back again");
+  assertEquals(counts.report().loopingSince, loopingSince);
+  counts.connected(0.001);
+  assertEquals(isLooping(), false);
+  counts.noteLoop("back again");
+  counts.connectFailed("connection refused");
+  assertEquals(isLooping(), false);
+  counts.noteLoop("back again");
+  counts.forgetConnectError();
+  assertEquals(isLooping(), false);
+});

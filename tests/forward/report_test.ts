@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Protocol } from "../../src/base/address.ts";
+import { RouteCounts } from "../../src/forward/counts.ts";
 import { EntryPoint } from "../../src/forward/entry_point.ts";
 import { failingSince, type TargetReport } from "../../src/forward/report.ts";
 import type { Target } from "../../src/forward/targets.ts";
@@ -18,7 +19,7 @@ const LEFT: TargetReport = { ...UP, isLeaving: true };
 
 /** Since when a route with these targets has been failing. */
 function sinceOf(...targets: readonly TargetReport[]): number | undefined {
-  return failingSince({ targets });
+  return failingSince({ targets, counts: new RouteCounts().report() });
 }
 
 /** A route at work that nobody is connected to, and the only target that it has. */
@@ -41,6 +42,12 @@ Deno.test("failingSince() is since the last of all targets went down, but for th
   assertEquals(sinceOf(DOWN, UP), undefined);
   assertEquals(sinceOf(DOWN, LEFT), 1000);
   assertEquals(sinceOf(LEFT), undefined);
+});
+
+Deno.test("failingSince() is since targets lead back to the ambassador where they are up", () => {
+  const counts = { ...new RouteCounts().report(), loopingSince: 3000 };
+  assertEquals(failingSince({ targets: [UP], counts }), 3000);
+  assertEquals(failingSince({ targets: [DOWN], counts }), 1000);
 });
 
 Deno.test("failingSince() is by the clock, and undefined again once the target is reached", () => {

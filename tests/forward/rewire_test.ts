@@ -23,6 +23,8 @@ import {
 } from "../helpers/mod.ts";
 import { startSilent } from "../helpers/process.ts";
 import { EntryPoint } from "../../src/forward/entry_point.ts";
+import { LOOP_HINT } from "../../src/forward/reach.ts";
+import { failingSince } from "../../src/forward/report.ts";
 import { type Rewirable, startRewirable } from "../helpers/rewirable.ts";
 import { connect, headerOf, sleep, startNamed, whoAnswers, works } from "../helpers/rewiring.ts";
 import { routeContext, routeTo } from "../helpers/routes.ts";
@@ -509,11 +511,18 @@ Deno.test({
   await using a = startNamed("a");
   const port = freePort();
   await using wired = startRewirable([route(port, { hostname: "127.0.0.1", port })]);
+  const lastError = (): [isFailing: boolean, message?: string] => {
+    const [report] = wired.forwarder.report().routes;
+    if (report === undefined) return [false];
+    return [failingSince(report) !== undefined, report.counts.lastConnectError?.message ?? "none"];
+  };
   {
     using client = await connect(port);
     await readToAnyEnd(client);
   }
+  assertEquals(lastError(), [true, LOOP_HINT]);
   await wired.rewire(route(port, a.address));
+  assertEquals(lastError(), [false, "none"]);
   assertEquals(await whoAnswers(port), "a");
 });
 

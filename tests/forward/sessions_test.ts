@@ -854,8 +854,9 @@ Deno.test("Forwarder cuts a UDP route that leads to itself, or round through ano
   for (const [index, port] of [one, two].entries()) {
     await client.send("round", local(port));
     await until(() => house.counts(index).closed.loop === 1, "it is cut");
-    const { dropped, datagramsUp, connectErrors } = house.counts(index);
+    const { dropped, datagramsUp, connectErrors, loopingSince } = house.counts(index);
     assertEquals([nonZero(dropped), datagramsUp, connectErrors], [{ loop: 1 }, 0, 0]);
+    assert(loopingSince !== undefined);
   }
   assertEquals(house.counts(2).connections, 0);
   assertEquals(house.lines.filter((line) => line.includes(" ERROR loop_detected ")).length, 2);

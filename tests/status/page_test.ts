@@ -153,6 +153,19 @@ Deno.test("formatPage() says of each route that is failing why, also where that 
   assertStringIncludes(page, `<span class="bad">${why}</span>`);
 });
 
+Deno.test("formatPage() takes a route for failing that leads back to the ambassador, and for up no target", () => {
+  const shown = counted({ loopingSince: NOW - 7_200_000, lastConnectError: REFUSED });
+  const [route] = shown.routes;
+  assert(route);
+  const counts = { ...route.counts, closed: { ...route.counts.closed, loop: 20 } };
+  const page = pageOf({ ...shown, routes: [{ ...route, targets: [UP], counts }] });
+  assertStringIncludes(page, "<title>Ambassador: ready, 1 failing, 1 open</title>");
+  assertStringIncludes(textOf(page), "failing for 2 h 0 min) Open connections");
+  assertStringIncludes(textOf(page), " REDIS failing [::]:6379 192.0.2.10:6380 0 open,");
+  assertStringIncludes(page, `<td class="number bad" data-label="Failed">27</td>`);
+  assertStringIncludes(textOf(page), "Connect errors 27 ");
+});
+
 Deno.test("formatPage() names the first ten of many routes that are failing, and counts the others", () => {
   const shown = report();
   const [route] = shown.routes;
