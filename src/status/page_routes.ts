@@ -2,7 +2,7 @@
 // fare. Pure.
 
 import { formatListen } from "../base/address.ts";
-import { type ConnectError, type Counts, DROP_REASONS } from "../forward/counts.ts";
+import { type ConnectError, type Counts, DROP_REASONS, type Reason } from "../forward/counts.ts";
 import {
   failingSince,
   isDatagrams,
@@ -16,6 +16,8 @@ export const LEAVING =
   "A leaving route takes no more clients: it is gone from the routes, and its connections finish.";
 /** How many targets of a route are shown without being asked for. */
 const MAX_TARGETS = 5;
+/** Why a client of a stream is refused for what it is or says. */
+const REFUSALS: readonly Reason[] = ["not_allowed", "bad_proxy_header"];
 
 /** A table of routes: what stands above it, the names of its columns of numbers, and their cells. */
 export interface RoutesTable {
@@ -97,11 +99,23 @@ function routeRow(report: RouteReport, { cells }: RoutesTable, now: number): str
 }
 
 function streamCells(counts: Counts, bad: string): string {
-  const { open, connections, bytesUp: up, bytesDown: down } = counts;
+  const { open, connections, closed, bytesUp: up, bytesDown: down } = counts;
   return markup`
 <td class="number" data-label="Open">${formatNumber(open)}</td>
-<td class="number" data-label="Total" data-rate="opened">${formatNumber(connections)}</td>
-` + bytesCell("Up", up) + bytesCell("Down", down) + failedCell(counts, bad);
+<td class="number" data-label="Total"><span>
+<span data-rate="opened">${formatNumber(connections)}</span>
+` + reasonLines(REFUSALS, closed) + "</span></td>\n" +
+    bytesCell("Up", up) + bytesCell("Down", down) + failedCell(counts, bad);
+}
+
+/** A small line for each of these that there has been. */
+function reasonLines<Name extends string>(
+  reasons: readonly Name[],
+  numbers: Readonly<Record<Name, number>>,
+): string {
+  return reasons.filter((reason) => numbers[reason] > 0)
+    .map((reason) => markup`<span class="when">${reason} ${formatNumber(numbers[reason])}</span>`)
+    .join("\n");
 }
 
 function bytesCell(label: string, bytes: number): string {
@@ -118,8 +132,6 @@ function failedCell(counts: Counts, bad: string): string {
 function datagramCells(counts: Counts, bad: string): string {
   const { open, connections, bytesUp: up, bytesDown: down } = counts;
   const { datagramsUp, datagramsDown, dropped } = counts;
-  const reasons = DROP_REASONS.filter((reason) => dropped[reason] > 0)
-    .map((reason) => markup`<span class="when">${reason} ${formatNumber(dropped[reason])}</span>`);
   // What is beneath a number is one element with it: on a phone each element of a cell is a column.
   return markup`
 <td class="number" data-label="Sessions"><span>${formatNumber(open)}
@@ -127,7 +139,7 @@ function datagramCells(counts: Counts, bad: string): string {
 ` + datagramsCell("Datagrams up", datagramsUp, up) +
     datagramsCell("Datagrams down", datagramsDown, down) + markup`
 <td class="number" data-label="Dropped"><span>${formatNumber(droppedOf(counts))}
-` + reasons.join("\n") + "</span></td>\n" + failedCell(counts, bad);
+` + reasonLines(DROP_REASONS, dropped) + "</span></td>\n" + failedCell(counts, bad);
 }
 
 function datagramsCell(label: string, datagrams: number, bytes: number): string {

@@ -166,6 +166,18 @@ Deno.test("formatPage() takes a route for failing that leads back to the ambassa
   assertStringIncludes(textOf(page), "Connect errors 27 ");
 });
 
+Deno.test("formatPage() shows under the total how many clients were refused, where any were", () => {
+  const refused = (closed: Partial<Counts["closed"]>): string => {
+    const all = { ...new RouteCounts().closed, ...closed };
+    return textOf(pageOf(counted({ closed: all })));
+  };
+  assertStringIncludes(refused({ finished: 5, idle_timeout: 4 }), " 1 12,345 1.50 KiB ");
+  assertStringIncludes(
+    refused({ not_allowed: 1234, bad_proxy_header: 2 }),
+    " 1 12,345 not_allowed 1,234 bad_proxy_header 2 1.50 KiB ",
+  );
+});
+
 Deno.test("formatPage() names the first ten of many routes that are failing, and counts the others", () => {
   const shown = report();
   const [route] = shown.routes;
