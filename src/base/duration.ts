@@ -8,7 +8,6 @@ const UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
 /** The longest time a timer can be set for; a longer one would fire at once. */
 const MAX_DURATION_MS = 2 ** 31 - 1;
 
-const ZERO = "0 turns a limit off";
 /** Units as they are written elsewhere, in milliseconds. */
 const OTHER_UNITS: readonly (readonly [RegExp, number])[] = [
   [/^(?:ms|msecs?|millis|milliseconds?)$/, UNITS.ms],
@@ -18,19 +17,22 @@ const OTHER_UNITS: readonly (readonly [RegExp, number])[] = [
   [/^(?:d|days?)$/, 24 * UNITS.h],
   [/^(?:w|weeks?)$/, 7 * 24 * UNITS.h],
 ];
+/** What 0 means where nothing else is said. */
+const ZERO = "0 turns a limit off";
 /** Longer text is no duration in any way to write it. */
 const MAX_LENGTH = 40;
 
 /**
  * Milliseconds of a duration such as `500ms`, `1.5s`, `10s`, `5m` or `1h`; a bare number is seconds.
  *
+ * @param zero What 0 means where it does not turn a limit off, for whoever wants no end.
  * @throws {InputError} if the text is not a duration, or a bare number of more than 24 days
  * @throws {RangeError} if it is longer than 24 days, or shorter than 1 ms and not 0
  */
-export function parseDuration(text: string): number {
+export function parseDuration(text: string, zero?: string): number {
   const parts = /^(\d{1,15}(?:\.\d{1,3})?)(ms|s|m|h)?$/.exec(text);
   if (parts === null) {
-    throw new InputError("not a duration such as 500ms, 10s, 5m or 1h", hintFor(text));
+    throw new InputError("not a duration such as 500ms, 10s, 5m or 1h", hintFor(text, zero));
   }
   const unit = (parts[2] ?? "s") as keyof typeof UNITS;
   const ms = Math.round(Number(parts[1]) * UNITS[unit]);
@@ -45,23 +47,27 @@ export function parseDuration(text: string): number {
 }
 
 /** What to write instead of what is no duration. */
-function hintFor(text: string): string | undefined {
+function hintFor(text: string, zero?: string): string | undefined {
   if (text.length > MAX_LENGTH) return undefined;
   if (/^\d+(?:ms|s|m|h)?\d+(?:\/\w+)?=/.test(text)) return "a space is missing before the route";
   if (
     /^-|^(?:off|no|none|never|false|disabled?|inf(?:inite|inity)?|∞|unlimited|forever)$/i.test(text)
   ) {
-    return ZERO;
+    return zero === undefined ? ZERO : `the longest is 576h; ${zero}`;
   }
   const ms = readOther(text);
   if (ms === undefined) return undefined;
-  if (ms > MAX_DURATION_MS) return `24 days are the most, 576h (units: ms, s, m, h); ${ZERO}`;
+  if (ms > MAX_DURATION_MS) {
+    return `24 days are the most, 576h (units: ms, s, m, h); ${zero ?? ZERO}`;
+  }
   if (ms < 1) return "ms is the smallest unit";
   return `write ${formatDuration(Math.round(ms))}, one number and one unit (ms, s, m, h)`;
 }
 
 /** Milliseconds of `1m30s`, `10 sec`, `5min`, `25d`, `1,5s`, `PT5S` or `1:30`; undefined of all else. */
 function readOther(text: string): number | undefined {
+  // 5,000 is five thousand for some and five for others.
+  if (/\d,\d{3}(?!\d)/.test(text)) return undefined;
   const plain = text.trim().toLowerCase().replace(/^\+/, "").replace(/(\d),(\d)/, "$1.$2");
   const [, minutes, seconds] = /^(\d{1,5}):(\d\d)$/.exec(plain) ?? [];
   if (minutes !== undefined) return Number(minutes) * UNITS.m + Number(seconds) * UNITS.s;
@@ -89,9 +95,9 @@ export function doubtOf(text: string): string | undefined {
     : minutes < 48 * 60
     ? [minutes / 60, "hours"]
     : [minutes / 60 / 24, "days"];
-  return `${text} is ${text} seconds, ${
-    Math.round(count)
-  } ${unit}; for milliseconds write ${text}ms`;
+  return `${text} is ${text} seconds, ${Math.round(count)} ${unit}: write ${
+    formatDuration(Number(text) * UNITS.s)
+  }, or ${text}ms if milliseconds are meant`;
 }
 
 /** A short text that `parseDuration` reads back as the same number of milliseconds. */

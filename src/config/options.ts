@@ -95,7 +95,9 @@ export interface OptionSpec<T = unknown> {
   readonly commands?: readonly CommandName[];
 }
 
-const TIME: Kind<number> = { placeholder: "TIME", parse: parseDuration, format: formatDuration };
+const TIME = time();
+const RETRY_TIME = time("0 is no second try");
+const DELAY = time("0 is no delay");
 /** A setting of routes too; 0 is no limit, and the default. */
 const ROUTE_LIMIT = { kind: TIME, default: "0", route: true } as const;
 /** Networks of clients. */
@@ -193,6 +195,7 @@ export const OPTIONS = {
   retryMs: {
     name: "retry",
     ...ROUTE_LIMIT,
+    kind: RETRY_TIME,
     help: "hold a client and try again for this long (0: no second try)",
   },
   balance: {
@@ -335,7 +338,7 @@ export const OPTIONS = {
   },
   drainDelayMs: {
     name: "drain-delay",
-    kind: TIME,
+    kind: DELAY,
     default: "0",
     help: "on a stop signal, go on accepting for this long first",
   },
@@ -419,7 +422,16 @@ export function quoteValue(
 
 /** Whether the value of an option is a time. */
 export function isTime(spec: Pick<OptionSpec, "kind"> | undefined): boolean {
-  return spec?.kind === TIME;
+  return [TIME, RETRY_TIME, DELAY].some((kind) => kind === spec?.kind);
+}
+
+/** A time; `zero` says what 0 means where it turns no limit off. */
+function time(zero?: string): Kind<number> {
+  return {
+    placeholder: "TIME",
+    parse: (text) => parseDuration(text, zero),
+    format: formatDuration,
+  };
 }
 
 function parseRoutesPath(text: string): { readonly path: string } {

@@ -63,17 +63,20 @@ Deno.test("parseDuration() says how to write what other programs take", () => {
     const hint = hintOf(error)?.replace(", one number and one unit (ms, s, m, h)", "");
     assertEquals(hint, expected, text);
   }
-  for (const text of ["", "ten", "5x", "s", "1m5", `${"1m".repeat(40)}x`]) {
+  // What stands before three digits may separate thousands.
+  const commas = ["5,000ms", "1,500s", "1,500", "1,000,000ms"];
+  for (const text of [...commas, "", "ten", "5x", "s", "1m5", `${"1m".repeat(40)}x`]) {
     assertEquals(hintOf(assertThrows(() => parseDuration(text), SyntaxError)), undefined, text);
   }
 });
 
 Deno.test("doubtOf() says how long a bare number is that was most likely meant as milliseconds", () => {
   const cases = {
-    "1000": "1000 is 1000 seconds, 17 minutes; for milliseconds write 1000ms",
-    "5000": "5000 is 5000 seconds, 83 minutes; for milliseconds write 5000ms",
-    "30000": "30000 is 30000 seconds, 8 hours; for milliseconds write 30000ms",
-    "300000": "300000 is 300000 seconds, 3 days; for milliseconds write 300000ms",
+    "1000": "1000 is 1000 seconds, 17 minutes: write 1000s, or 1000ms if milliseconds are meant",
+    "5000": "5000 is 5000 seconds, 83 minutes: write 5000s, or 5000ms if milliseconds are meant",
+    "30000": "30000 is 30000 seconds, 8 hours: write 500m, or 30000ms if milliseconds are meant",
+    "300000":
+      "300000 is 300000 seconds, 3 days: write 5000m, or 300000ms if milliseconds are meant",
   };
   for (const [text, doubt] of Object.entries(cases)) assertEquals(doubtOf(text), doubt);
   for (const text of ["0", "999", "0999", "5000s", "5000ms", "1000.5", "x", ""]) {
