@@ -60,7 +60,7 @@ export interface Command {
   readonly bare: readonly Targets[];
   /** Variables that look like a route and are not forwarded, ordered by name. */
   readonly ignored: readonly Ignored[];
-  /** Settings that have no effect. */
+  /** What is worth a line, and stops nothing: settings without effect, or with more than is meant. */
   readonly warnings: readonly Warning[];
   /** The file that routes were read from too. */
   readonly file: RoutesFile | undefined;
@@ -74,7 +74,7 @@ export interface Command {
   readonly again: (file: RoutesFile | Problem) => Promise<Command>;
 }
 
-/** A command that can't be obeyed: every problem, and then the settings that have no effect. */
+/** A command that can't be obeyed: every problem, and then the warnings. */
 export class CommandError extends ConfigError {
   /** The problems alone. */
   readonly faults: readonly Problem[];
@@ -114,7 +114,7 @@ export interface Asked {
   readonly given: ReadonlyMap<string, Given>;
   /** What is wrong with the options. */
   readonly problems: readonly Problem[];
-  /** Options and variables that have no effect. */
+  /** Warnings of the options: those that have no effect, and variables of no option. */
   readonly warnings: readonly Warning[];
   /** What the last reading of the routes has found: the next one takes from it what is the same. */
   readonly last: { variables?: FoundVariables };

@@ -39,12 +39,20 @@ export function settingsOf(options: Options): RouteSettings {
   );
 }
 
+/** What a route says of its own. */
+export interface OwnSettings {
+  /** What it says, and nothing else. */
+  readonly own: Partial<RouteSettings>;
+  /** What may not be meant, one line each. */
+  readonly doubts: readonly string[];
+}
+
 /**
  * What a route says of its own, `name=value,…`, and nothing else.
  *
  * @throws {SyntaxError} with everything that is wrong; of an unknown setting only the name is quoted
  */
-export function parseSettings(text: string): Partial<RouteSettings> {
+export function parseSettings(text: string): OwnSettings {
   // A shell cuts an unquoted line at a &, and with it what may be the protection of the route. The name of
   // a client, a URI, may hold a ; or a ?, but nothing that looks like a setting behind it.
   const [wrong] = /&|[;?](?=[a-z-]+=)|^\?/i.exec(text) ?? [];
@@ -65,6 +73,7 @@ export function parseSettings(text: string): Partial<RouteSettings> {
   const given = textsOfSettings(text);
   const holdsKey = looksLikeKey(text);
   const own: Partial<Record<keyof RouteSettings, unknown>> = {};
+  const doubts: string[] = [];
   const reasons: string[] = [];
   let hint: string | undefined;
   for (const [name, value] of given) {
@@ -78,6 +87,8 @@ export function parseSettings(text: string): Partial<RouteSettings> {
     } else {
       try {
         own[key] = spec.kind.parse(value);
+        const doubt = isTime(spec) ? doubtOf(value) : undefined;
+        if (doubt !== undefined) doubts.push(`${name}: ${doubt}`);
       } catch (error) {
         reasons.push(`${name} ${quoteValue(spec, value, holdsKey)}: ${reasonOf(error)}`);
         hint ??= hintOf(error);
@@ -88,7 +99,7 @@ export function parseSettings(text: string): Partial<RouteSettings> {
   if (reasons.length > 0) {
     throw new InputError(some(reasons, "; "), reasons.length === 1 ? hint : undefined);
   }
-  return own as Partial<RouteSettings>;
+  return { own: own as Partial<RouteSettings>, doubts };
 }
 
 /** The text of each setting, by its name. */
@@ -103,14 +114,6 @@ function textsOfSettings(text: string): ReadonlyMap<string, string> {
     given.set(name, before === undefined ? value : `${before},${value}`);
   }
   return given;
-}
-
-/** What may not be meant in a text that {@linkcode parseSettings} reads, one line each. */
-export function doubtsOfSettings(text: string): readonly string[] {
-  return [...textsOfSettings(text)].flatMap(([name, value]) => {
-    const doubt = isTime(ROW_BY_NAME.get(name)?.[1]) ? doubtOf(value) : undefined;
-    return doubt === undefined ? [] : `${name}: ${doubt}`;
-  });
 }
 
 /** Those that differ from the defaults, as text by name, in the order of the options. */

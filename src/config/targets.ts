@@ -15,7 +15,7 @@ import { InputError } from "../base/errors.ts";
 import { Networks } from "../base/networks.ts";
 import { addressFlaw, schemeFlaw, targetsFlaw } from "./likely_meant.ts";
 import { OPTIONS, type RouteSettings } from "./options.ts";
-import { DEFAULT_SETTINGS, doubtsOfSettings, parseSettings } from "./settings.ts";
+import { DEFAULT_SETTINGS, parseSettings } from "./settings.ts";
 
 /** For each way to listen, how its targets may be reached; the first unless said. */
 const TARGET_PROTOCOLS: Readonly<Record<Protocol, readonly Protocol[]>> = {
@@ -143,8 +143,7 @@ export function parseTargets(
       "name another host, or another port: in a container localhost is the container itself",
     );
   }
-  const ofRoute = text.slice(question + 1);
-  const own = question < 0 ? undefined : parseSettings(ofRoute);
+  const { own, doubts = [] } = question < 0 ? {} : parseSettings(text.slice(question + 1));
   const route = { listen, targets, settings: own ? { ...settings, ...own } : settings };
   const idle = NEEDS.filter(([, has]) => !has(route));
   for (const [key, , reason] of idle) {
@@ -153,7 +152,6 @@ export function parseTargets(
   }
   const keys = idle.map(([key]) => key);
   const read = { targets, settings: unset(route.settings, keys) };
-  const doubts = own === undefined ? [] : doubtsOfSettings(ofRoute);
   return doubts.length > 0 ? { ...read, doubts } : read;
 }
 

@@ -14,7 +14,7 @@ import { Random } from "../helpers/mod.ts";
 
 /** What holds for a route that says this of its own, and otherwise the defaults. */
 function complete(text: string): RouteSettings {
-  return { ...DEFAULT_SETTINGS, ...parseSettings(text) };
+  return { ...DEFAULT_SETTINGS, ...parseSettings(text).own };
 }
 
 /** A value of the kind that has this placeholder. */
@@ -73,12 +73,21 @@ Deno.test("settingsOf() takes over the options, but no limit of all routes toget
 });
 
 Deno.test("parseSettings() gives what a route says of its own, and of one said twice the last", () => {
-  assertEquals(parseSettings("idle-timeout=5m,max-connections=3"), {
+  assertEquals(parseSettings("idle-timeout=5m,max-connections=3").own, {
     idleTimeoutMs: 300_000,
     maxConnections: 3,
   });
-  assertEquals(parseSettings("RETRY=0"), { retryMs: 0 });
-  assertEquals(parseSettings("retry=1s,retry=2s"), { retryMs: 2000 });
+  assertEquals(parseSettings("RETRY=0").own, { retryMs: 0 });
+  assertEquals(parseSettings("retry=1s,retry=2s").own, { retryMs: 2000 });
+});
+
+Deno.test("parseSettings() doubts a bare number of seconds that is large, of one said twice the last", () => {
+  const doubt =
+    "5000 is 5000 seconds, 83 minutes: write 5000s, or 5000ms if milliseconds are meant";
+  assertEquals(parseSettings("idle-timeout=5000,max-connections=5000").doubts, [
+    `idle-timeout: ${doubt}`,
+  ]);
+  assertEquals(parseSettings("idle-timeout=5000,IDLE-TIMEOUT=5s").doubts, []);
 });
 
 Deno.test("parseSettings() goes on with a list after a comma, and adds up one that is given twice", () => {
@@ -88,7 +97,7 @@ Deno.test("parseSettings() goes on with a list after a comma, and adds up one th
     "ALLOW=all": "all",
   };
   for (const [text, allow] of Object.entries(cases)) {
-    assertEquals(String(parseSettings(text).allow), allow, text);
+    assertEquals(String(parseSettings(text).own.allow), allow, text);
   }
 });
 
@@ -129,7 +138,7 @@ Deno.test("parseSettings() says what is wrong, and quotes nothing but names and 
 });
 
 Deno.test("parseSettings() takes a ; and a ? in the name of a client", () => {
-  const { tlsAllow, retryMs } = parseSettings("tls-allow=spiffe://a/b;c?d,retry=1s");
+  const { tlsAllow, retryMs } = parseSettings("tls-allow=spiffe://a/b;c?d,retry=1s").own;
   assertEquals([String(tlsAllow), retryMs], ["spiffe://a/b;c?d", 1000]);
 });
 
