@@ -413,7 +413,7 @@ export function noRoute(
     return { message, hint: `--only takes what stands before _PORT_ in a name, here ${here}` };
   }
   // What was found says it.
-  if (ignored.some(({ reason }) => reason.includes("did you mean"))) {
+  if (ignored.some(({ isMiss }) => isMiss)) {
     return { message: `nothing to ${what}: no variable${where} ${found}` };
   }
   const argument = name === "wait"

@@ -276,7 +276,8 @@ const WORDS: readonly Mistake[] = [
   },
 ];
 
-const ROUTE_VARIABLE = "a route is a variable such as REDIS_PORT_6379_TCP=tcp://redis:6379";
+/** What is said of a variable that is no option, where a route is wanted. */
+export const ROUTE_VARIABLE = "a route is a variable such as REDIS_PORT_6379_TCP=tcp://redis:6379";
 const BEFORE_IMAGE = "docker run takes it, before the name of the image";
 
 /** An option of other programs, or of nobody. */
@@ -288,6 +289,8 @@ interface OtherOption {
   readonly value?: string;
   /** What is said where there is none, or more than it. */
   readonly hint?: string;
+  /** Who gives it wants a route, or no certificates verified. */
+  readonly wants?: "route" | "no verification";
 }
 
 const OPTIONS: readonly OtherOption[] = [
@@ -300,6 +303,7 @@ const OPTIONS: readonly OtherOption[] = [
     names: "listen l L target to upstream backend dest destination remote local server from " +
       "port host hostname address connect route forward source",
     hint: ROUTE,
+    wants: "route",
   },
   { names: "p publish expose", hint: `${BEFORE_IMAGE}; ${ROUTE}` },
   { names: "e env name rm network restart", hint: BEFORE_IMAGE },
@@ -318,7 +322,7 @@ const OPTIONS: readonly OtherOption[] = [
       "6379=tls://redis:6380 connects by it",
   },
   { names: "udp", hint: "UDP is said of a route: 53/udp=dns:53" },
-  { names: "tcp", hint: ROUTE },
+  { names: "tcp", hint: ROUTE, wants: "route" },
   { names: "cert certificate crt tls-crt ssl-cert", option: "tls-cert" },
   { names: "key tls-private-key private-key ssl-key", option: "tls-key" },
   { names: "ca cacert ca-cert cafile ca-file tls-cacert tls-ca-cert", option: "tls-ca" },
@@ -327,7 +331,8 @@ const OPTIONS: readonly OtherOption[] = [
     names:
       "insecure k skip-verify tls-skip-verify tls-verify verify no-verify no-check-certificate " +
       "tls-insecure ssl-verify",
-    hint: "every certificate is verified: name the CA that signed it with --tls-ca",
+    hint: verified("--tls-ca"),
+    wants: "no verification",
   },
   { names: "no-tls no-ssl plain", hint: "TLS is spoken only where a route says tls" },
   {
@@ -457,6 +462,8 @@ export interface LikelyOption {
   readonly option: string | undefined;
   /** What to say of it. */
   readonly hint: string;
+  /** What is wanted, where it is no option. */
+  readonly wants: "route" | "no verification" | undefined;
 }
 
 /** What somebody means who gives an option of that name, without its dashes, as other programs have it. */
@@ -465,14 +472,14 @@ export function likelyOption(name: string): LikelyOption | undefined {
   const lower = name.length > 1 ? name.toLowerCase() : name;
   const found = OPTION_BY_NAME.get(lower.replaceAll("_", "-"));
   if (found === undefined) return undefined;
-  const { option, value } = found;
+  const { option, value, wants } = found;
   const full = `--${option}${value === undefined ? "" : ` ${value}`}`;
-  return { option, hint: found.hint ?? `did you mean ${full}?` };
+  return { option, hint: found.hint ?? `did you mean ${full}?`, wants };
 }
 
-/** Of a variable that is no option, and looks like a route's: what a route's is. */
-export function likelyVariable(name: string): string | undefined {
-  return likelyOption(name)?.hint === ROUTE ? ROUTE_VARIABLE : undefined;
+/** What to say to whoever wants no certificate verified; `option` is how the CA is named there. */
+export function verified(option: string): string {
+  return `every certificate is verified: name the CA that signed it with ${option}`;
 }
 
 /** The one of `choices` that was most likely meant. */

@@ -3,7 +3,7 @@
 
 import type { Problem } from "../base/errors.ts";
 import { nearest, plain, prefixFinder } from "../base/text.ts";
-import { likelyOption, likelyVariable } from "./likely_meant.ts";
+import { likelyOption, ROUTE_VARIABLE, verified } from "./likely_meant.ts";
 import { SPECS, variableOf } from "./options.ts";
 import { aliasOf, type Environment } from "./variables.ts";
 
@@ -88,16 +88,14 @@ export function findUnknown(environment: Environment, problems: Problem[]): read
 }
 
 function hintFor(end: string, ends: readonly string[]): string {
-  const { option, hint } = likelyOption(end) ?? {};
+  const { option, wants } = likelyOption(end) ?? {};
   if (option !== undefined && ends.includes(variableOf(option).slice(START.length))) {
     return `did you mean ${variableOf(option)}?`;
   }
-  if (hint?.endsWith("--tls-ca")) return hint.replace("--tls-ca", variableOf("tls-ca"));
+  if (wants === "no verification") return verified(variableOf("tls-ca"));
+  if (/^(?:HELP|VERSION)$/.test(end)) return `did you mean the option --${end.toLowerCase()}?`;
   const near = nearest(end, ends);
-  if (near === undefined) {
-    const route = likelyVariable(end);
-    if (route !== undefined) return route;
-  }
+  if (near === undefined && wants === "route") return ROUTE_VARIABLE;
   return near === undefined
     ? `the nearest is ${START}${nearest(end, ends, Infinity)}`
     : `did you mean ${START}${near}?`;

@@ -39,6 +39,8 @@ export interface Ignored {
   readonly asked: boolean;
   /** Whether it is a line of a file of routes that is none: it has most likely been meant as one. */
   readonly isSlip?: true;
+  /** Whether its name is almost a route's: the reason says which was most likely meant. */
+  readonly isMiss?: true;
 }
 
 /** A route of one source, before those that say the same are put together. */

@@ -61,14 +61,31 @@ const PADDING = /^=*$/;
 /** What no name of a route has. */
 const ODD = /\s|^AMBASSADOR_/i;
 
-const JSON_HINT = "JSON is not read: a line is written NAME=VALUE, without quotation marks";
-const YAML_HINT = "YAML is not read: a line is written NAME=VALUE";
-/** What a line without a = was most likely meant as, and what to say of it. */
-const LIKELY_LINES: readonly (readonly [RegExp, string])[] = [
-  [/^(?:;|\/\/|--\s|<!--|rem\s)/i, "a comment begins with #"],
-  [/^[{}]|^[[\]],?$|^"[^"]*"\s*:/, JSON_HINT],
-  [/^\[.*\]$/, "sections have no place here: a line is written NAME=VALUE"],
-  [/^[\w.' -]+:(?:\s|$)/, YAML_HINT],
+/** What a line without a = was most likely meant as. */
+interface LikelyLine {
+  readonly pattern: RegExp;
+  /** What to say of it. */
+  readonly hint: string;
+  /** Whether the file as a whole is written in another way. */
+  readonly isOfFile?: true;
+}
+
+const LIKELY_LINES: readonly LikelyLine[] = [
+  { pattern: /^(?:;|\/\/|--\s|<!--|rem\s)/i, hint: "a comment begins with #" },
+  {
+    pattern: /^[{}]|^[[\]],?$|^"[^"]*"\s*:/,
+    hint: "JSON is not read: a line is written NAME=VALUE, without quotation marks",
+    isOfFile: true,
+  },
+  {
+    pattern: /^\[.*\]$/,
+    hint: "sections have no place here: a line is written NAME=VALUE",
+  },
+  {
+    pattern: /^[\w.' -]+:(?:\s|$)/,
+    hint: "YAML is not read: a line is written NAME=VALUE",
+    isOfFile: true,
+  },
 ];
 
 const HINT = "a line is written NAME=VALUE, for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379";
@@ -177,13 +194,10 @@ function flawOf(
   { hasValue, before }: { readonly hasValue: boolean; readonly before: number | undefined },
 ): Flaw {
   if (!hasValue) {
-    const [, hint = HINT] = LIKELY_LINES.find(([form]) => form.test(name)) ?? [];
-    return {
-      reason: "there is no = in the line",
-      hint,
-      isNamed: true,
-      isOfFile: hint === JSON_HINT || hint === YAML_HINT,
-    };
+    const { hint = HINT, isOfFile = false } = LIKELY_LINES.find(({ pattern }) =>
+      pattern.test(name)
+    ) ?? {};
+    return { reason: "there is no = in the line", hint, isNamed: true, isOfFile };
   }
   if (name === "") return { reason: "no name stands before the =", hint: HINT };
   const [, word] = /^(export|set|setx|env|declare|-)\s+\S/i.exec(name) ?? [];

@@ -209,7 +209,8 @@ function readRoute(
   // A near miss is news only where the route that it misses would be one.
   if (why !== undefined && isMiss && !why.isSlip) return undefined;
   if (flaw !== undefined && why === undefined) {
-    return { ignored: { variable, reason: flaw, asked: false, ...slipIf(options.isInFile) } };
+    const ignored = { variable, reason: flaw, asked: false, ...slipIf(options.isInFile) };
+    return { ignored: isMiss ? { ...ignored, isMiss } : ignored };
   }
   if (why !== undefined) return { ignored: { variable, ...why } };
   const { bind: hostname, settings, listens } = options;
