@@ -129,7 +129,9 @@ function hintFor(text: string): string | undefined {
   if (/^(?:\*|any(?:where|body)?|every(?:one|body)|world|open)$/i.test(text)) {
     return "everybody is all";
   }
-  if (/^(?:no|none|nobody|false|disabled?)$/i.test(text)) return "nobody is off";
+  if (/^(?:no|none|nobody|false|disabled?)$/i.test(text)) {
+    return "write off for nobody, all for everybody";
+  }
   if (/^(?:on|yes|true|v?[12])$/i.test(text)) return "name the networks, for example 10.0.0.0/8";
   if (text === "localhost") return "write 127.0.0.0/8,::1";
   const [, address, port] = /^([\d.]+):(\d+)$/.exec(text) ?? [];

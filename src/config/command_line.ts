@@ -324,7 +324,12 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
     const doubt = isTime(spec) ? doubtOf(text) : undefined;
     given.set(spec.name, { source, isEmpty, ...(doubt === undefined ? {} : { doubt }) });
     try {
-      if (isEmpty) {
+      if (own.some((one) => ROUTE.test(one))) {
+        const shown = quoteValue(spec, text, line.holdsKey);
+        const message = `${source} ${shown}: a route stands where its value is missing`;
+        const hint = `write ${source} ${spec.kind.placeholder} before the route`;
+        problems.push({ message, hint });
+      } else if (isEmpty) {
         const ways = spec.default
           ? `leave it out, or say ${spec.default}`
           : "set it, or leave it out";
@@ -342,7 +347,7 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
     } catch (error) {
       const holdsKey = own.length > 0 ? line.holdsKey : undefined;
       const shown = quoteValue(spec, text, holdsKey);
-      const { message, hint } = explainValue(error, { spec, text, source });
+      const { message, hint } = explainValue(error, text);
       problems.push({ message: `${source} ${shown}: ${message}`, hint });
     }
     return [key, fallback];
@@ -351,19 +356,8 @@ function readOptions(line: Line, environment: Environment, problems: Problem[]):
 }
 
 /** Why the value of an option can't be read: what has happened to it on its way is said first. */
-function explainValue(
-  error: unknown,
-  { spec, text, source }: {
-    readonly spec: OptionSpec;
-    readonly text: string;
-    readonly source: string;
-  },
-): Problem {
+function explainValue(error: unknown, text: string): Problem {
   const message = reasonOf(error);
-  if (source.startsWith("--") && ROUTE.test(text)) {
-    const hint = `write --${spec.name} ${spec.kind.placeholder} before the route`;
-    return { message: "a route stands where its value is missing", hint };
-  }
   const flaw = textFlaw(text);
   if (flaw !== undefined) return flaw;
   if (/^\s|\s$/.test(text)) {

@@ -93,7 +93,7 @@ const TARGETS: readonly Mistake[] = [
     hint: "write HOST:PORT?NAME=VALUE,NAME=VALUE",
   },
   {
-    pattern: /^[^?]*[;,]\s*\d{1,5}(?:\/\w+)?=/,
+    pattern: /^[^?]*[;,]\s*(?:[\d.]+:|\[[\da-f:.]+\]:)?\d{1,5}(?:\/\w+)?=/i,
     reason: "two routes stand in one argument",
     hint: "write each as an argument of its own",
   },
@@ -219,9 +219,14 @@ const WORDS: readonly Mistake[] = [
     hint: (_, listen) => `write ${listen}=HOST:PORT`,
   },
   {
-    pattern: /^\*?:(\d{1,5}(?:\/\w+)?)=/,
+    pattern: RegExp(`^\\*:(\\d{1,5}(?:\\/\\w+)?)=(${HOST}:\\d{1,5}$)?`),
+    reason: "a * is no address",
+    hint: everyAddress,
+  },
+  {
+    pattern: RegExp(`^:(\\d{1,5}(?:\\/\\w+)?)=(${HOST}:\\d{1,5}$)?`),
     reason: "no address stands before the colon",
-    hint: (_, port) => `write ${port}=HOST:PORT: a port alone is that of every address`,
+    hint: everyAddress,
   },
   {
     pattern: /^(?:unix(?:-\w+)?:|\.{0,2}\/)[^=]*=/i,
@@ -272,7 +277,19 @@ const WORDS: readonly Mistake[] = [
   {
     pattern: /^(?:on|off|yes|no|true|false)$/i,
     reason: "neither a command nor a route",
-    hint: "an option that needs no value takes one behind a = alone: --log-connections=on",
+    hint: (word) =>
+      "an option that needs no value takes one behind a = alone: " +
+      `--log-connections=${word.toLowerCase()}`,
+  },
+  {
+    pattern: /^(?:help|version)$/,
+    reason: "neither a command nor a route",
+    hint: (word) => `write --${word}: without dashes it stands first, or directly behind a command`,
+  },
+  {
+    pattern: /^(?!(?:CHECK|WAIT|HEALTHCHECK|HELP|VERSION)$)([A-Z][A-Z0-9_]{1,30})$/,
+    reason: "neither a command nor a route",
+    hint: (_, alias) => `if it is an alias, write --only ${alias}`,
   },
 ];
 
@@ -406,6 +423,11 @@ const CHOICES: Readonly<Record<string, string>> = {
   require: "required",
   requireandverify: "required",
 };
+
+/** How to write a route that listens on every address. */
+function everyAddress(_: string, port = "", target = ""): string {
+  return `a port alone is that of every address: write ${port}=${target || "HOST:PORT"}`;
+}
 
 /** The first row of a table that a text has. */
 function find(table: readonly Mistake[], text: string): InputError | undefined {

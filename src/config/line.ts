@@ -45,15 +45,29 @@ export function parseLine(args: readonly string[]): Line {
     collect: VALUED,
     alias: { h: "help", V: "version" },
   });
-  const words = textsOf(values, "_");
+  const all = textsOf(values, "_");
+  const dashes = args.indexOf("--");
+  const end = dashes < 0 ? all.length : all.length - (args.length - dashes - 1);
+  // Other programs that wait run what stands behind a --. One answer is enough for all of it, and any
+  // word of it may be a secret.
+  const program = all[end];
+  const isProgram = all.slice(0, end).find(isCommand) === "wait" && program !== undefined &&
+    (!program.includes(":") || isVariable(program));
+  const words = isProgram ? all.slice(0, end) : all;
+  if (isProgram) {
+    const hint = "it starts no command: write ambassador wait redis:6379 && ./migrate";
+    faults.push({ message: "wait: a command stands behind the --, not a target", hint });
+  }
   const commands = words.filter(isCommand);
   const [name = "forward"] = commands;
+  const [first = "", second = ""] = words.slice(0, end);
+  const asked = isCommand(first) && isFlag(second) ? second : first;
   if (commands.length > 1) {
     faults.push({ message: `${commands.join(" and ")}: one command at a time` });
   }
   const routes: string[] = [];
   const unknown: string[] = [];
-  const others = words.filter((word) => !isCommand(word) && !isFlag(word));
+  const others = words.filter((word) => !isCommand(word));
   for (let index = 0; index < others.length; index++) {
     const word = others[index] ?? "";
     const next = others[index + 1] ?? "";
@@ -83,7 +97,7 @@ export function parseLine(args: readonly string[]): Line {
   if (name === "healthcheck" && routes.length > 0) {
     faults.push({ message: "healthcheck: takes no routes" });
   }
-  const shown = FLAGS.find((flag) => values[flag] === true || words.includes(flag));
+  const shown = FLAGS.find((flag) => values[flag] === true || asked === flag);
   return { name, shown, routes, values, faults, holdsKey };
 }
 

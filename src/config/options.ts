@@ -466,7 +466,8 @@ function parseBind(text: string): string {
   // Unlike in HOST:PORT nothing follows, so IPv6 may stand without brackets as it does in `::`.
   const hostname = parseHost(text.includes(":") && !text.startsWith("[") ? `[${text}]` : text);
   if (!isIp(hostname) && hostname !== "localhost") {
-    const hint = "write an address of this machine; names and network cards can't be used here";
+    const hint = "write an IP address of this machine, or localhost: " +
+      "other names and network cards can't be used here";
     throw new InputError("not an IP address", hint);
   }
   return hostname;

@@ -169,12 +169,14 @@ function wrongScheme(
   const names = schemes.join(" and ");
   if (listen === undefined) return new InputError(`only ${names} may stand here`);
   const { protocol, port } = listen;
-  const kind = known === "udp" ? "udp" : "tcp";
+  const kind = known === "udp" ? "UDP" : "TCP";
   return new InputError(
     `a route that listens by ${protocol.toUpperCase()} leads to ${names} alone`,
     isVariable
-      ? `a route for ${kind}:// is named ALIAS_PORT_${port}_${kind.toUpperCase()}`
-      : `a route for ${kind}:// is written ${port}${kind === "udp" ? "/udp" : ""}=HOST:PORT`,
+      ? `a route for ${known}:// is named ALIAS_PORT_${port}_${kind}`
+      : `a route for ${known}:// is written ${port}${
+        { tcp: "=", tls: "=tls://", udp: "/udp=" }[known]
+      }HOST:PORT`,
   );
 }
 
@@ -208,6 +210,8 @@ export function parseProtocol(text: string): Protocol {
       "the protocol is not tcp, tls or udp",
       /^(?:ssl|https|tls.*)$/i.test(text)
         ? "write PORT/tls"
+        : /tcp.*udp|udp.*tcp/i.test(text)
+        ? "write two routes, one with PORT for TCP and one with PORT/udp"
         : "write PORT alone for TCP, PORT/tls or PORT/udp",
     );
   }

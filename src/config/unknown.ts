@@ -51,11 +51,12 @@ export function unknownOption(
     return { message: `${shown}: an option and its value stand in one word`, hint };
   }
   // The value may hold a secret. Without a name that ends, any part of it may.
-  const short = /^-[^-][^=]/.test(argument) ? `${argument.slice(0, 2)}…` : argument;
-  const name = /^--?[^=:@\s]*(?=[=\s]|$)/.exec(short)?.[0] ?? short;
+  const rest = argument.slice(start.length);
+  const short = /^-[^-][^=]/.test(rest) ? `${rest.slice(0, 2)}…` : rest;
+  const name = /^-{0,2}[^=:@\s]*(?=[=\s]|$)/.exec(short)?.[0] ?? short;
   const meant = looksLikeKey(argument) ? undefined : meantOption(name, known);
   return {
-    message: `${quoteInput(name, holdsKey)}: no such option`,
+    message: `${quoteInput(start + name, holdsKey)}: no such option`,
     hint: meant ?? "ambassador --help lists the options",
   };
 }
@@ -68,8 +69,14 @@ function meantOption(name: string, known: readonly string[]): string | undefined
   if (other !== undefined) return other.hint;
   // connectTimeout, CONNECT_TIMEOUT
   const spelled = word.replace(/([a-z])([A-Z])/g, "$1-$2").replaceAll("_", "-").toLowerCase();
-  const near = nearest(spelled, known);
+  const turned = sorted(spelled);
+  const near = known.find((option) => sorted(option) === turned) ?? nearest(spelled, known);
   return near && `did you mean --${near}?`;
+}
+
+/** The words of an option in one order for all: people remember the words, not their order. */
+function sorted(option: string): string {
+  return option.split("-").sort().join("-");
 }
 
 /** Whether a word with a `=` in it is no route, but one of the things that are written for one. */
