@@ -88,6 +88,11 @@ const LIKELY_LINES: readonly LikelyLine[] = [
   },
 ];
 
+/** A listen address, as a route argument has it before its `=`. */
+const LISTEN = /^([\d.]+:|\[[\da-f:.]+\]:)?(\d{1,5})(?:\/(tcp|tls|udp))?$/i;
+/** A target that can be shown. */
+const PLAIN_TARGET = /^(?:(?:tcp|tls|udp):\/\/)?[\w.-]+:\d{1,5}$/i;
+
 const HINT = "a line is written NAME=VALUE, for example REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379";
 
 /**
@@ -127,7 +132,9 @@ export function readRoutesLines(
     const equals = content.indexOf("=");
     const name = content.slice(0, equals < 0 ? end : equals);
     const value = equals < 0 ? "" : content.slice(equals + 1, end);
-    if (isTextToo && equals > 0 && !ODD.test(name) && !variables.has(name)) {
+    if (
+      isTextToo && equals > 0 && !ODD.test(name) && !LISTEN.test(name) && !variables.has(name)
+    ) {
       variables.set(name, { value, line: index + 1 });
     } else {
       const before = variables.get(name)?.line;
@@ -135,6 +142,8 @@ export function readRoutesLines(
         ? NOT_TEXT
         : content.startsWith("-----BEGIN ")
         ? PEM
+        : equals > 0 && LISTEN.test(name)
+        ? (mayShow(name, value) ? argumentFlaw(name, value) : argumentFlaw("6379", ""))
         : flawOf(name, { hasValue: equals >= 0, before });
       // What is said of its first line is said of all of them.
       if ((flaw.isOfFile || isPem) && isNoFile) continue;
@@ -187,6 +196,19 @@ const PEM: Flaw = {
   hint: "--routes names a file of lines such as REDIS_PORT_6379_TCP=tcp://192.0.2.10:6379",
   isOfFile: true,
 };
+
+/** Says how a route argument is written in a file; of its target only what can be no secret. */
+function argumentFlaw(name: string, value: string): Flaw {
+  const [, address, port = "", kind = "tcp"] = LISTEN.exec(name) ?? [];
+  const target = PLAIN_TARGET.test(value) ? value : "HOST:PORT";
+  const scheme = target.includes("://") ? "" : /udp/i.test(kind) ? "udp://" : "tcp://";
+  const where = address === undefined ? "" : "; --bind says on which address";
+  return {
+    reason: "a route is an argument in this form, and a variable in a file",
+    hint: `write ALIAS_PORT_${port}_${kind.toUpperCase()}=${scheme}${target}${where}`,
+    isNamed: true,
+  };
+}
 
 /** What is wrong with a line that can't be used. */
 function flawOf(

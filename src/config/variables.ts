@@ -29,11 +29,15 @@ export const REPLACED = "replaced by the route arguments";
 const ROUTE_NAME = /^(.*)_PORT_([^_]*)_(TCP|TLS|UDP|SCTP)$/is;
 /** A route's name without its protocol. */
 const CUT_OFF = /_PORT_(?<port>\d+)$/i;
-/** A route's name with other separators, in another order, without a part, or with another protocol. */
+/**
+ * A route's name with other separators or none, in another order, without a part, or with another
+ * protocol or letters of one in another order. NAME_PORT, NAME_HOST and NAME_URL are of somebody else.
+ */
 const MISSES: readonly RegExp[] = [
-  /[_.-](?:PORTS?[_.-])?(?<port>\d+)[_.-](?<kind>TCP|TLS|SSL|UDP|HTTPS?)\s?$/i,
+  /[_.-](?:PORTS?[_.-]?)?(?<port>\d+)[_.-]?(?<kind>[TCPS]{3,4}|[TLS]{3}|[UDP]{3}|HTTPS?)\s?$/i,
   /[_.-](?:PORT[_.-])?(?<kind>TCP|TLS|SSL|UDP)[_.-](?<port>\d+)$/i,
   /[_.-]PORT[_.-](?<kind>TCP|TLS|SSL|UDP)$/i,
+  /[_.-](?:PORTS?)?(?<port>\d{2,5})$/i,
 ];
 const TARGET = /^(?:tcp|tls|udp):\/\//i;
 /** The same in the quotation marks that a shell would have taken away. */
@@ -252,9 +256,15 @@ function parseName(variable: string, value: string): Name | undefined {
     (TARGET.test(value) ? MISSES.map((form) => form.exec(variable)).find(Boolean) : undefined);
   if (!miss) return undefined;
   const { port: number = /:(\d{1,5})\b/.exec(value)?.[1] ?? "6379", kind = "" } = miss.groups ?? {};
-  // Letters of PORT in another order are no part of the alias.
-  const start = variable.slice(0, miss.index).toUpperCase().replace(/_[PORT]{3,5}$/, "");
-  const right = kind.toUpperCase().replace("SSL", "TLS");
+  // Slips of PORT are no part of the alias; POP or ROOT may be.
+  const start = variable.slice(0, miss.index).toUpperCase().replace(
+    /_(?:PROT|POTR|PRT|POR|OPRT)$/,
+    "",
+  );
+  const right = kind.toUpperCase().replace(/^(?:SSL|[TLS]{3})$/, "TLS").replace(
+    /^[UDP]{3}$/,
+    "UDP",
+  );
   const isKnown = /^(?:TCP|TLS|UDP)$/.test(right);
   const meant = `${/^(?:PORTS?)?$/.test(start) ? "ALIAS" : start}_PORT_${number}_${
     isKnown ? right : /^udp:/i.test(value) ? "UDP" : "TCP"

@@ -372,22 +372,41 @@ Deno.test("parseCommand() takes only a variable of the environment for one that 
 
 Deno.test("parseCommand() says of a line that is no route how one is written", () => {
   const command = parse(
-    "A_PORT_1_TCP=tcp://a:1\nREDIS_PRT_6379=tcp://a:1\n6379=redis:6379\n127.0.0.1:80/tls=a:1\n" +
+    "A_PORT_1_TCP=tcp://a:1\nREDIS_PRT_6379=tcp://a:1\nREDIS_PRT_80=a:1\nREDIS=tcp://a:1\n" +
       "B_PORT_x_TCP=x\nC_PORT_2=\nD_PORT_3=tcp://a:1\nhunter2=x\nE_PORT_y_TCP=tcp://a:1\n",
   );
   assertEquals(ignored(command), [
-    `127.0.0.1:80/tls: ${NO_ROUTE}`,
-    `6379: ${NO_ROUTE}`,
     `B_PORT_x_TCP: ${NO_ROUTE}`,
     "C_PORT_2: not a route: did you mean C_PORT_2_TCP?",
     "D_PORT_3: not a route: did you mean D_PORT_3_TCP?",
     "E_PORT_y_TCP: the port in its name is not a number",
-    `REDIS_PRT_6379: ${NO_ROUTE}`,
+    "REDIS_PRT_6379: not a route: did you mean REDIS_PORT_6379_TCP?",
+    `REDIS_PRT_80: ${NO_ROUTE}`,
+    `${PATH} line 4: ${NO_ROUTE}`,
     `${PATH} line 8: ${NO_ROUTE}`,
   ]);
   assert(command.ignored.every(({ asked, isSlip }) => !asked && isSlip));
   const inEnvironment = { "6379": "redis:6379", REDIS_PRT_6379: "x", C_PORT_2: "", hunter2: "x" };
   assertEquals(ignored(parse("A_PORT_1_TCP=tcp://a:1", { environment: inEnvironment })), []);
+});
+
+Deno.test("parseCommand() refuses a line of a file that is a route argument, and says how to write it", () => {
+  const cases = {
+    "7031=127.0.0.1:6379": "write ALIAS_PORT_7031_TCP=tcp://127.0.0.1:6379",
+    "53/udp=dns:53": "write ALIAS_PORT_53_UDP=udp://dns:53",
+    "6380/tls=tls://redis:6380": "write ALIAS_PORT_6380_TLS=tls://redis:6380",
+    "127.0.0.1:80/tcp=a:1": "write ALIAS_PORT_80_TCP=tcp://a:1; --bind says on which address",
+    "[::1]:80=a:1": "write ALIAS_PORT_80_TCP=tcp://a:1; --bind says on which address",
+    // What is no target may be a secret, and base64 ends so.
+    "80=user:hunter2@a:1": "write ALIAS_PORT_80_TCP=tcp://HOST:PORT",
+    "12345==": "write ALIAS_PORT_6379_TCP=tcp://HOST:PORT",
+  };
+  for (const [line, hint] of Object.entries(cases)) {
+    const [problem, ...others] = problems(`A_PORT_1_TCP=tcp://a:1\n${line}\n`);
+    assertEquals(problem?.hint, hint, line);
+    assert(problem?.message.startsWith(`${PATH} line 2: `), problem?.message);
+    assertEquals(others, []);
+  }
 });
 
 /** Which of what is ignored is a slip. */
@@ -405,7 +424,8 @@ Deno.test("parseCommand() takes a line of a file that misses a route for a slip"
     ["WEB_443_TCP=a:1", "WEB_443_TCP"],
     ["WEB-PORT-443-TCP=tcp://a:1", "WEB-PORT-443-TCP"],
     ["web_prt_443_tcp=tcp://a:1", "web_prt_443_tcp"],
-    ["web_port_443_tpc=tcp://a:1", at(1)],
+    ["web_port_443_tpc=tcp://a:1", "web_port_443_tpc"],
+    ["web_port_443_abc=tcp://a:1", at(1)],
     ["WEB_PORT_443=tcp://a:1", "WEB_PORT_443"],
     ["WEB_PORT_443=", "WEB_PORT_443"],
     ["WEB_PORT_x_TCP=tcp://a:1", "WEB_PORT_x_TCP"],
@@ -415,7 +435,6 @@ Deno.test("parseCommand() takes a line of a file that misses a route for a slip"
     ["WEB_SERVICE_PORT_443_TPC=tcp://a:1", "WEB_SERVICE_PORT_443_TPC"],
     ["_PORT_443_TCP=tcp://a:1", "_PORT_443_TCP"],
     ["_PORT_443=tcp://a:1", "_PORT_443"],
-    ["6379=redis:6379", "6379"],
     ["hello=world", at(1)],
   ];
   for (const [line, shown] of cases) {
