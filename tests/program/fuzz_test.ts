@@ -11,8 +11,9 @@ import { formatDuration, parseDuration } from "../../src/base/duration.ts";
 import { ConfigError } from "../../src/base/errors.ts";
 import { createLog } from "../../src/base/log.ts";
 import { CHECK_FORMATS, SPECS, variableOf } from "../../src/config/options.ts";
-import type { Route } from "../../src/config/routes.ts";
+import { formatRoute, type Route } from "../../src/config/routes.ts";
 import { formatSettings } from "../../src/config/settings.ts";
+import { isMistaken } from "../../src/config/unknown.ts";
 import { Random } from "../helpers/mod.ts";
 
 const CASES = Number(Deno.env.get("FUZZ_CASES") ?? 120_000);
@@ -260,6 +261,10 @@ function checkCommand(command: Command): void {
   if (warnings.length > 0) checkProblems(new ConfigError(warnings));
   assert(name === "wait" || bare.length === 0);
   if (routes.length === 0) return;
+  // What is right must never look like a mistake, however it is printed.
+  for (const route of routes) {
+    for (const text of [formatRoute(route), written(route)]) assert(!isMistaken(text), text);
+  }
   // What `wait` takes need not be able to start.
   const start = name === "wait" ? ["wait"] : ["check", ...tlsArguments(command)];
   const again = parseCommand([...start, ...routes.map(written)], {});
