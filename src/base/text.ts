@@ -30,22 +30,31 @@ export function escapeInvisible(json: string): string {
   );
 }
 
+/** As `openssl rand -hex` writes a key: letters and digits. */
+const HEX_KEY = /^(?=.*\d)(?=.*[a-f])[0-9a-f]{32,}$/i;
+
+/** What is called a secret, and stands behind its name. */
+const NAMED_SECRET = /((?:pass(?:word|wd|phrase)?|pwd|secret|token|key)\s*=\s*)[^\s,;&"'=]+/gi;
+
 /**
  * Whether a text may be, or hold, PEM, base64 of it, or a line of either: no name has so many letters of
- * both cases in one piece. A path or a URL that no target is (`spiffe://…`) is judged piece by piece.
+ * both cases in one piece. So may so many hexadecimal digits be a key. A path or a URL that no target is (`spiffe://…`) is judged piece by piece.
  */
 export function looksLikeKey(text: string): boolean {
   if (text.includes("-----")) return true;
-  const words = text.match(/[^=,?\s]{32,}/g) ?? [];
-  const runs = words.flatMap((word) =>
-    word.match(PATH.test(word) ? /[A-Za-z0-9+]{32,}/g : /[A-Za-z0-9+/]{32,}/g) ?? []
-  );
-  return runs.some((run) => /[a-z]/.test(run) && /[A-Z]/.test(run));
+  return (text.match(/[^=,?\s]{32,}/g) ?? []).some((word) => {
+    const isPath = PATH.test(word);
+    const runs = word.match(isPath ? /[A-Za-z0-9+]{32,}/g : /[A-Za-z0-9+/]{32,}/g) ?? [];
+    // Docker calls folders by such digits.
+    return runs.some((run) =>
+      /[a-z]/.test(run) && /[A-Z]/.test(run) || (!isPath && HEX_KEY.test(run))
+    );
+  });
 }
 
 /**
- * Input that is wrong, quoted without what may be a secret in it: a key, what stands before an @, what
- * stands after a ?, and any URL but the three that a target may be. Another URL was meant for something
+ * Input that is wrong, quoted without what may be a secret in it: a key, what a password is called, what
+ * stands before an @, what stands after a ?, and any URL but the three that a target may be. Another URL was meant for something
  * else, and may hold a password anywhere but in `SCHEME://HOST:PORT`.
  *
  * @param holdsKey Whether it, or what it is a part of, may be a key.
@@ -65,7 +74,7 @@ export function quoteInput(text: string, holdsKey: boolean = looksLikeKey(text))
   const shown = at < 0 ? text : `${start}${scheme}***${text.slice(at)}`;
   // Behind a ? the @ may be part of a setting, or the ? before it part of a password.
   if (at > question && question >= 0) return quote(`${start}${scheme}***`);
-  return quote(shown.replace(/\?.*/s, "?…"));
+  return quote(shown.replace(/\?.*/s, "?…").replace(NAMED_SECRET, "$1***"));
 }
 
 /** A name as it stands if it is plain, else quoted. */

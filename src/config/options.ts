@@ -532,7 +532,7 @@ function parseAliases(text: string): ReadonlySet<string> {
   if (looksLikeKey(text)) throw new SyntaxError("not an alias");
   const flaw = textFlaw(text);
   if (flaw !== undefined) throw flaw;
-  if (/[;*]/.test(text)) {
+  if (/[;*@:/]/.test(text)) {
     throw new InputError("not aliases separated by commas", "write REDIS,DB");
   }
   const aliases = text.split(",").map((alias) => alias.trim().toUpperCase());

@@ -89,6 +89,30 @@ Deno.test("quoteInput() shows nothing of what stands before an @", () => {
   for (const [text, shown] of Object.entries(cases)) assertEquals(quoteInput(text), shown, text);
 });
 
+Deno.test("quoteInput() shows nothing that is called a secret", () => {
+  const cases = {
+    "password=hunter2": '"password=***"',
+    "tcp://h:1 PGPASSWORD=hunter2 x": '"tcp://h:1 PGPASSWORD=*** x"',
+    "tcp://h:1&passwd=hunter2&api_key=abc;token = x":
+      '"tcp://h:1&passwd=***&api_key=***;token = ***"',
+    "6379=key:6379": '"6379=key:6379"',
+    "tokens": '"tokens"',
+  };
+  for (const [text, shown] of Object.entries(cases)) assertEquals(quoteInput(text), shown, text);
+});
+
+Deno.test("looksLikeKey() takes many hexadecimal digits for one", () => {
+  const hex = "9e2f4d60fda1bd1a8ef170e036b73f93";
+  for (const text of [hex, hex.toUpperCase(), `x=${hex}`]) assert(looksLikeKey(text), text);
+  const names = [
+    hex.slice(1),
+    "a".repeat(40),
+    "1".repeat(40),
+    "2001:db8:85a3:8d3:1319:8a2e:370:7348",
+  ];
+  for (const text of names) assert(!looksLikeKey(text), text);
+});
+
 Deno.test("quoteInput() shows nothing of what stands after a ?", () => {
   assertEquals(quoteInput("tcp://a:1?secret"), '"tcp://a:1?…"');
   assertEquals(quoteInput("1=a:1?x=secret?\nsecret"), '"1=a:1?…"');
