@@ -1,15 +1,17 @@
 // Writes what a release has beside its executables: completions, the man page, the list of what is in
 // the executables, SHA256SUMS over all of it, and the notes, which are the version's section of
-// CHANGELOG.md. Refuses a tag that is not the version of deno.json.
+// CHANGELOG.md. Refuses a tag that is not the version of deno.json, and executables that do not hold
+// what the list says.
 
 import config from "../deno.json" with { type: "json" };
 import { parseOptions } from "./arguments.ts";
 import { outputOf, TARGETS } from "./compile.ts";
 import { writeCompletions } from "./completions.ts";
+import { missingModules } from "./embedded.ts";
 import { run } from "./engine.ts";
 import { readOrigin } from "./image.ts";
 import { writeManual } from "./manual.ts";
-import { readModules, sbom } from "./sbom.ts";
+import { type Module, readModules, sbom } from "./sbom.ts";
 import { pathOf } from "./sources.ts";
 import { buildTimeMs } from "./time.ts";
 
@@ -64,10 +66,23 @@ export function checkTag(tag: string, version: string): void {
 }
 
 /**
+ * Refuses the stand-ins for the packages: what is released is made of the packages.
+ *
+ * @throws {Error} saying what is wrong
+ */
+export function checkImports(importMap: string): void {
+  if (importMap === "deno.json") return;
+  throw new Error(
+    `${importMap}: stands in for the packages; a release is made where JSR can be reached`,
+  );
+}
+
+/**
  * Writes all that a release has beside its executables.
  *
  * @returns the names of the files that the sums are over
- * @throws {Error} if the tag is of another version, the changelog has no notes, or an executable is missing
+ * @throws {Error} if the tag is of another version, the changelog has no notes, or an executable is
+ * missing or does not hold the modules
  */
 export async function writeRelease(
   { tag, importMap, folder, changelog }: ReleaseOptions,
@@ -75,11 +90,15 @@ export async function writeRelease(
   checkTag(tag, config.version);
   const notes = notesOf(changelog, config.version);
   const executables = await readExecutables(folder);
+  const modules = await readModules(importMap);
+  for (const [name, content] of Object.entries(executables)) {
+    checkModules(`${folder}/${name}`, content, modules);
+  }
   await writeCompletions(`${folder}/completions`);
   await pack(folder);
   await writeManual(folder);
   const { source, revision } = readOrigin();
-  const list = await sbom(await readModules(importMap), {
+  const list = await sbom(modules, {
     executables,
     createdMs: buildTimeMs(),
     origin: source === "" ? undefined : { repository: source, revision },
@@ -108,6 +127,18 @@ async function readExecutables(folder: string): Promise<Record<string, Uint8Arra
     }
   }
   return executables;
+}
+
+/** Refuses an executable that is not made of the modules. */
+function checkModules(
+  path: string,
+  content: Uint8Array<ArrayBuffer>,
+  modules: readonly Module[],
+): void {
+  const [first, ...more] = missingModules(content, modules);
+  if (first === undefined) return;
+  const others = more.length === 0 ? "" : ` and ${more.length} more`;
+  throw new Error(`${path}: does not hold ${first}${others}; deno task compile:all makes it`);
 }
 
 /** Packs the completions, so that the same ones always make the same archive. Needs GNU tar. */
@@ -144,6 +175,8 @@ export function parseReleaseCommand(
 if (import.meta.main) {
   try {
     const asked = parseReleaseCommand(Deno.args);
+    checkTag(asked.tag, config.version);
+    checkImports(asked.importMap);
     const changelog = await Deno.readTextFile(pathOf("CHANGELOG.md"));
     const names = await writeRelease({ ...asked, folder: "dist", changelog });
     console.log([...names, "SHA256SUMS", "NOTES.md"].map((name) => `dist/${name}`).join("\n"));

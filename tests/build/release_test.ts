@@ -1,12 +1,13 @@
-// What a release has beside its executables, written for executables that are none: the sums, the
-// archive and the list are read by the programs that people read them with.
+// What a release has beside its executables, written for executables that hold nothing but the modules:
+// the sums, the archive and the list are read by the programs that people read them with.
 
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import config from "../../deno.json" with { type: "json" };
 import { outputOf, TARGETS } from "../../build/compile.ts";
 import { completions } from "../../build/completions.ts";
-import { EXTRAS, type ReleaseOptions, writeRelease } from "../../build/release.ts";
-import type { Spdx } from "../../build/sbom.ts";
+import { missingModules } from "../../build/embedded.ts";
+import { checkImports, EXTRAS, type ReleaseOptions, writeRelease } from "../../build/release.ts";
+import { type Module, readModules, type Spdx } from "../../build/sbom.ts";
 import { hasPackages, pathOf } from "../../build/sources.ts";
 import { buildTimeMs } from "../../build/time.ts";
 import { within } from "../helpers/mod.ts";
@@ -17,6 +18,14 @@ const IMPORT_MAP = hasPackages() ? "deno.json" : "offline/import_map.json";
 
 const EXECUTABLES = Object.keys(TARGETS).map((target) => outputOf(target).slice("dist/".length));
 
+/** What every executable holds: found out once, which takes a second. */
+let embedded: Promise<Uint8Array<ArrayBuffer>> | undefined;
+
+async function joinModules(): Promise<Uint8Array<ArrayBuffer>> {
+  const modules = await readModules(IMPORT_MAP);
+  return await new Blob(modules.map(({ content }) => content)).bytes();
+}
+
 /** Runs `act` at a fixed build time, with a folder that holds such executables. */
 async function withExecutables(
   names: readonly string[],
@@ -26,7 +35,11 @@ async function withExecutables(
   const before = Deno.env.get("SOURCE_DATE_EPOCH");
   Deno.env.set("SOURCE_DATE_EPOCH", "1795772100");
   try {
-    for (const name of names) await Deno.writeTextFile(`${folder}/${name}`, `I am ${name}`);
+    const modules = await (embedded ??= joinModules());
+    for (const name of names) {
+      await Deno.writeTextFile(`${folder}/${name}`, `I am ${name}\n`);
+      await Deno.writeFile(`${folder}/${name}`, modules, { append: true });
+    }
     await act({
       tag: `v${config.version}`,
       importMap: IMPORT_MAP,
@@ -110,6 +123,35 @@ Deno.test("writeRelease() refuses another tag, and a release of which an executa
   });
 });
 
+Deno.test("writeRelease() refuses an executable that does not hold the modules, and names it", async () => {
+  await withExecutables(EXECUTABLES, async (options) => {
+    const path = `${options.folder}/${EXECUTABLES.at(-1)}`;
+    // One byte of the last module is another one.
+    const content = await Deno.readFile(path);
+    content[content.length - 2] = 0;
+    await Deno.writeFile(path, content);
+    const { message } = await assertRejects(() => writeRelease(options), Error);
+    assertMatch(message, /-msvc\.exe: does not hold file:\/\/\S+; deno task compile:all makes it$/);
+    assert(message.startsWith(path), message);
+    await Deno.writeTextFile(path, "not an ambassador");
+    await assertRejects(() => writeRelease(options), Error, " more; deno task compile:all");
+    assertEquals([...Deno.readDirSync(options.folder)].length, EXECUTABLES.length);
+  });
+});
+
+Deno.test("missingModules() names the modules that are not there as a whole, byte for byte", () => {
+  const encode = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
+  const module = (text: string): Module => ({ specifier: text, content: encode(text) });
+  const executable = new Uint8Array([0, 255, ...encode("one; zwölf; "), 0, 128]);
+  const modules = ["one;", "zwölf", "one; two", "zwolf"].map(module);
+  assertEquals(missingModules(executable, modules), ["one; two", "zwolf"]);
+});
+
+Deno.test("checkImports() refuses the stand-ins for the packages", () => {
+  checkImports("deno.json");
+  assertThrows(() => checkImports("offline/import_map.json"), Error, "stands in for the packages");
+});
+
 /** Runs a script of build/ in a folder, as the tasks do in that of the repository. */
 async function runScript(
   name: string,
@@ -150,6 +192,10 @@ Deno.test("the task release:files ends with status 1 and one line where somethin
         [["--tag", "v0"], /^release: tag v0: deno\.json says .*\n$/],
         [[], /^release: --tag is missing\n$/],
         [["v0"], /^release: .*'v0'.*\n$/],
+        [
+          ["--tag", `v${config.version}`, "--import-map", "offline/import_map.json"],
+          /^release: offline\/import_map\.json: stands in .*\n$/,
+        ],
       ] as const
     ) {
       const { code, stdout, stderr } = await runScript("release", { folder, args });
