@@ -71,19 +71,27 @@ async function withFile(unit: string, act: (path: string) => Promise<void>): Pro
 /** The program in the unit, with these variables; the files beside it are in `/etc/ambassador/`. */
 async function start(
   unit: string,
-  { variables, folder, settings = [] }: {
+  { variables, folder, settings = [], script }: {
     readonly variables: Readonly<Record<string, string>>;
     readonly folder: string;
     readonly settings?: readonly string[];
+    /** What a shell runs in the place of the program. */
+    readonly script?: string;
   },
 ): Promise<Service> {
   const lines = Object.entries(variables).map(([name, value]) => `${name}=${value}\n`);
   await Deno.writeTextFile(`${folder}/ambassador.env`, lines.join(""));
   const [program = "", ...args] = programCommand();
   const root = pathOf("").slice(0, -1);
-  const command = ["/opt/program", ...args.map((arg) => arg.replace(root, "/opt/sources"))];
+  const command = script === undefined
+    ? ["/opt/program", ...args.map((arg) => arg.replace(root, "/opt/sources"))]
+    : ["/bin/sh", "/opt/script"];
   // Where they lie the service may not look, which is as it should be.
   const places = [`${program}:/opt/program`, `${root}:/opt/sources`];
+  if (script !== undefined) {
+    await Deno.writeTextFile(`${folder}/script`, script, { mode: 0o644 });
+    places.push(`${folder}/script:/opt/script`);
+  }
   return await startService(
     unit.replaceAll("/etc/ambassador/", `${folder}/`)
       .replace("ExecStart=/usr/local/bin/ambassador", `ExecStart=${command.join(" ")}`),
@@ -138,6 +146,13 @@ for (const [name, unit] of Object.entries(VARIANTS)) {
 Deno.test("ambassador.service gives the program time to drain, and its variables are read", () => {
   const { options, routes, warnings, ignored } = parseCommand([], readVariables(ENV_FILE));
   assertEquals([routes.length, warnings.length, ignored.length], [2, 0, 0]);
+  // What may stand in the place of another line does so.
+  const others = readVariables(ENV_FILE.replace(/^AMBASSADOR_BIND=.*\n#/m, ""));
+  assertEquals([others["AMBASSADOR_BIND"], others["AMBASSADOR_ALLOW"]], [
+    undefined,
+    "192.0.2.0/24",
+  ]);
+  assertEquals(parseCommand([], others).warnings, []);
   const [stopAfter = ""] = valuesOf("TimeoutStopSec");
   assert(parseDuration(stopAfter) > options.drainDelayMs + options.drainTimeoutMs);
   const tls = TLS_UNIT.match(/(?<=^Environment=)AMBASSADOR_TLS\w+=.*$/gm) ?? [];
@@ -293,6 +308,56 @@ Deno.test(
       await service.line(/Fatal error/);
       // It has not come to its own setting, which is wrong too.
       assert(!service.log().includes("AMBASSADOR_BIND"));
+    });
+  },
+);
+
+Deno.test(
+  "ambassador.service is started again after a reload that came before the program was ready for it",
+  needs(SYSTEMD),
+  async () => {
+    await withFolder(async (folder) => {
+      await using service = await start(UNIT, {
+        folder,
+        variables: {},
+        script: "kill -HUP $$",
+        settings: ["RestartSec=100ms"],
+      });
+      const again = async (): Promise<boolean> => Number(await service.show("NRestarts")) > 0;
+      await until(again, "the service is started again");
+    });
+  },
+);
+
+Deno.test(
+  "ambassador.service has a call that it does not allow fail, and ends nothing for it",
+  needs(SYSTEMD),
+  async () => {
+    await withFolder(async (folder) => {
+      const script = "chroot / true; echo status $? >&2; exec sleep 60";
+      await using service = await start(UNIT, { folder, variables: {}, script });
+      await service.line(/^status /m);
+      assertMatch(service.log(), /Operation not permitted\nstatus 125\n$/);
+    });
+  },
+);
+
+Deno.test(
+  "systemd takes backslashes out of ambassador.env, as it says, and nothing out of base64",
+  needs(SYSTEMD),
+  async () => {
+    await withFolder(async (folder) => {
+      const script =
+        `printf '%s\\n' "$ESCAPED" "$BASE64" "$QUOTED" "$INNER" done >&2; exec sleep 60`;
+      const variables = {
+        ESCAPED: "-----BEGIN\\nAAA=\\n",
+        BASE64: "QUFB/+==",
+        QUOTED: '"a b"',
+        INNER: 'a"b c"d',
+      };
+      await using service = await start(UNIT, { folder, variables, script });
+      await service.line(/^done$/m);
+      assertEquals(service.log(), '-----BEGINnAAA=n\nQUFB/+==\na b\na"b c"d\ndone\n');
     });
   },
 );
