@@ -1,7 +1,7 @@
-// Writes what a release has beside its executables: completions, the man page, the list of what is in
-// the executables, SHA256SUMS over all of it, and the notes, which are the version's section of
-// CHANGELOG.md. Refuses a tag that is not the version of deno.json, and executables that do not hold
-// what the list says.
+// Writes what a release has beside its executables: completions, the man page, the files for systemd,
+// the list of what is in the executables, SHA256SUMS over all of it, and the notes, which are the
+// version's section of CHANGELOG.md. Refuses a tag that is not the version of deno.json, and
+// executables that do not hold what the list says.
 
 import config from "../deno.json" with { type: "json" };
 import { parseOptions } from "./arguments.ts";
@@ -31,6 +31,8 @@ export interface ReleaseOptions {
 export const EXTRAS = [
   "ambassador-completions.tar.gz",
   "ambassador.1",
+  "ambassador.env",
+  "ambassador.service",
   "ambassador.spdx.json",
 ] as const;
 
@@ -97,6 +99,9 @@ export async function writeRelease(
   await writeCompletions(`${folder}/completions`);
   await pack(folder);
   await writeManual(folder);
+  for (const name of ["ambassador.env", "ambassador.service"]) {
+    await Deno.copyFile(pathOf(`examples/systemd/${name}`), `${folder}/${name}`);
+  }
   const { source, revision } = readOrigin();
   const list = await sbom(modules, {
     executables,
