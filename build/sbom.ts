@@ -111,8 +111,6 @@ export interface SbomOptions {
   readonly executables?: Readonly<Record<string, Uint8Array<ArrayBuffer>>>;
   /** When the list is made, in milliseconds since 1970. */
   readonly createdMs: number;
-  /** Where packages come from; https://jsr.io/ unless given. */
-  readonly registry?: string;
   /** The address of the repository and the commit, if they are known. */
   readonly origin?: { readonly repository: string; readonly revision: string } | undefined;
 }
@@ -123,6 +121,8 @@ const ROOT = new URL("../", import.meta.url).href;
 
 /** A package of JSR, by the address of one of its modules. */
 interface JsrModule {
+  /** The address that it was fetched from, up to the package's name. */
+  readonly registry: string;
   readonly name: string;
   readonly version: string;
   readonly path: string;
@@ -140,7 +140,7 @@ interface Part {
  * @throws {Error} if a module is neither of this repository nor of JSR, or two would have one name
  */
 export async function sbom(modules: readonly Module[], options: SbomOptions): Promise<Spdx> {
-  const { executables = {}, createdMs, registry = "https://jsr.io/", origin } = options;
+  const { executables = {}, createdMs, origin } = options;
   const own: Part = { id: PROGRAM, files: [] };
   const libraries = new Map<string, Part & JsrModule>();
   for (const { specifier, content } of modules) {
@@ -149,7 +149,7 @@ export async function sbom(modules: readonly Module[], options: SbomOptions): Pr
       own.files.push(await file(path, content, { license: config.license }));
       continue;
     }
-    const from = readJsr(specifier, registry);
+    const from = readJsr(specifier);
     const key = `${from.name}@${from.version}`;
     const library = libraries.get(key) ?? { id: idOf("Package", key), files: [], ...from };
     libraries.set(key, library);
@@ -167,7 +167,7 @@ export async function sbom(modules: readonly Module[], options: SbomOptions): Pr
   const packages = [
     { ...program(own.files, origin), ...await analyzed(own) },
     ...await Promise.all([...libraries.values()].map(async (library) => ({
-      ...jsrPackage(library, registry),
+      ...jsrPackage(library),
       ...await analyzed(library),
     }))),
     deno,
@@ -227,8 +227,7 @@ function program(
 }
 
 function jsrPackage(
-  { id, name, version }: Part & JsrModule,
-  registry: string,
+  { id, registry, name, version }: Part & JsrModule,
 ): Omit<SpdxPackage, "filesAnalyzed"> {
   return {
     SPDXID: id,
@@ -347,14 +346,12 @@ function relate(
   return { spdxElementId, relationshipType, relatedSpdxElement };
 }
 
-/** `https://jsr.io/@std/log/0.224.14/logger.ts`, taken apart. */
-function readJsr(specifier: string, registry: string): JsrModule {
-  const rest = specifier.startsWith(registry) ? specifier.slice(registry.length) : "";
-  const [, name, version, path] = /^(@[^/]+\/[^/]+)\/([^/]+)\/(.+)$/.exec(rest) ?? [];
-  if (name === undefined || version === undefined || path === undefined) {
-    throw new Error(`${specifier}: neither of this repository nor of ${registry}`);
-  }
-  return { name, version, path };
+/** `https://HOST/@std/log/0.224.14/logger.ts`, taken apart. */
+function readJsr(specifier: string): JsrModule {
+  const parts = /^(https?:\/\/[^/]+\/)(@[^/]+\/[^/]+)\/([^/]+)\/(.+)$/.exec(specifier);
+  const [, registry = "", name = "", version = "", path = ""] = parts ?? [];
+  if (parts === null) throw new Error(`${specifier}: neither of this repository nor of JSR`);
+  return { registry, name, version, path };
 }
 
 /** What `deno info --json` says, as far as it is read here. */

@@ -125,7 +125,7 @@ Deno.test("sbom() lists the executables as made of the program", async () => {
 });
 
 Deno.test("sbom() claims no license for a package that it does not know", async () => {
-  const specifier = "https://jsr.io/@example/other/1.0.0/mod.ts";
+  const specifier = "https://registry.example.com/@example/other/1.0.0/mod.ts";
   const modules = [...OFFLINE, { specifier, content: encode("") }];
   const list = await sbom(modules, { createdMs: CREATED_MS });
   checkRules(list);
@@ -149,7 +149,13 @@ Deno.test("sbom() names the repository and the commit where they are known", asy
 
 Deno.test("sbom() refuses a module that it can't place, and two of one name", async () => {
   const module = (specifier: string): Module => ({ specifier, content: encode("") });
-  for (const specifier of ["https://example.com/x.ts", "https://jsr.io/x.ts", "file:///x.ts"]) {
+  for (
+    const specifier of [
+      "https://example.com/x.ts",
+      "https://registry.example.com/x.ts",
+      "file:///x.ts",
+    ]
+  ) {
     const modules = [module(specifier)];
     await assertRejects(() => sbom(modules, { createdMs: 0 }), Error, specifier);
   }
@@ -220,7 +226,7 @@ Deno.test("sbom() lists the packages of JSR with their versions and files", asyn
     const registry = `http://127.0.0.1:${server.addr.port}/`;
     const env = { JSR_URL: registry, DENO_DIR: folder, DENO_NO_UPDATE_CHECK: "1" };
     const modules = await within(readModules("deno.json", env), "deno info to end");
-    const list = await sbom(modules, { createdMs: CREATED_MS, registry });
+    const list = await sbom(modules, { createdMs: CREATED_MS });
     checkRules(list);
     for (const { name, version, files } of PACKAGES) {
       const [found] = list.packages.filter((one) => one.name === `@${name}`);
