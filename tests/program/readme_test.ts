@@ -20,9 +20,9 @@ Deno.test(
   needs("redis-server"),
   async () => {
     const [route = "", listening = "", ready = ""] = find(
-      /^\$ npx -y deno@[\d.]+ task -q start (\S+)\n\S+Z (.*)\n\S+Z (.*)\n```$/m,
+      /^\$ npx -y deno@[\d.]+ task -q start (\S+)\n\S+Z (.*)\n\S+Z (.*)\n\n\$/m,
     );
-    const [asked = "", answer] = find(/^\$ redis-cli -p (\d+) ping\n(.*)\n```$/m);
+    const [asked = "", answer] = find(/^\$ redis-cli -p (\d+) ping .*\n(.*)\n```$/m);
     await using redis = await startRedis();
     const port = freePort();
     const here = (text: string): string =>
