@@ -80,18 +80,31 @@ function onHangup(look: () => void): void {
  */
 function untilKilled(kill: AbortController, stop: AbortController | undefined): Promise<number> {
   const { promise, resolve } = Promise.withResolvers<number>();
+  let stoppedAtMs = -Infinity;
   for (const [name, status] of Object.entries(STOP_SIGNALS) as [Deno.Signal, number][]) {
     // As PID 1 of a container there is no default for any of them. Windows has but some.
     if (Deno.build.os === "windows" && name === "SIGTERM") continue;
     Deno.addSignalListener(name, () => {
       if (stop !== undefined && name === "SIGINT") coverEcho();
-      if (stop !== undefined && !stop.signal.aborted) return stop.abort();
+      if (stop !== undefined && !stop.signal.aborted) {
+        stoppedAtMs = performance.now();
+        return stop.abort();
+      }
+      if (name === "SIGINT" && isEcho(performance.now() - stoppedAtMs)) return;
       // Who hears it may say a last line; nothing waits for more than that.
       kill.abort(name);
       resolve(status);
     });
   }
   return promise;
+}
+
+/**
+ * Whether a SIGINT is the one before once more: a task runner (`deno task`, Deno 2.9.6) hands on the Ctrl-C
+ * that the terminal gives to all, within some milliseconds. No person is as fast.
+ */
+function isEcho(afterMs: number): boolean {
+  return afterMs < 50 && Deno.stdin.isTerminal();
 }
 
 /** The `^C` that a terminal shows stands where the next line of the log begins: it is written over. */
