@@ -224,7 +224,7 @@ Deno.test(
     await using place = await startPlace();
     const { program: started } = await startGuide(place);
     await using program = started;
-    const [, signal = ""] = /`(docker kill -s \w+ redis)`/.exec(GUIDE.text) ?? [];
+    const [, signal = ""] = /`(docker kill -s \w+ redis-ambassador)`/.exec(GUIDE.text) ?? [];
     async function changeOften(): Promise<void> {
       for (const [index, host] of ["20", "10", "20", "10"].entries()) {
         const line = `REDIS_PORT_6379_TCP=tcp://192.0.2.${host}:6379\n`;
