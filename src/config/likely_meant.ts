@@ -265,6 +265,11 @@ const WORDS: readonly Mistake[] = [
     hint: "did you mean healthcheck?",
   },
   {
+    pattern: /^completions?$/i,
+    reason: "no such command",
+    hint: "completions for shells are files of a release",
+  },
+  {
     pattern: /^(?:\S*\/)?(?:ba|da|a)?sh$/,
     reason: "no such command",
     hint: "the image has no shell: it starts ambassador itself",
@@ -278,8 +283,8 @@ const WORDS: readonly Mistake[] = [
     pattern: /^(?:on|off|yes|no|true|false)$/i,
     reason: "neither a command nor a route",
     hint: (word) =>
-      "an option that needs no value takes one behind a = alone: " +
-      `--log-connections=${word.toLowerCase()}`,
+      "an option that needs no value stands alone, or with " +
+      `=${word.toLowerCase()} directly behind it`,
   },
   {
     pattern: /^(?:help|version)$/,

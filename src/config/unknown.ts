@@ -128,12 +128,17 @@ export function unknownWords(
       else problems.push({ message: `${show(word)}: ${flaw.message}`, hint: flaw.hint });
     }
   }
-  if (others.length === 0) return problems;
-  const near = holdsKey || others.length > 1 ? undefined : nearest(others[0] ?? "", COMMANDS);
+  // A word that stands there twice is wrong once.
+  const once = [...new Map(problems.map((one) => [one.message, one])).values()];
+  if (others.length === 0) return once;
+  const [only = ""] = others;
+  const near = holdsKey || others.length > 1
+    ? undefined
+    : nearest(only.toLowerCase(), [...COMMANDS, "help", "version"]);
   const example = name === "wait"
     ? "a target is written HOST:PORT, for example redis:6379"
     : "a route is written LISTEN=TARGET, for example 6379=redis:6379";
-  return [...problems, {
+  return [...once, {
     message: `${some(others.map(show), ", ")}: neither a command nor a route`,
     hint: near ? `did you mean ${near}?` : example,
   }];
