@@ -2,7 +2,7 @@
 // nothing of it ever reaches a message. This reads no file, and does not know what the PEM means.
 
 import { InputError } from "../base/errors.ts";
-import { HIDDEN, looksLikeKey, quote } from "../base/text.ts";
+import { HIDDEN, looksLikeKey, quoteInput } from "../base/text.ts";
 import { isPath, isQuoted, parsePath } from "./path.ts";
 
 /** PEM, or the file that holds it. */
@@ -69,7 +69,7 @@ export function formatPem(source: PemSource): string {
 
 /** Text that was meant as a path, in quotes if it can be nothing else: then it is no secret. */
 export function quotePath(text: string): string {
-  return isShowable(text) ? quote(text) : HIDDEN;
+  return isShowable(text) ? quoteInput(text) : HIDDEN;
 }
 
 function isShowable(text: string): boolean {

@@ -17,6 +17,7 @@ import {
   readDocuments,
 } from "../helpers/markdown.ts";
 import { ROOT, runProgram } from "../helpers/mod.ts";
+import { needs, PROGRAM_TLS } from "../helpers/needs.ts";
 import { parseYaml } from "../helpers/yaml.ts";
 
 const DOCUMENTS = readDocuments(["CHANGELOG.md"]);
@@ -220,16 +221,20 @@ Deno.test("the documents show what check prints", async () => {
   }
 });
 
-Deno.test("docs/reference.md shows what check --format json prints", async () => {
-  const { blocks } = documentOf("docs/reference.md");
-  const env = {
-    REDIS_PORT_6379_TCP: "tls://192.0.2.10:6380?idle-timeout=5m",
-    KUBERNETES_PORT_443_TCP: "tcp://10.0.0.1:443",
-  };
-  const { stdout } = await runProgram(["check", "--format", "json"], { env });
-  const json = blocks.find(({ info: [language] }) => language === "json");
-  assertEquals(JSON.parse(json?.text ?? ""), JSON.parse(stdout));
-});
+Deno.test(
+  "docs/reference.md shows what check --format json prints",
+  needs(PROGRAM_TLS),
+  async () => {
+    const { blocks } = documentOf("docs/reference.md");
+    const env = {
+      REDIS_PORT_6379_TCP: "tls://192.0.2.10:6380?idle-timeout=5m",
+      KUBERNETES_PORT_443_TCP: "tcp://10.0.0.1:443",
+    };
+    const { stdout } = await runProgram(["check", "--format", "json"], { env });
+    const json = blocks.find(({ info: [language] }) => language === "json");
+    assertEquals(JSON.parse(json?.text ?? ""), JSON.parse(stdout));
+  },
+);
 
 /** All source files of the program as one text, where texts that go on in another line are one. */
 function readSources(): string {
