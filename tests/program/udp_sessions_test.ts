@@ -68,7 +68,8 @@ Deno.test("a UDP route passes on what comes just as the session of its client en
     await sleep(random.below(25));
   }
   const { opened, up, lost } = await route.counts();
-  assert(opened > 5 && opened === target.sources, `${opened} sessions, ${target.sources} sockets`);
+  // Two that follow each other may be given one port.
+  assert(opened > 5 && opened >= target.sources, `${opened} sessions, ${target.sources} sockets`);
   assertEquals([up.datagrams, lost], [60, 0], `seed ${random.seed}`);
 });
 
