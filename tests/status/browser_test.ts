@@ -12,9 +12,12 @@ import {
   until,
   writeAll,
 } from "../helpers/mod.ts";
-import { needs, programPath } from "../helpers/needs.ts";
+import { needs, programPath, SOURCES } from "../helpers/needs.ts";
 import { BUSY_DATAGRAMS, datagramRoute, FIXED_WIRING } from "../helpers/reports.ts";
 import { routeTo } from "../helpers/routes.ts";
+
+/** An executable makes the same page: what serves it is tested elsewhere. */
+const NEEDS = needs("chromium", SOURCES);
 
 const HOSTILE = "</td><script>document.write('run')</script><img src onerror>";
 
@@ -81,7 +84,7 @@ async function openAt(page: BrowserPage, url: string): Promise<void> {
 
 Deno.test({
   name: "in a browser, the status page shows a connection that was just opened and closed",
-  ...needs("chromium"),
+  ...NEEDS,
 }, async () => {
   await using scene = await startScene();
   await using page = await openBrowser(programPath("chromium"));
@@ -102,7 +105,7 @@ Deno.test({
   assertEquals(page.complaints, []);
 });
 
-Deno.test("in a browser, a hostile alias is shown and not run", needs("chromium"), async () => {
+Deno.test("in a browser, a hostile alias is shown and not run", NEEDS, async () => {
   await using scene = await startScene();
   await using page = await openBrowser(programPath("chromium"));
   await openAt(page, scene.url);
@@ -120,7 +123,7 @@ Deno.test("in a browser, a hostile alias is shown and not run", needs("chromium"
 
 Deno.test({
   name: "in a browser with scripts off, the status page still shows and refreshes itself",
-  ...needs("chromium"),
+  ...NEEDS,
 }, async () => {
   await using scene = await startScene();
   await using page = await openBrowser(programPath("chromium"));
@@ -135,7 +138,7 @@ Deno.test({
 
 Deno.test({
   name: "in a browser, the status page says when the ambassador no longer answers",
-  ...needs("chromium"),
+  ...NEEDS,
 }, async () => {
   await using scene = await startScene();
   await using page = await openBrowser(programPath("chromium"));
@@ -150,7 +153,7 @@ Deno.test({
 
 Deno.test({
   name: "in a browser, the status page fits a phone and follows dark mode",
-  ...needs("chromium"),
+  ...NEEDS,
 }, async () => {
   await using scene = await startScene();
   await using page = await openBrowser(programPath("chromium"));
@@ -173,7 +176,7 @@ Deno.test({
 Deno.test({
   name:
     "in a browser, the status page shows which routes leave, and what is not in force, as it changes",
-  ...needs("chromium"),
+  ...NEEDS,
 }, async () => {
   let report = reportOf({ A: false, B: true });
   await using page = await openBrowser(programPath("chromium"));
@@ -201,7 +204,7 @@ Deno.test({
 
 Deno.test({
   name: "in a browser, many long problems neither make the status page wide nor hide its routes",
-  ...needs("chromium"),
+  ...NEEDS,
 }, async () => {
   const report = reportOf({ A: false, B: true });
   const wiring = { ...report.wiring, file: `/${"long".repeat(60)}`, flaw: FLAW };
@@ -219,7 +222,7 @@ Deno.test({
 Deno.test({
   name:
     "in a browser, the status page shows the datagrams of a UDP route as they come and are lost",
-  ...needs("chromium"),
+  ...NEEDS,
 }, async () => {
   let routes = [datagramRoute()];
   await using page = await openBrowser(programPath("chromium"));
@@ -241,7 +244,7 @@ Deno.test({
 
 Deno.test({
   name: "in a browser, long addresses and large numbers of datagrams do not make the page wide",
-  ...needs("chromium"),
+  ...NEEDS,
 }, async () => {
   const busy = datagramRoute({ ...BUSY_DATAGRAMS, datagramsUp: Number.MAX_SAFE_INTEGER });
   const name = `udp://${"long.".repeat(40)}invalid:53`;
@@ -269,7 +272,7 @@ function rate(page: BrowserPage, of: string): Promise<string | null> {
 Deno.test({
   name:
     "in a browser, the status page shows how fast numbers grow, and no rate of what begins anew",
-  ...needs("chromium"),
+  ...NEEDS,
 }, async () => {
   const startMs = Date.now();
   let [startedAt, shift] = [startMs, 0];
@@ -345,7 +348,7 @@ function manyRoutes(): readonly RouteReport[] {
 Deno.test({
   name:
     "in a browser, a thousand routes can be searched by hand, and are while the page is refreshed",
-  ...needs("chromium"),
+  ...NEEDS,
 }, async () => {
   let routes = manyRoutes();
   await using page = await openBrowser(programPath("chromium"));
@@ -397,7 +400,7 @@ Deno.test({
 Deno.test({
   name:
     "in a browser, a route begins to fail and works again on the status page, and targets stay unfolded",
-  ...needs("chromium"),
+  ...NEEDS,
 }, async () => {
   const target = { name: "a:1", open: 0, connections: 0, isLeaving: false };
   const shown = reportOf({ REDIS: false });
