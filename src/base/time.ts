@@ -66,6 +66,11 @@ export function timeoutError(ms: number): DOMException {
   return new DOMException(`no answer within ${formatDuration(ms)}`, "TimeoutError");
 }
 
+/** Whether that is the reason of a signal. */
+export function isTimeout(reason: unknown): reason is DOMException {
+  return reason instanceof DOMException && reason.name === "TimeoutError";
+}
+
 /** By length. There are few: each comes from an option. */
 const deadlines = new Map<number, Deadlines>();
 

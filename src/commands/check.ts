@@ -26,7 +26,7 @@ export type Probes = readonly (readonly Probe[])[];
  *
  * @throws {ConfigError} if nothing would be forwarded, or if it could not start for want of what TLS needs
  */
-export async function check(command: Command, context: CommandContext): Promise<number> {
+export async function check(command: Command, { environment }: CommandContext): Promise<number> {
   const { routes, options: { format, probe } } = command;
   if (probe && format === "socat") {
     const message = "--probe: a socat command line has no place for what it finds";
@@ -36,7 +36,6 @@ export async function check(command: Command, context: CommandContext): Promise<
   const { transports, credentials } = await prepareTransports(routes, command.options);
   for (const message of credentials?.current.warnings ?? []) complain({ message });
   // Colours are for a terminal that wants them (https://no-color.org).
-  const { environment } = context;
   const colour = Deno.stdout.isTerminal() && !environment["NO_COLOR"] &&
     environment["TERM"] !== "dumb";
   const tried = probe ? probeTargets(routes, transports) : undefined;

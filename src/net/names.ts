@@ -4,6 +4,8 @@
 // Deno looks names up on 32 threads, and a name server that does not answer keeps a thread for ten
 // seconds, whoever has stopped waiting. Unshared, one dead name would take them all from the others.
 
+import { isTimeout } from "../base/time.ts";
+
 /** How long a lookup may take before who comes later begins another: a packet may have been lost. */
 const SHARED_MS = 250;
 
@@ -41,7 +43,7 @@ export async function lookUp(name: string, signal: AbortSignal): Promise<Address
 
 /** What has not answered is the name server: nobody is to look for the target. */
 function inWords(reason: unknown): unknown {
-  if (!(reason instanceof DOMException) || reason.name !== "TimeoutError") return reason;
+  if (!isTimeout(reason)) return reason;
   return new DOMException(`${reason.message} from the name server`, reason.name);
 }
 

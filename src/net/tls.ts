@@ -4,7 +4,7 @@
 
 import { type Address, formatAddress, isIp, withoutDot } from "../base/address.ts";
 import { quote, some } from "../base/text.ts";
-import { TimeLimit } from "../base/time.ts";
+import { isTimeout, TimeLimit } from "../base/time.ts";
 import type { Options, RouteSettings } from "../config/options.ts";
 import { type Certificate, hasHost } from "./certificate.ts";
 import type { Credentials } from "./credentials.ts";
@@ -223,6 +223,6 @@ function heed({ complaint }: TlsEngine): void {
 
 /** A server that waits for its client to speak never answers: the time is up then. */
 function inWords(reason: unknown, awaited: string): unknown {
-  if (!(reason instanceof DOMException) || reason.name !== "TimeoutError") return reason;
+  if (!isTimeout(reason)) return reason;
   return new TlsError(`${reason.message} to ${awaited}`, { cause: reason });
 }

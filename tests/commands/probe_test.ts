@@ -4,7 +4,6 @@ import type { Endpoint } from "../../src/base/address.ts";
 import type { Stream } from "../../src/net/stream.ts";
 import { PLAIN_TRANSPORTS } from "../../src/net/transports.ts";
 import {
-  echo,
   freePort,
   readText,
   runProgram,
@@ -14,7 +13,7 @@ import {
 } from "../helpers/mod.ts";
 import { needs, TLS } from "../helpers/needs.ts";
 import { routeTo } from "../helpers/routes.ts";
-import { acceptTls, ALLOWED, everybody } from "../helpers/tls_routes.ts";
+import { ALLOWED, everybody, startTlsEcho } from "../helpers/tls_routes.ts";
 
 const LOOPBACK = "127.0.0.1";
 
@@ -74,10 +73,7 @@ Deno.test(
   needs(TLS, "openssl"),
   async () => {
     const { transports } = await everybody();
-    await using upstream = startUpstream(async (conn) => {
-      using stream = await acceptTls(conn);
-      await echo(stream);
-    });
+    await using upstream = startTlsEcho();
     const routes = [ALLOWED, "wrong.example.com"].map((tlsName) => ({
       ...routeTo(upstream.address, { settings: { tlsName } }),
       targets: [{ protocol: "tls" as const, ...upstream.address }],

@@ -4,19 +4,17 @@ import type { Route } from "../../src/config/routes.ts";
 import type { AwaitedUpstream } from "../../src/commands/progress.ts";
 import { waitForUpstreams } from "../../src/commands/wait.ts";
 import {
-  echo,
   freePort,
   programCommand,
   runProgram,
   startEcho,
   startProgram,
-  startUpstream,
   until,
   within,
 } from "../helpers/mod.ts";
 import { LINUX, needs, programPath, TLS } from "../helpers/needs.ts";
 import { routeTo } from "../helpers/routes.ts";
-import { acceptTls, ALLOWED, everybody } from "../helpers/tls_routes.ts";
+import { ALLOWED, everybody, startTlsEcho } from "../helpers/tls_routes.ts";
 
 const LIMITS = { timeoutMs: 20_000 };
 
@@ -38,10 +36,7 @@ Deno.test(
   needs(TLS, "openssl"),
   async () => {
     const { transports } = await everybody();
-    await using upstream = startUpstream(async (conn) => {
-      using stream = await acceptTls(conn);
-      await echo(stream);
-    });
+    await using upstream = startTlsEcho();
     const routes = [undefined, "wrong.example.com", ALLOWED].map((tlsName) => {
       const route = routeTo(upstream.address, { settings: { tlsName } });
       return { ...route, targets: [{ protocol: "tls" as const, ...upstream.address }] };

@@ -1,7 +1,7 @@
 // What the status page is made from, for tests.
 
 import { type Counts, RouteCounts } from "../../src/forward/counts.ts";
-import type { RouteReport, WiringReport } from "../../src/forward/report.ts";
+import type { RouteReport, TargetReport, WiringReport } from "../../src/forward/report.ts";
 import { routeTo } from "./routes.ts";
 
 /** Routes that can't change while the program runs. */
@@ -10,6 +10,15 @@ export const FIXED_WIRING: WiringReport = {
   since: 0,
   rewires: { ok: 0, failed: 0 },
   flaw: undefined,
+};
+
+/** A target that is up, and has something to do. */
+export const BUSY_TARGET: TargetReport = {
+  name: "192.0.2.10:6379",
+  downSince: undefined,
+  open: 1,
+  connections: 2,
+  isLeaving: false,
 };
 
 /** A UDP route called DNS, with nothing counted but what is given. */

@@ -9,6 +9,7 @@ import type { Stream, Transport } from "../../src/net/stream.ts";
 import { loadTransports, type Transports } from "../../src/net/transports.ts";
 import { createCa, type Issued, type RootCa } from "./certificates.ts";
 import {
+  echo,
   type Forwarder,
   freePort,
   readExactly,
@@ -82,6 +83,14 @@ export async function acceptTls(conn: Stream, tls?: Transport): Promise<Stream> 
   );
   if (stream === undefined) throw new Error("the client left before its handshake");
   return stream;
+}
+
+/** An upstream that everybody trusts, and that says what it hears. */
+export function startTlsEcho(): Upstream {
+  return startUpstream(async (conn) => {
+    using stream = await acceptTls(conn);
+    await echo(stream);
+  });
 }
 
 /** Both ends of one TLS connection: who dialled and who accepted. */

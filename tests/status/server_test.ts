@@ -28,7 +28,7 @@ import {
 } from "../helpers/mod.ts";
 import { freeUdpPort, startUdpPeer } from "../helpers/datagrams.ts";
 import { LINUX, needs, RESETS, SOURCES, UNIX } from "../helpers/needs.ts";
-import { FIXED_WIRING } from "../helpers/reports.ts";
+import { BUSY_TARGET, FIXED_WIRING } from "../helpers/reports.ts";
 import { routeTo } from "../helpers/routes.ts";
 import { descriptorsOf, memoryOf, startRoute } from "../helpers/process.ts";
 
@@ -50,13 +50,7 @@ function report({ ready = true } = {}): Report {
     ready,
     routes: [{
       route,
-      targets: [{
-        name: "192.0.2.10:6379",
-        downSince: undefined,
-        open: 1,
-        connections: 2,
-        isLeaving: false,
-      }],
+      targets: [BUSY_TARGET],
       counts: counts.report(),
       isLeaving: false,
     }],
